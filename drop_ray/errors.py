@@ -1,0 +1,21 @@
+"""The errors a user can cause and mend; everything else keeps its traceback."""
+
+
+class DropRayError(Exception):
+    """Base of the errors that are reported without a traceback; `exit_code` is the command line's."""
+
+    exit_code = 1
+
+
+class UserError(DropRayError):
+    """Bad input, found before work starts: the message names the field or file and the remedy."""
+
+    exit_code = 2
+
+
+class CorruptArtifactError(DropRayError):
+    """An artifact whose record or outputs do not match what was committed; it names the artifact and the file."""
+
+
+class WorkerFailedError(DropRayError):
+    """A unit of work failed in the application's own code, or lost its workers too often: names the unit and the log."""
