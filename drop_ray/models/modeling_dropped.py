@@ -1,0 +1,135 @@
+"""Causal language models without some of their attention or MLP sub-layers.
+
+`DroppedLlamaConfig`, `DroppedLlamaForCausalLM` and the like for any decoder of transformers are made on first access
+from the library's own class, which is not copied: after it is built, the modules of a dropped sub-layer are replaced by
+stand-ins without parameters, and the KV cache is made for the kept attention layers only.
+
+This file needs nothing but torch and transformers, so that it also serves as the `auto_map` file of a checkpoint.
+"""
+
+import copy
+import functools
+
+import transformers
+from torch import nn
+from transformers.cache_utils import get_layer_types_and_kwargs
+
+# The names under which decoders of transformers keep their feed-forward sub-layer.
+MLP_NAMES = ("mlp", "block_sparse_moe")
+
+
+def drop_indices(drop_list):
+    """Layer indices of a drop list: `[3, 1]`, or the paper's other spelling, one bool a layer. None is empty."""
+    drop_list = drop_list or ()
+    if any(isinstance(entry, bool) for entry in drop_list):
+        return frozenset(index for index, is_dropped in enumerate(drop_list) if is_dropped)
+    return frozenset(drop_list)
+
+
+def sublayer_names(layer):
+    """Names of the modules of a decoder layer that make its attention and its MLP, each with its norms.
+
+    The first name of the MLP is the module that receives the residual state between the two sub-layers.
+    """
+    has_output_norms = hasattr(layer, "post_feedforward_layernorm")
+    mlp_norm = "pre_feedforward_layernorm" if has_output_norms else "post_attention_layernorm"
+    attention = ["input_layernorm", "self_attn", *(["post_attention_layernorm"] if has_output_norms else [])]
+    mlp = [mlp_norm, *MLP_NAMES, "post_feedforward_layernorm"]
+    return {
+        "attention": [name for name in attention if hasattr(layer, name)],
+        "mlp": [name for name in mlp if hasattr(layer, name)],
+    }
+
+
+class Nothing(nn.Module):
+    """In place of a sub-layer: adds zero to the residual stream."""
+
+    def __init__(self, returns_weights):
+        super().__init__()
+        self.returns_weights = returns_weights
+
+    def forward(self, hidden_states, *args, **kwargs):
+        zero = hidden_states.new_zeros(())
+        return (zero, None) if self.returns_weights else zero
+
+
+class DroppedConfig:
+    """Mixed into a configuration class: the layers whose attention, and whose MLP, is absent."""
+
+    drop_attn_list: list | None = None
+    drop_mlp_list: list | None = None
+
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        """Whoever loads this configuration, AutoModelForCausalLM knows its model from then on."""
+        model_class = __getattr__(cls.__name__.removesuffix("Config") + "ForCausalLM")
+        if model_class.config_class is cls:
+            transformers.AutoModelForCausalLM.register(cls, model_class, exist_ok=True)
+        return super().from_dict(config_dict, **kwargs)
+
+    def get_text_config(self, decoder=None, encoder=None):
+        """With `decoder=True`, which is what transformers makes a KV cache from: the kept attention layers only."""
+        config = super().get_text_config(decoder=decoder, encoder=encoder)
+        dropped = drop_indices(self.drop_attn_list)
+        if not decoder or not dropped:
+            return config
+        layer_types, _ = get_layer_types_and_kwargs(config)
+        kept = [layer_type for index, layer_type in enumerate(layer_types) if index not in dropped]
+        config = copy.copy(config)
+        config.num_hidden_layers, config.layer_types = len(kept), kept
+        config.drop_attn_list = None  # generate() asks the result once more for its decoder
+        return config
+
+
+def with_drops(config, drop_attn=(), drop_mlp=()):
+    """The dropped class's configuration made from the family's own, with the two drop lists."""
+    config_class = __getattr__(f"Dropped{type(config).__name__}")
+    fields = {key: value for key, value in config.to_dict().items() if key not in ("model_type", "auto_map")}
+    return config_class(**{**fields, "drop_attn_list": sorted(drop_attn), "drop_mlp_list": sorted(drop_mlp)})
+
+
+class DroppedModel:
+    """Mixed into a model class: replaces the dropped sub-layers, renumbers the kept ones in the KV cache."""
+
+    def __init__(self, config, *args, **kwargs):
+        if not isinstance(config, DroppedConfig):
+            config = with_drops(config)
+        super().__init__(config, *args, **kwargs)
+        dropped = {"attention": drop_indices(config.drop_attn_list), "mlp": drop_indices(config.drop_mlp_list)}
+        ignored = set(self._keys_to_ignore_on_load_unexpected or ())
+        num_kept = 0
+        for index, layer in enumerate(self.base_model.layers):
+            for sublayer, names in sublayer_names(layer).items():
+                for name in names if index in dropped[sublayer] else ():
+                    setattr(layer, name, nn.Identity() if "norm" in name else Nothing(name == "self_attn"))
+                    ignored.add(rf"layers\.{index}\.{name}\.")
+            if index not in dropped["attention"]:
+                layer.self_attn.layer_idx = num_kept
+                num_kept += 1
+        # A full checkpoint may be loaded with drop lists: only the dropped tensors are passed over.
+        self._keys_to_ignore_on_load_unexpected = ignored
+
+
+@functools.cache
+def __getattr__(name):
+    base = getattr(transformers, name.removeprefix("Dropped"), None)
+    if not name.startswith("Dropped") or not isinstance(base, type):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if not name.endswith("Config"):
+        config_class = __getattr__(f"Dropped{base.config_class.__name__}")
+        made = type(name, (DroppedModel, base), {"config_class": config_class, "__module__": __name__})
+        made.register_for_auto_class("AutoModelForCausalLM")
+        return made
+    made = type(
+        name,
+        (DroppedConfig, base),
+        {
+            "__module__": __name__,
+            "__annotations__": DroppedConfig.__annotations__,
+            "model_type": f"dropped_{base.model_type}",
+            "drop_attn_list": None,
+            "drop_mlp_list": None,
+        },
+    )
+    made.register_for_auto_class()
+    return made
