@@ -1,0 +1,45 @@
+"""The two calls for a notebook: load a checkpoint, score a model. No Ray, no store."""
+
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from drop_ray.models.dropped import decoder_layers, load_model, parse_dtype
+from drop_ray.models.families import DropLists
+from drop_ray.models.modeling_dropped import drop_indices
+from drop_ray.scoring.layers import ResidentLayers
+from drop_ray.scoring.sweep import SweepSettings, sweep
+
+
+def load(path: str | Path, *, dtype: str | None = None, device: str = "cpu") -> PreTrainedModel:
+    """Load a base or dropped checkpoint for inference; dtype None keeps the checkpoint's own.
+
+    Unlike transformers it refuses a checkpoint with missing or unexpected tensors (UserError) instead of filling
+    parameters with random values.
+    """
+    return load_model(path, dtype=parse_dtype(dtype) if dtype else None, device=device)
+
+
+def score(model: PreTrainedModel, token_ids: torch.Tensor, *, micro_batch: int = 4) -> dict[str, list[float]]:
+    """Importance S = 1 - mean cosine of every attention layer, MLP and block; low means redundant.
+
+    token_ids: [num_samples, seq_len]. Returns {"attention" | "mlp" | "block": one float per layer}; a sub-layer that
+    the model lacks has nan.
+    """
+    config = model.config
+    drops = DropLists(
+        tuple(drop_indices(getattr(config, "drop_attn_list", None))),
+        tuple(drop_indices(getattr(config, "drop_mlp_list", None))),
+    )
+    layers = decoder_layers(model)
+    source, settings = ResidentLayers(layers), SweepSettings(micro_batch)
+    totals: dict[tuple[str, int], float] = defaultdict(float)
+    for _, rows in sweep(model, source, token_ids, [range(len(token_ids))], settings, drops):
+        for row in rows:
+            totals[row.module, row.layer] += row.total
+    return {
+        module: [totals.get((module, index), float("nan")) / token_ids.numel() for index in range(len(layers))]
+        for module in ("attention", "mlp", "block")
+    }

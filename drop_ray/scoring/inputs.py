@@ -1,0 +1,66 @@
+"""How a model calls its own layers: found by running its forward once with stand-ins, so no family is written here."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from drop_ray.models.dropped import decoder_layers
+
+
+@dataclass(frozen=True)
+class LayerInputs:
+    """What the model's forward gives its layers for one micro-batch.
+
+    hidden: the state before layer 0, [batch, seq_len, hidden_size]; keyword_arguments: those of each layer (position
+    embeddings, masks by layer type).
+    """
+
+    hidden: torch.Tensor
+    keyword_arguments: tuple[dict[str, Any], ...]
+
+
+class _Recorder(nn.Module):
+    """Stands in for a decoder layer: keeps the arguments of the call, returns the state unchanged."""
+
+    def __init__(self, calls: list[tuple[torch.Tensor, dict[str, Any]]]):
+        super().__init__()
+        self._calls = calls
+
+    def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if args:
+            raise TypeError(f"a decoder layer is called with {len(args)} more positional arguments; only keywords fit")
+        self._calls.append((hidden_states, kwargs))
+        return hidden_states
+
+
+class InputRecorder:
+    """Computes layer inputs for micro-batches of token ids; needs the embedding's weights and nothing else's."""
+
+    def __init__(self, model: PreTrainedModel):
+        self._model = model
+        # A keyword argument depends on the shape of the batch only (there is no padding), and masks are large.
+        self._by_shape: dict[torch.Size, tuple[dict[str, Any], ...]] = {}
+
+    def __call__(self, token_ids: torch.Tensor) -> LayerInputs:
+        """token_ids: [batch, seq_len] on the model's device."""
+        calls: list[tuple[torch.Tensor, dict[str, Any]]] = []
+        with _stand_ins(self._model, calls):
+            self._model.base_model(token_ids, use_cache=False)
+        arguments = self._by_shape.setdefault(token_ids.shape, tuple(kwargs for _, kwargs in calls))
+        return LayerInputs(calls[0][0], arguments)
+
+
+@contextmanager
+def _stand_ins(model: PreTrainedModel, calls: list[tuple[torch.Tensor, dict[str, Any]]]) -> Iterator[None]:
+    decoder = model.base_model
+    layers, norm = decoder_layers(model), decoder.norm
+    decoder.layers, decoder.norm = nn.ModuleList(_Recorder(calls) for _ in layers), nn.Identity()
+    try:
+        yield
+    finally:
+        decoder.layers, decoder.norm = layers, norm

@@ -1,0 +1,69 @@
+"""Where a sweep's decoder layers come from: resident on the device, or streamed from the checkpoint with prefetch."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from drop_ray.models.checkpoint import Checkpoint
+from drop_ray.models.dropped import assign, read_tensors, release
+
+
+class LayerSource(Protocol):
+    """Gives the decoder layers in order, once for each wave of the sweep."""
+
+    streams: bool
+
+    def wave(self) -> AbstractContextManager[Iterator[nn.Module]]:
+        """A context in which to iterate over the loaded layers; a layer is valid until the next one is asked for."""
+
+
+class ResidentLayers:
+    """Every layer stays on the device: a wave costs nothing, so it can be as small as one micro-batch."""
+
+    streams = False
+
+    def __init__(self, layers: nn.ModuleList):
+        self._layers = layers
+
+    @contextmanager
+    def wave(self) -> Iterator[Iterator[nn.Module]]:
+        yield iter(self._layers)
+
+
+class StreamedLayers:
+    """One layer on the device at a time; the next one is read from the checkpoint while it computes.
+
+    At most two layers are in memory: the one in use and the one being read.
+    """
+
+    streams = True
+
+    def __init__(self, layers: nn.ModuleList, prefix: str, checkpoint: Checkpoint, device: torch.device | str):
+        """prefix: of the layers' tensor names, `model.layers`."""
+        self._layers = layers
+        self._prefix = prefix
+        self._checkpoint = checkpoint
+        self._device = device
+
+    @contextmanager
+    def wave(self) -> Iterator[Iterator[nn.Module]]:
+        with ThreadPoolExecutor(1, thread_name_prefix="layer-prefetch") as reader:
+            yield self._iterate(reader)
+
+    def _iterate(self, reader: ThreadPoolExecutor) -> Iterator[nn.Module]:
+        upcoming = self._read(reader, 0)
+        for index, layer in enumerate(self._layers):
+            assign(layer, upcoming.result(), self._device)
+            # Only now, or three layers would be in memory. The last layer prefetches nothing.
+            upcoming = self._read(reader, index + 1)
+            yield layer
+            release([layer])
+
+    def _read(self, reader: ThreadPoolExecutor, index: int) -> "Future[dict[str, torch.Tensor]]":
+        if index == len(self._layers):
+            return Future()
+        return reader.submit(read_tensors, self._layers[index], self._checkpoint, f"{self._prefix}.{index}.")

@@ -1,0 +1,72 @@
+"""A model made ready to be scored: its embedding on the device, its layers resident or streamed."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+import torch
+from transformers import PreTrainedModel
+
+from drop_ray.models.checkpoint import Checkpoint
+from drop_ray.models.dropped import (
+    assign,
+    build_skeleton,
+    check_tensors,
+    decoder_layers,
+    drop_lists_of,
+    load_tensors,
+    read_config,
+)
+from drop_ray.models.families import DropLists
+from drop_ray.scoring.layers import LayerSource, ResidentLayers, StreamedLayers
+from drop_ray.scoring.similarity import ScoreRow
+from drop_ray.scoring.sweep import SweepSettings, sweep
+
+Placement = Literal["resident", "streamed"]
+
+
+class Scorer:
+    """Scores samples with one model in one drop state; loading happens once, in the constructor."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        drops: DropLists,
+        *,
+        dtype: torch.dtype,
+        attn_implementation: str,
+        placement: Placement,
+        device: torch.device | str = "cpu",
+    ):
+        """drops: besides the checkpoint's own lists. Raises UserError if checkpoint and configuration do not fit."""
+        own = drop_lists_of(checkpoint)
+        self.drops = DropLists(tuple({*own.attn, *drops.attn}), tuple({*own.mlp, *drops.mlp}))
+        self._model = build_skeleton(read_config(checkpoint), self.drops, dtype, attn_implementation)
+        check_tensors(self._model, checkpoint)
+        self._source = _load(self._model, checkpoint, placement, device)
+
+    def score(
+        self,
+        token_ids: torch.Tensor,
+        samples: Sequence[range],
+        settings: SweepSettings,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Iterator[tuple[range, list[ScoreRow]]]:
+        """As `drop_ray.scoring.sweep.sweep`; token_ids: [num_samples, seq_len]."""
+        return sweep(self._model, self._source, token_ids, samples, settings, self.drops, progress)
+
+
+def _load(
+    model: PreTrainedModel, checkpoint: Checkpoint, placement: Placement, device: torch.device | str
+) -> LayerSource:
+    embedding = model.get_input_embeddings()
+    name = next(name for name, module in model.named_modules() if module is embedding)
+    load_tensors(embedding, checkpoint, f"{name}.", device)
+    for module in model.base_model.children():
+        if not any(True for _ in module.parameters()):
+            assign(module, {}, device)  # rotary embeddings: buffers only
+    layers, prefix = decoder_layers(model), f"{model.base_model_prefix}.layers"
+    if placement == "streamed":
+        return StreamedLayers(layers, prefix, checkpoint, device)
+    for index, layer in enumerate(layers):
+        load_tensors(layer, checkpoint, f"{prefix}.{index}.", device)
+    return ResidentLayers(layers)

@@ -1,0 +1,146 @@
+"""One sweep over the decoder layers scores attention, MLPs, blocks and block windows for a set of samples.
+
+For each wave of micro-batches, for each layer, for each micro-batch. With resident layers a wave is one micro-batch;
+with streamed layers it is as many as fit the host budget, because each wave reads all the weights once.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from drop_ray.models.families import DropLists
+from drop_ray.models.modeling_dropped import sublayer_names
+from drop_ray.scoring.inputs import InputRecorder
+from drop_ray.scoring.layers import LayerSource
+from drop_ray.scoring.similarity import ScoreRow, State, make_state, rows_of, sample_totals
+
+Totals = dict[tuple[int, int, str], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """micro_batch: samples per forward; gaps: block windows wanted, 1 = attention, MLP and block; wave_bytes: how much
+    memory the residual states of one wave may take when layers are streamed; state_device: where they wait for the
+    next layer, None being the model's device."""
+
+    micro_batch: int
+    gaps: tuple[int, ...] = (1,)
+    wave_bytes: int = 1 << 30
+    state_device: str | None = None
+
+
+@dataclass
+class _MicroBatch:
+    """A micro-batch on its way through the layers: `history` holds the states before the last max(gaps) layers."""
+
+    samples: range
+    keyword_arguments: tuple[dict[str, Any], ...]
+    history: deque[State]
+    totals: Totals
+
+
+@torch.inference_mode()
+def sweep(
+    model: PreTrainedModel,
+    source: LayerSource,
+    token_ids: torch.Tensor,
+    samples: Sequence[range],
+    settings: SweepSettings,
+    drops: DropLists,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Iterator[tuple[range, list[ScoreRow]]]:
+    """Yield the score rows of each range of samples, in order.
+
+    model: with its embedding on the device; token_ids: [num_samples, seq_len], the whole calibration set; samples: the
+    ranges to score, each cut into micro-batches from its own start, so that a sample's micro-batch does not depend on
+    who scores it; drops: what the model lacks, whose modules get no row. `progress` is told (layer passes done, in all).
+    """
+    recorder = InputRecorder(model)
+    device = model.get_input_embeddings().weight.device
+    state_device = settings.state_device or device
+    batches = [batch for part in samples for batch in _micro_batches(part, settings.micro_batch)]
+    waves = _waves(batches, model, token_ids.shape[1], source.streams, settings)
+    total = len(batches) * model.config.num_hidden_layers
+    done = 0
+    finished: dict[range, Totals] = {}
+    pending = deque(samples)
+    for wave in waves:
+        running = []
+        for batch in wave:
+            inputs = recorder(token_ids[batch.start : batch.stop].to(device))
+            history = deque([make_state(inputs.hidden).to(state_device)], maxlen=max(settings.gaps) + 1)
+            running.append(_MicroBatch(batch, inputs.keyword_arguments, history, {}))
+        with source.wave() as layers:
+            for index, layer in enumerate(layers):
+                for micro_batch in running:
+                    _apply(layer, index, micro_batch, settings.gaps, drops, device)
+                done += len(running)
+                progress(done, total)
+        finished.update((micro_batch.samples, micro_batch.totals) for micro_batch in running)
+        while pending and all(batch in finished for batch in _micro_batches(pending[0], settings.micro_batch)):
+            part = pending.popleft()
+            rows = [
+                row
+                for batch in _micro_batches(part, settings.micro_batch)
+                for row in rows_of(finished.pop(batch), batch, token_ids.shape[1])
+            ]
+            yield part, rows
+
+
+def _micro_batches(samples: range, size: int) -> list[range]:
+    return [range(start, min(start + size, samples.stop)) for start in range(samples.start, samples.stop, size)]
+
+
+def _waves(
+    batches: list[range], model: PreTrainedModel, seq_len: int, streams: bool, settings: SweepSettings
+) -> list[list[range]]:
+    if not streams:
+        return [[batch] for batch in batches]
+    state_bytes = settings.micro_batch * seq_len * model.config.hidden_size * model.dtype.itemsize
+    # A wave's batches keep one state each, and max(gaps) more for the windows.
+    size = max(1, settings.wave_bytes // (state_bytes * (1 + max(settings.gaps))))
+    return [batches[start : start + size] for start in range(0, len(batches), size)]
+
+
+def _apply(
+    layer: nn.Module,
+    index: int,
+    batch: _MicroBatch,
+    gaps: tuple[int, ...],
+    drops: DropLists,
+    device: torch.device,
+) -> None:
+    """Take one micro-batch through one layer, and add the totals of everything that ends there."""
+    before = batch.history[-1].to(device)
+    middle, after = _forward(layer, before, batch.keyword_arguments[index])
+    batch.history.append(after.to(batch.history[-1].hidden.device))
+    if 1 in gaps:
+        has_attention, has_mlp = index not in drops.attn, index not in drops.mlp
+        if has_attention:
+            batch.totals[index, 1, "attention"] = sample_totals(before, middle)
+        if has_mlp:
+            batch.totals[index, 1, "mlp"] = sample_totals(middle, after)
+        if has_attention or has_mlp:
+            batch.totals[index, 1, "block"] = sample_totals(before, after)
+    for gap in gaps:
+        if gap > 1 and len(batch.history) > gap:
+            # The last entry is the state after this layer; `gap` entries earlier lies the one before layer index-gap+1.
+            first = batch.history[-1 - gap].to(device)
+            batch.totals[index - gap + 1, gap, "block"] = sample_totals(first, after)
+
+
+def _forward(layer: nn.Module, before: State, keyword_arguments: dict[str, Any]) -> tuple[State, State]:
+    """The states between attention and MLP, and after the layer."""
+    seen: list[torch.Tensor] = []
+    mlp_entry = getattr(layer, sublayer_names(layer)["mlp"][0])
+    hook = mlp_entry.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    try:
+        hidden = layer(before.hidden, **keyword_arguments)
+    finally:
+        hook.remove()
+    return make_state(seen[0]), make_state(hidden)

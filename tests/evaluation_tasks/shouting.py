@@ -1,0 +1,2 @@
+def shout(documents):
+    return documents.map(lambda document: {"word": document["word"].upper()})
