@@ -1,0 +1,153 @@
+"""Text to packed token samples: documents are tokenized, each followed by EOS, joined and cut into samples.
+
+No BOS and no padding, as in He et al., arXiv 2406.15786: every token of every sample counts in the scores.
+"""
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from drop_ray.errors import UserError
+from drop_ray.identity import canonical_json
+
+SCHEMA = pa.schema([("sample", pa.int32()), ("token_ids", pa.list_(pa.int32()))])
+TEXT_SUFFIXES = (".txt", ".json", ".jsonl", ".parquet")
+DOCUMENTS_AT_ONCE = 256
+SAMPLES_FILE = "calibration.parquet"
+
+# Texts -> one list of token ids each, without special tokens.
+Tokenize = Callable[[list[str]], list[list[int]]]
+
+
+def read_documents(path: Path, text_field: str, field: str) -> list[str]:
+    """The documents of a text file: .txt is one document; .json a list, .jsonl a line each (strings or objects with
+    `text_field`); .parquet the column `text_field`. UserError names `field`, the config's."""
+    _check_file(path, TEXT_SUFFIXES, field)
+    if path.suffix == ".txt":
+        documents: Any = [path.read_text(encoding="utf-8")]
+    elif path.suffix == ".parquet":
+        table = pq.read_table(path)
+        if text_field not in table.column_names:
+            raise UserError(f"{field}: {path} has no column {text_field}; it has {', '.join(table.column_names)}")
+        documents = table.column(text_field).to_pylist()
+    else:
+        documents = [_text_of(entry, text_field, path, field) for entry in _json_entries(path, field)]
+    return [document for document in documents if document]
+
+
+def pack(
+    documents: Sequence[str],
+    tokenize: Tokenize,
+    eos_token_id: int,
+    num_samples: int,
+    seq_len: int,
+    *,
+    shuffle_seed: int | None,
+    field: str,
+) -> np.ndarray:
+    """The first `num_samples` blocks of the joined documents: int32 [num_samples, seq_len].
+
+    shuffle_seed: put the documents into a seeded order first; None keeps theirs. UserError says how many samples the
+    text gives if they are too few.
+    """
+    order = list(range(len(documents)))
+    if shuffle_seed is not None:
+        random.Random(shuffle_seed).shuffle(order)
+    wanted = num_samples * seq_len
+    token_ids: list[int] = []
+    for batch in _batches(order):
+        for ids in tokenize([documents[index] for index in batch]):
+            token_ids += [*ids, eos_token_id]
+        if len(token_ids) >= wanted:
+            return np.array(token_ids[:wanted], dtype=np.int32).reshape(num_samples, seq_len)
+    raise UserError(
+        f"{field}: the text gives {len(token_ids) // seq_len} samples of {seq_len} tokens, {num_samples} are asked for; "
+        "give more text, or lower num_samples or seq_len"
+    )
+
+
+def read_token_ids(path: Path, num_samples: int, seq_len: int, field: str) -> np.ndarray:
+    """Ready samples: .json with a list of lists of ints, or .parquet with such a column `token_ids`.
+
+    The first `num_samples`, each cut to `seq_len`: int32 [num_samples, seq_len]. UserError if there are too few or one
+    is too short.
+    """
+    _check_file(path, (".json", ".parquet"), field)
+    if path.suffix == ".parquet":
+        table = pq.read_table(path)
+        if "token_ids" not in table.column_names:
+            raise UserError(f"{field}: {path} has no column token_ids; it has {', '.join(table.column_names)}")
+        samples = table.column("token_ids").to_pylist()
+    else:
+        samples = _json_entries(path, field)
+    if not all(isinstance(ids, list) and all(type(token) is int for token in ids) for ids in samples):
+        raise UserError(f"{field}: {path} must hold lists of ints")
+    if len(samples) < num_samples:
+        raise UserError(f"{field}: {path} holds {len(samples)} samples, {num_samples} are asked for")
+    short = next((index for index, ids in enumerate(samples[:num_samples]) if len(ids) < seq_len), None)
+    if short is not None:
+        raise UserError(f"{field}: sample {short} of {path} has {len(samples[short])} tokens, seq_len is {seq_len}")
+    return np.array([ids[:seq_len] for ids in samples[:num_samples]], dtype=np.int32)
+
+
+def check_vocabulary(token_ids: np.ndarray, vocab_size: int, field: str) -> None:
+    if token_ids.min() < 0 or token_ids.max() >= vocab_size:
+        bad = int(token_ids.max() if token_ids.max() >= vocab_size else token_ids.min())
+        raise UserError(f"{field}: token id {bad} is outside the model's vocabulary of {vocab_size}")
+
+
+def token_identity(token_ids: np.ndarray) -> str:
+    """sha256 of the token ids and their shape: what identifies a calibration set, however it came to be."""
+    digest = hashlib.sha256(canonical_json(list(token_ids.shape)).encode())
+    digest.update(np.ascontiguousarray(token_ids, dtype="<i4").tobytes())
+    return digest.hexdigest()
+
+
+def to_table(token_ids: np.ndarray) -> pa.Table:
+    samples = pa.array(range(len(token_ids)), pa.int32())
+    return pa.table([samples, pa.array(token_ids.tolist(), pa.list_(pa.int32()))], schema=SCHEMA)
+
+
+def from_table(table: pa.Table) -> np.ndarray:
+    """int32 [num_samples, seq_len]."""
+    return np.array(table.column("token_ids").to_pylist(), dtype=np.int32)
+
+
+def _batches(order: list[int]) -> Iterator[list[int]]:
+    for start in range(0, len(order), DOCUMENTS_AT_ONCE):
+        yield order[start : start + DOCUMENTS_AT_ONCE]
+
+
+def _check_file(path: Path, suffixes: tuple[str, ...], field: str) -> None:
+    if not path.is_file():
+        raise UserError(f"{field}: {path} is not a file")
+    if path.suffix not in suffixes:
+        raise UserError(f"{field}: {path} is none of {', '.join(suffixes)}")
+
+
+def _json_entries(path: Path, field: str) -> list[Any]:
+    text = path.read_text(encoding="utf-8")
+    try:
+        if path.suffix == ".jsonl":
+            return [json.loads(line) for line in text.splitlines() if line.strip()]
+        entries = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{field}: {path} is not {path.suffix[1:].upper()}: {error}") from error
+    if not isinstance(entries, list):
+        raise UserError(f"{field}: {path} must hold a list")
+    return entries
+
+
+def _text_of(entry: Any, text_field: str, path: Path, field: str) -> str:
+    if isinstance(entry, str):
+        return entry
+    if isinstance(entry, dict) and isinstance(entry.get(text_field), str):
+        return str(entry[text_field])
+    raise UserError(f"{field}: {path} must hold strings or objects with a text field {text_field}")

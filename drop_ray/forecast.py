@@ -1,0 +1,137 @@
+"""`drop-ray run --dry-run`: the steps to do, with bytes and floating point operations, as far as is known by now.
+
+Plans depend on scores: until those are there, a plan's evaluations are counted, and sized as if nothing were dropped.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from drop_ray import calibration, steps
+from drop_ray.config import RunConfig
+from drop_ray.errors import CorruptArtifactError
+from drop_ray.job import Job, load_calibration, open_job
+from drop_ray.models.families import DropLists
+from drop_ray.pipeline import make_plan
+from drop_ray.planning.plans import DropPlan
+from drop_ray.planning.requests import gaps_of
+from drop_ray.planning.scores import ScoreTable, aggregate
+from drop_ray.runtime.workers import SCORES
+from drop_ray.scoring.similarity import ScoreRow
+from drop_ray.store import Step
+from drop_ray.store.tables import read_table
+from drop_ray.units import human_bytes, human_flops
+
+
+@dataclass(frozen=True)
+class Work:
+    """One line: units in all and to do; bytes read (scoring: the weights) or written (export); None where unknown."""
+
+    stage: str
+    units: int
+    todo: int
+    num_bytes: int = 0
+    flops: int = 0
+    note: str = ""
+
+
+class _NotScoredError(Exception):
+    """A plan needs scores that the store does not have yet."""
+
+
+def forecast_lines(config: RunConfig) -> Iterator[str]:
+    job = open_job(config)
+    yield f"{'step':<28} {'units':>6} {'to do':>6} {'bytes':>11} {'compute':>12}"
+    works = list(forecast(job))
+    for work in works:
+        size, compute = human_bytes(work.num_bytes), human_flops(work.flops)
+        yield f"{work.stage:<28} {work.units:>6} {work.todo:>6} {size:>11} {compute:>12}  {work.note}".rstrip()
+    per_token = job.size.forward_flops(job.base_drops, 1000, job.config.calibration.seq_len)
+    yield f"A forward pass of the base takes {human_flops(per_token)} per 1000 tokens."
+    if not any(work.todo for work in works):
+        yield "Nothing to do."
+
+
+def forecast(job: Job) -> Iterator[Work]:
+    """The stages of `pipeline.run`, in its order. Tokenizes the calibration text; writes nothing."""
+    step = steps.calibration_step(job)
+    samples = load_calibration(job)
+    yield Work("calibrate", 1, 0 if _done(job, step) else 1, samples.nbytes)
+    identity = calibration.token_identity(samples)
+    yield _score_work(job, identity, job.base_drops, gaps_of(job.requests), "score base")
+    states: dict[DropLists, None] = {}
+
+    def table(drops: DropLists, gaps: tuple[int, ...]) -> ScoreTable:
+        if drops != job.base_drops:
+            states[drops] = None
+        return _table(job, identity, drops, gaps)
+
+    plans: list[DropPlan] = []
+    unknown = 0
+    for request in job.requests:
+        try:
+            plans.append(make_plan(job, request, table))
+        except _NotScoredError:
+            unknown += 1
+    for drops in states:
+        yield _score_work(job, identity, drops, (1,), f"score without {drops.count} sub-layers")
+    note = f"{unknown} depend on scores to come" if unknown else ""
+    yield Work("plan", len(job.requests) + len(job.given_plans), unknown, note=note)
+    plans += job.given_plans
+    yield from _export_work(job, plans, unknown)
+    yield from _evaluation_work(job, plans, unknown)
+
+
+def _score_work(job: Job, identity: str, drops: DropLists, gaps: tuple[int, ...], name: str) -> Work:
+    seq_len = job.config.calibration.seq_len
+    ranges = steps.sample_ranges(job)
+    tables = [steps.score_step(job, identity, drops, gap) for gap in gaps]
+    todo = [part for part in ranges if not all(_done(job, steps.score_unit(table, part)) for table in tables)]
+    flops = sum(job.size.forward_flops(drops, len(part) * seq_len, seq_len) for part in todo)
+    weights = job.size.kept_parameters(drops) * job.size.bytes_per_parameter if todo else 0
+    windows = f"block windows of {', '.join(map(str, gaps[1:]))}" if len(gaps) > 1 else ""
+    return Work(name, len(ranges), len(todo), weights, flops, windows)
+
+
+def _export_work(job: Job, plans: list[DropPlan], unknown: int) -> Iterator[Work]:
+    if job.config.export == "none":
+        return
+    wanted = [plan for plan in plans if job.config.export == "all" or plan.name in job.config.export]
+    total = len(wanted) + unknown if job.config.export == "all" else len(job.config.export)
+    todo = [plan for plan in wanted if not _done(job, steps.export_step(job, plan.drops))]
+    size = sum(job.size.kept_parameters(plan.drops) for plan in todo) * job.size.bytes_per_parameter
+    yield Work("export", total, total - len(wanted) + len(todo), size)
+
+
+def _evaluation_work(job: Job, plans: list[DropPlan], unknown: int) -> Iterator[Work]:
+    known = {plan.drops: plan for plan in (job.base_plan, *plans)}
+    for name in steps.evaluation_steps(job, job.base_plan):
+        todo = [
+            drops for drops, plan in known.items() if not _done(job, steps.evaluation_steps(job, plan)[name])
+        ]
+        work = Work(f"evaluate {name}", len(known) + unknown, len(todo) + unknown)
+        text = next((text for text in job.config.evaluation.perplexity if text.name == name), None)
+        if text is None:
+            yield replace(work, note="compute depends on the task's documents")
+            continue
+        tokens = text.num_samples * text.seq_len
+        sized = [*todo, *[job.base_drops] * unknown]
+        yield replace(work, flops=sum(job.size.forward_flops(drops, tokens, text.seq_len) for drops in sized))
+
+
+def _table(job: Job, identity: str, drops: DropLists, gaps: tuple[int, ...]) -> ScoreTable:
+    rows: list[ScoreRow] = []
+    for gap in gaps:
+        step = steps.score_step(job, identity, drops, gap)
+        if not _done(job, step):
+            raise _NotScoredError
+        commit = job.store.find(step)
+        assert commit is not None
+        rows += [ScoreRow(**row) for row in read_table(job.store, commit, SCORES).to_pylist()]
+    return aggregate(rows)
+
+
+def _done(job: Job, step: Step) -> bool:
+    try:
+        return job.store.find(step) is not None
+    except CorruptArtifactError:
+        return False

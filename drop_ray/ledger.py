@@ -1,0 +1,83 @@
+"""What a run consists of and what of it is done: the memory behind resuming, `drop-ray status` and the report."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from drop_ray.errors import CorruptArtifactError
+from drop_ray.store import Commit, Step, Store
+
+logger = logging.getLogger(__name__)
+
+MANIFEST = "steps.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A unit of the run: its stage, a label for people, its step; `commit` once it is done."""
+
+    stage: str
+    label: str
+    step: Step
+    commit: Commit | None
+    computed: bool = False
+
+
+class Ledger:
+    """The units of one run, in the order in which they were met."""
+
+    def __init__(self, store: Store, run_folder: str):
+        self._store, self._run_folder = store, run_folder
+        self._entries: dict[str, Entry] = {}
+
+    @property
+    def entries(self) -> list[Entry]:
+        return list(self._entries.values())
+
+    def pending(self, stage: str, steps: Mapping[str, Step]) -> dict[str, Step]:
+        """Those of the labelled steps that are not done. A corrupt artifact is named, removed and so to be redone."""
+        for label, step in steps.items():
+            if step.path not in self._entries or self._entries[step.path].commit is None:
+                self._entries[step.path] = Entry(stage, label, step, self._find(label, step))
+        self._write()
+        return {label: step for label, step in steps.items() if self._entries[step.path].commit is None}
+
+    def add(self, commit: Commit) -> None:
+        """A unit that `pending` named is now done."""
+        entry = self._entries[commit.step.path]
+        self._entries[commit.step.path] = Entry(entry.stage, entry.label, entry.step, commit, computed=True)
+
+    def redo(self, step: Step) -> None:
+        """Take a done step's artifact away, because what it was made of has changed."""
+        entry = self._entries[step.path]
+        if entry.commit is not None:
+            self._store.discard(entry.commit)
+        self._entries[step.path] = Entry(entry.stage, entry.label, step, None)
+
+    def commit_of(self, step: Step) -> Commit:
+        commit = self._entries[step.path].commit
+        if commit is None:
+            raise KeyError(f"{step.path} is not done")
+        return commit
+
+    def _find(self, label: str, step: Step) -> Commit | None:
+        try:
+            return self._store.find(step)
+        except CorruptArtifactError as error:
+            logger.warning("%s is corrupt and will be redone: %s", label, error)
+            self._store.discard(step)
+            return None
+
+    def _write(self) -> None:
+        units = [
+            {"stage": entry.stage, "label": entry.label, "name": entry.step.name, "identity": entry.step.identity}
+            for entry in self._entries.values()
+        ]
+        self._store.write_file(f"{self._run_folder}/{MANIFEST}", json.dumps(units, indent=1).encode())
+
+
+def read_manifest(store: Store, run_folder: str) -> list[tuple[str, str, Step]]:
+    """(stage, label, step) of every unit that the run has met so far. FileNotFoundError if there is no such run."""
+    units = json.loads(store.read_file(f"{run_folder}/{MANIFEST}"))
+    return [(unit["stage"], unit["label"], Step(unit["name"], unit["identity"])) for unit in units]

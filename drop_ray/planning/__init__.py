@@ -1,0 +1,1 @@
+"""Score tables to drop plans: pure functions without torch, Ray or files of a run."""

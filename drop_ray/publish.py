@@ -1,0 +1,143 @@
+"""Gathers what a run's artifacts say into the tables of its report, and writes the report into the run's folder."""
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from drop_ray import report, steps
+from drop_ray.job import Job
+from drop_ray.ledger import Ledger
+from drop_ray.models.families import DropLists
+from drop_ray.planning.plans import DropPlan
+from drop_ray.planning.scores import ScoreTable
+from drop_ray.report.results import ArtifactRow, DocumentRow, EvaluationRow, PlanRow, Results, RunFacts, ScoreRow
+from drop_ray.runtime.workers import CHECKPOINT, DOCUMENTS, METRICS
+from drop_ray.store import Commit
+from drop_ray.store.tables import read_table
+from drop_ray.versions import full_versions
+
+REPORT_HTML, REPORT_MARKDOWN, RESULTS = "report.html", "report.md", "results.parquet"
+
+
+def publish(
+    job: Job, ledger: Ledger, tables: Mapping[DropLists, ScoreTable], plans: tuple[DropPlan, ...]
+) -> str:
+    """Write report.html, report.md and results.parquet; returns where the HTML report is."""
+    results = collect(job, ledger, tables, plans)
+    folder = job.run_folder
+    job.store.write_file(f"{folder}/{REPORT_HTML}", report.render_html(results).encode())
+    job.store.write_file(f"{folder}/{REPORT_MARKDOWN}", report.render_markdown(results).encode())
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / RESULTS
+        report.write_results_parquet(results, path)
+        job.store.write_file(f"{folder}/{RESULTS}", path)
+    return job.store.location(f"{folder}/{REPORT_HTML}")
+
+
+def collect(
+    job: Job, ledger: Ledger, tables: Mapping[DropLists, ScoreTable], plans: tuple[DropPlan, ...]
+) -> Results:
+    """The report's tables. An evaluation that equal plans share appears under each of their names."""
+    everything = (job.base_plan, *plans)
+    done = {entry.step.path: entry.commit for entry in ledger.entries if entry.commit is not None}
+    evaluated = [
+        (plan, done[step.path])
+        for plan in everything
+        for step in steps.evaluation_steps(job, plan).values()
+        if step.path in done
+    ]
+    return Results(
+        run=_run_facts(job, done),
+        scores=[row for drops, table in tables.items() for row in _score_rows(job, drops, table)],
+        plans=[_plan_row(job, plan, done) for plan in everything],
+        evaluations=[row for plan, commit in evaluated for row in _evaluation_rows(job, plan, commit)],
+        documents=[row for plan, commit in evaluated for row in _document_rows(job, plan, commit)],
+        artifacts=[_artifact_row(commit) for commit in done.values()],
+    )
+
+
+def _run_facts(job: Job, done: Mapping[str, Commit]) -> RunFacts:
+    settings = job.config.calibration
+    text = settings.source or settings.token_ids
+    return RunFacts(
+        name=job.config.name,
+        model=job.config.model.path,
+        model_identity=job.checkpoint.identity,
+        num_layers=job.size.num_layers,
+        dtype=job.config.model.dtype,
+        calibration=f"{text}: {settings.num_samples} samples of {settings.seq_len} tokens",
+        started=min(commit.created for commit in done.values()),
+        versions=full_versions(),
+        config_yaml=job.config.to_yaml(),
+    )
+
+
+def _score_rows(job: Job, drops: DropLists, table: ScoreTable) -> Iterator[ScoreRow]:
+    state = "base" if drops == job.base_drops else _state_name(job, drops)
+    for (module, layer, gap), importance in sorted(table.importance.items()):
+        yield ScoreRow(state, module, layer, gap, table.metric, importance.mean, importance.stderr)  # type: ignore[arg-type]
+
+
+def _state_name(job: Job, drops: DropLists) -> str:
+    """A drop state of an iteration, by what it lacks: `without attn 5,7 mlp 6`."""
+    lacking = {
+        "attn": sorted({*drops.attn} - {*job.base_drops.attn}),
+        "mlp": sorted({*drops.mlp} - {*job.base_drops.mlp}),
+    }
+    return "without " + " ".join(f"{kind} {','.join(map(str, layers))}" for kind, layers in lacking.items() if layers)
+
+
+def _plan_row(job: Job, plan: DropPlan, done: Mapping[str, Commit]) -> PlanRow:
+    base = job.base_plan
+    assert None not in (plan.parameters, plan.kv_bytes_per_token, base.parameters, base.kv_bytes_per_token)
+    exported = done.get(steps.export_step(job, plan.drops).path) if plan is not base else None
+    num_attn, num_mlp = len(plan.drop_attn) - len(base.drop_attn), len(plan.drop_mlp) - len(base.drop_mlp)
+    return PlanRow(
+        name=plan.name,
+        strategy=plan.strategy,
+        metric=plan.metric,
+        num_dropped=num_attn if "block" in plan.strategy else num_attn + num_mlp,
+        drop_attn=plan.drop_attn,
+        drop_mlp=plan.drop_mlp,
+        parameters=plan.parameters,  # type: ignore[arg-type]
+        parameters_saved=base.parameters - plan.parameters,  # type: ignore[operator]
+        kv_bytes_per_token=plan.kv_bytes_per_token,  # type: ignore[arg-type]
+        kv_bytes_saved_per_token=base.kv_bytes_per_token - plan.kv_bytes_per_token,  # type: ignore[operator]
+        checkpoint=job.store.path_of(exported, CHECKPOINT) if exported else None,
+    )
+
+
+def _evaluation_rows(job: Job, plan: DropPlan, commit: Commit) -> Iterator[EvaluationRow]:
+    for metric in json.loads(job.store.read_bytes(commit, METRICS))["metrics"]:
+        if metric["higher_is_better"] is None:
+            continue  # neither the task nor lm-eval says how to read it; it stays in the artifact
+        yield EvaluationRow(
+            plan=plan.name,
+            task=metric["task"],
+            metric=_metric_name(metric),
+            value=metric["value"],
+            stderr=metric["stderr"],
+            higher_is_better=metric["higher_is_better"],
+            num_documents=metric["num_documents"],
+            num_fewshot=metric["num_fewshot"],
+            primary=metric["primary"],
+        )
+
+
+def _document_rows(job: Job, plan: DropPlan, commit: Commit) -> Iterator[DocumentRow]:
+    """Values of the primary metrics by document."""
+    metrics = json.loads(job.store.read_bytes(commit, METRICS))["metrics"]
+    primary = {(metric["task"], metric["metric"], metric["filter"]) for metric in metrics if metric["primary"]}
+    for row in read_table(job.store, commit, DOCUMENTS).to_pylist():
+        if (row["task"], row["metric"], row["filter"]) in primary and row["value"] is not None:
+            yield DocumentRow(plan.name, row["task"], _metric_name(row), row["doc_id"], row["value"])
+
+
+def _metric_name(metric: Mapping[str, str]) -> str:
+    return metric["metric"] if metric["filter"] == "none" else f"{metric['metric']} ({metric['filter']})"
+
+
+def _artifact_row(commit: Commit) -> ArtifactRow:
+    size = sum(output.size for output in commit.outputs.values())
+    return ArtifactRow(commit.step.name, commit.step.path, size, commit.step.identity, commit.created)

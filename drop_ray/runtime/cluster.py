@@ -1,0 +1,95 @@
+"""The connection to Ray: made when the first work is found, checked against what the run asks for."""
+
+import logging
+import os
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+import ray
+
+from drop_ray.config import ExecutionConfig
+from drop_ray.errors import UserError
+from drop_ray.runtime.pool import Pool, PoolSettings
+
+logger = logging.getLogger(__name__)
+
+
+class Cluster:
+    """Joins the cluster at RAY_ADDRESS, or starts Ray on this machine; shut down what was started on leaving."""
+
+    def __init__(self, execution: ExecutionConfig):
+        self.execution = execution
+        self._connected_here = False
+        self._pool: Pool | None = None
+        self._pool_key: object = None
+
+    def __enter__(self) -> "Cluster":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close_pool()
+        if self._connected_here:
+            ray.shutdown()
+
+    def pool(self, worker: type, *arguments: Any, num_gpus: float | None = None) -> Pool:
+        """The pool of actors `worker(*arguments)`: the one of the last call if it is of the same kind, else a new one.
+
+        The last one's actors are stopped first: their memory and devices are needed.
+        """
+        if self._pool is None or self._pool_key is not worker:
+            self.close_pool()
+            self.connect()
+            execution = self.execution
+            options = {
+                "num_cpus": execution.cpus_per_worker,
+                "num_gpus": execution.gpus_per_worker if num_gpus is None else num_gpus,
+                # A restarted actor would have lost its state; the pool replaces it instead.
+                "max_restarts": 0,
+            }
+            settings = PoolSettings(execution.num_workers, execution.max_attempts, execution.start_timeout_s)
+            actor = ray.remote(worker).options(**options)
+            self._pool, self._pool_key = Pool(partial(actor.remote, *arguments), settings), worker
+        return self._pool
+
+    def close_pool(self) -> None:
+        if self._pool is not None:
+            self._pool.close()
+        self._pool = self._pool_key = None
+
+    def connect(self) -> None:
+        """Connect once, and refuse a request that the cluster could never fulfil: Ray would wait for ever."""
+        if not ray.is_initialized():
+            self._connected_here = True
+            _init(self.execution)
+        resources = ray.cluster_resources()
+        for resource, wanted in (("CPU", self.execution.cpus_per_worker), ("GPU", self.execution.gpus_per_worker)):
+            available = resources.get(resource, 0)
+            if wanted > available:
+                raise UserError(
+                    f"execution.{resource.lower()}s_per_worker: a worker asks for {wanted:g} {resource}, "
+                    f"the cluster has {available:g}"
+                )
+            if wanted * self.execution.num_workers > available:
+                logger.warning(
+                    "execution.num_workers: %d workers of %g %s are asked for, the cluster has %g; fewer will work",
+                    self.execution.num_workers,
+                    wanted,
+                    resource,
+                    available,
+                )
+
+
+def _init(execution: ExecutionConfig) -> None:
+    options = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if "RAY_ADDRESS" in os.environ:
+        logger.info("joining the Ray cluster at %s", os.environ["RAY_ADDRESS"])
+        ray.init(**options)
+        return
+    # "local" always: a stale address file of an earlier cluster would otherwise be followed. Workers count in whole
+    # CPUs that may be more than the machine has: on a small one they share.
+    num_cpus = max(os.cpu_count() or 1, round(execution.num_workers * execution.cpus_per_worker))
+    logger.info("starting Ray on this machine with %d CPUs", num_cpus)
+    ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **options)

@@ -1,0 +1,46 @@
+"""Where a worker's log is, and its last lines: what a person needs when a worker fails."""
+
+import os
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+
+LAST_LINES = 20
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """A started worker: node address, process and the file that holds its standard error."""
+
+    node: str
+    pid: int
+    log: str
+
+
+def describe_this_worker() -> WorkerInfo:
+    # Ray points a worker's standard error at a file of its own; the kernel knows which.
+    log = Path("/proc/self/fd/2")
+    return WorkerInfo(ray.util.get_node_ip_address(), os.getpid(), str(log.resolve() if log.exists() else "unknown"))
+
+
+def last_words(info: WorkerInfo | None, error: Exception) -> str:
+    """Node, log and the end of the log if it lies on this machine; Ray's own message for a worker that never started."""
+    if info is None:
+        return str(error)
+    where = f"worker {info.pid} on {info.node}, log {info.log}"
+    path = Path(info.log)
+    if not path.is_file():
+        return f"{type(error).__name__}; {where} (on that node)"
+    lines = path.read_text(errors="replace").splitlines()[-LAST_LINES:]
+    return "\n".join([f"{type(error).__name__}; {where}; its last lines:", *(f"  {line}" for line in lines)])
+
+
+def application_error(error: Exception) -> str:
+    """The error that the application raised in a worker, with the innermost lines of its traceback."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, BaseException):
+        frames = traceback.extract_tb(cause.__traceback__)[-3:]
+        return "\n".join([f"{type(cause).__name__}: {cause}", *(f"  {f.filename}:{f.lineno} in {f.name}" for f in frames)])
+    return "\n".join(str(error).strip().splitlines()[-LAST_LINES:])

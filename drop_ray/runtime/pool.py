@@ -1,0 +1,192 @@
+"""An elastic pool of actors that survives the loss of workers and nodes.
+
+Items go only to actors that have finished starting. A lost actor is replaced and its item requeued, a bounded number
+of times; a replacement that cannot be scheduled, because the cluster shrank, never becomes ready, so that the pool
+goes on smaller. An error of the application itself, also in an actor's constructor, stops the run at once.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    RayTaskError,
+    WorkerCrashedError,
+)
+
+from drop_ray.errors import DropRayError, WorkerFailedError
+from drop_ray.runtime.logs import WorkerInfo, application_error, last_words
+
+logger = logging.getLogger(__name__)
+
+LOST_WORKER = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError)
+# Workers lost while starting, one after another, before the pool gives up: a broken node, not bad luck.
+MAX_LOST_STARTS = 3
+HEARTBEAT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Item:
+    """A unit of work: `name` for messages, `affinity` equal for items that one actor does cheaply in a row."""
+
+    name: str
+    payload: Any
+    affinity: Any = None
+
+
+@dataclass(frozen=True)
+class PoolSettings:
+    num_actors: int
+    max_attempts: int
+    start_timeout_s: float
+
+
+@dataclass
+class _Worker:
+    """An actor with what it is doing: `item` None while it starts or waits."""
+
+    actor: Any
+    info: WorkerInfo | None = None
+    item: Item | None = None
+    affinity: Any = None
+
+
+class Pool:
+    """Actors that are kept between calls of `run`, so that each loads its libraries and model once.
+
+    make_actor: starts an actor with `describe() -> WorkerInfo` and `run(payload)`, never restarted by Ray itself.
+    """
+
+    def __init__(self, make_actor: Callable[[], Any], settings: PoolSettings):
+        self._make_actor = make_actor
+        self._settings = settings
+        self._queue: deque[Item] = deque()
+        self._attempts: dict[str, int] = {}
+        self._in_flight: dict[Any, _Worker] = {}
+        self._idle: list[_Worker] = []
+        self._lost_starts = 0
+
+    def run(
+        self, items: Sequence[Item], on_heartbeat: Callable[[int], None] = lambda num_working: None
+    ) -> Iterator[tuple[Item, Any]]:
+        """Yield (item, result of `actor.run(item.payload)`) as they finish.
+
+        `on_heartbeat` is told the number of working actors whenever nothing finished for a while. Raises
+        WorkerFailedError naming the item and the worker's log, or the worker's own DropRayError; the pool is closed then.
+        """
+        self._queue, self._attempts, self._lost_starts = deque(items), {}, 0
+        while len(self._idle) + len(self._in_flight) < min(self._settings.num_actors, len(items)):
+            self._start()
+        left, quiet_since = len(items), time.monotonic()
+        try:
+            while left:
+                self._hand_out()
+                done, _ = ray.wait(list(self._in_flight), num_returns=1, timeout=HEARTBEAT_S)
+                if not done:
+                    self._check_alive(time.monotonic() - quiet_since)
+                    on_heartbeat(sum(worker.item is not None for worker in self._in_flight.values()))
+                    continue
+                quiet_since = time.monotonic()
+                finished = self._collect(self._in_flight.pop(done[0]), done[0])
+                if finished is not None:
+                    left -= 1
+                    yield finished
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Stop every actor, at once."""
+        for worker in [*self._idle, *self._in_flight.values()]:
+            ray.kill(worker.actor)
+        self._idle, self._in_flight = [], {}
+
+    def _start(self) -> None:
+        worker = _Worker(self._make_actor())
+        self._in_flight[worker.actor.describe.remote()] = worker
+
+    def _hand_out(self) -> None:
+        """Give every idle actor an item: one whose model it has, else one whose model nobody has, else the next."""
+        while self._idle and self._queue:
+            held = {worker.affinity for worker in [*self._idle, *self._in_flight.values()]}
+            preferences: tuple[Callable[[_Worker, Item], bool], ...] = (
+                lambda worker, item: item.affinity == worker.affinity,
+                lambda _, item: item.affinity not in held,
+                lambda _, __: True,
+            )
+            worker, item = next(
+                (worker, item)
+                for suits in preferences
+                for worker in self._idle
+                for item in self._queue
+                if suits(worker, item)
+            )
+            self._idle.remove(worker)
+            self._queue.remove(item)
+            worker.item, worker.affinity = item, item.affinity
+            self._in_flight[worker.actor.run.remote(item.payload)] = worker
+
+    def _collect(self, worker: _Worker, reference: Any) -> tuple[Item, Any] | None:
+        """Take what a worker delivered: readiness, a result, its loss, or an error of the application."""
+        item = worker.item
+        try:
+            result = ray.get(reference)
+        except LOST_WORKER as error:
+            if isinstance(error, RayActorError) and error.actor_init_failed:
+                raise _failed("a starting worker", worker, error) from error
+            self._replace(worker, error)
+            return None
+        except RayTaskError as error:
+            if isinstance(error.cause, DropRayError):
+                raise error.cause from error
+            raise _failed(item.name if item else "a starting worker", worker, error) from error
+        worker.item = None
+        self._idle.append(worker)
+        if item is None:
+            worker.info = result
+            self._lost_starts = 0
+            return None
+        return item, result
+
+    def _replace(self, worker: _Worker, error: Exception) -> None:
+        """Start another actor for a lost one; WorkerFailedError if that has happened too often."""
+        ray.kill(worker.actor)
+        item = worker.item
+        if item is None:
+            self._lost_starts += 1
+            if self._lost_starts >= MAX_LOST_STARTS:
+                raise WorkerFailedError(
+                    f"{self._lost_starts} workers in a row were lost while starting; "
+                    f"the last: {last_words(worker.info, error)}"
+                ) from error
+        else:
+            attempt = self._attempts[item.name] = self._attempts.get(item.name, 0) + 1
+            allowed = self._settings.max_attempts
+            logger.warning("%s: worker lost, attempt %d of %d: %s", item.name, attempt, allowed, type(error).__name__)
+            if attempt >= allowed:
+                raise WorkerFailedError(
+                    f"{item.name}: its worker was lost {attempt} times; the last: {last_words(worker.info, error)}"
+                ) from error
+            self._queue.appendleft(item)
+        self._start()
+
+    def _check_alive(self, quiet_s: float) -> None:
+        """Waiting is fine while anybody works; a pool in which nobody ever becomes ready must not wait for ever."""
+        nobody = not self._idle and all(worker.info is None for worker in self._in_flight.values())
+        if nobody and quiet_s > self._settings.start_timeout_s:
+            raise WorkerFailedError(
+                f"no worker became ready within {self._settings.start_timeout_s:.0f} s; the cluster has "
+                f"{ray.cluster_resources()}, of which {ray.available_resources()} are free"
+            )
+
+
+def _failed(what: str, worker: _Worker, error: Exception) -> WorkerFailedError:
+    return WorkerFailedError(f"{what} failed: {application_error(error)}\n{last_words(worker.info, error)}")

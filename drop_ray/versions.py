@@ -1,0 +1,16 @@
+"""Library versions: the public ones that identify a step's results, and the full ones for the record."""
+
+import platform
+from collections.abc import Iterable
+from importlib.metadata import version
+
+RECORDED = ("drop-ray", "torch", "transformers", "tokenizers", "ray", "lm-eval", "datasets", "numpy", "pyarrow")
+
+
+def public_versions(libraries: Iterable[str]) -> dict[str, str]:
+    """Without the local suffix: `2.13.0+cpu` and `2.13.0` are one version, the device is part of no identity."""
+    return {library: version(library).split("+")[0] for library in sorted(libraries)}
+
+
+def full_versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{library: version(library) for library in RECORDED}}
