@@ -17,7 +17,7 @@ from drop_ray.errors import UserError
 
 DEMO_PREFIX = "demo:"
 DEMO_FOLDER = Path(__file__).parent / "demo"
-RUN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Placement = Literal["auto", "resident", "streamed"]
 Ranked = Literal["attention", "mlp", "joint", "block"]
 
@@ -37,7 +37,7 @@ class CalibrationConfig(_Section):
     source: str | None = Field(None, description="text: .txt, .json, .jsonl or .parquet")
     token_ids: str | None = Field(None, description="instead of text: .json or .parquet with lists of ints")
     text_field: str = Field("text", description="field or column that holds the text")
-    num_samples: int = Field(256, ge=1)
+    num_samples: int = Field(256, ge=2, description="two at least: scores come with a standard error")
     seq_len: int = Field(2048, ge=2)
     shuffle_seed: int | None = Field(None, description="shuffle the documents first; null keeps their order")
 

@@ -69,7 +69,7 @@ def open_job(config: RunConfig) -> Job:
     """Check everything that can be checked without computing. UserError names the field and the remedy."""
     store = open_store(config.store, config.execution.store_options)
     store.check_writable()
-    checkpoint = open_checkpoint(locate_model(config.model.path, config.model.revision))
+    checkpoint = open_checkpoint(locate_model(str(resolve_path(config.model.path)), config.model.revision))
     base_drops = drop_lists_of(checkpoint)
     skeleton = build_skeleton(
         read_config(checkpoint), base_drops, parse_dtype(config.model.dtype), config.model.attn_implementation

@@ -5,13 +5,16 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from drop_ray import report, steps
+from drop_ray import steps
 from drop_ray.job import Job
 from drop_ray.ledger import Ledger
 from drop_ray.models.families import DropLists
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.scores import ScoreTable
+from drop_ray.report.html import render_html
+from drop_ray.report.markdown import render_markdown
 from drop_ray.report.results import ArtifactRow, DocumentRow, EvaluationRow, PlanRow, Results, RunFacts, ScoreRow
+from drop_ray.report.table import write_results_parquet
 from drop_ray.runtime.workers import CHECKPOINT, DOCUMENTS, METRICS
 from drop_ray.store import Commit
 from drop_ray.store.tables import read_table
@@ -26,11 +29,11 @@ def publish(
     """Write report.html, report.md and results.parquet; returns where the HTML report is."""
     results = collect(job, ledger, tables, plans)
     folder = job.run_folder
-    job.store.write_file(f"{folder}/{REPORT_HTML}", report.render_html(results).encode())
-    job.store.write_file(f"{folder}/{REPORT_MARKDOWN}", report.render_markdown(results).encode())
+    job.store.write_file(f"{folder}/{REPORT_HTML}", render_html(results).encode())
+    job.store.write_file(f"{folder}/{REPORT_MARKDOWN}", render_markdown(results).encode())
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / RESULTS
-        report.write_results_parquet(results, path)
+        write_results_parquet(results, path)
         job.store.write_file(f"{folder}/{RESULTS}", path)
     return job.store.location(f"{folder}/{REPORT_HTML}")
 
@@ -126,12 +129,18 @@ def _evaluation_rows(job: Job, plan: DropPlan, commit: Commit) -> Iterator[Evalu
 
 
 def _document_rows(job: Job, plan: DropPlan, commit: Commit) -> Iterator[DocumentRow]:
-    """Values of the primary metrics by document."""
-    metrics = json.loads(job.store.read_bytes(commit, METRICS))["metrics"]
-    primary = {(metric["task"], metric["metric"], metric["filter"]) for metric in metrics if metric["primary"]}
-    for row in read_table(job.store, commit, DOCUMENTS).to_pylist():
-        if (row["task"], row["metric"], row["filter"]) in primary and row["value"] is not None:
-            yield DocumentRow(plan.name, row["task"], _metric_name(row), row["doc_id"], row["value"])
+    """Values of the primary metrics by document; a group's are those of its tasks, numbered through."""
+    rows = [row for row in read_table(job.store, commit, DOCUMENTS).to_pylist() if row["value"] is not None]
+    tasks = {row["task"] for row in rows}
+    for metric in json.loads(job.store.read_bytes(commit, METRICS))["metrics"]:
+        if not metric["primary"]:
+            continue
+        same = [row for row in rows if (row["metric"], row["filter"]) == (metric["metric"], metric["filter"])]
+        if metric["task"] in tasks:
+            same = [row for row in same if row["task"] == metric["task"]]
+        for number, row in enumerate(same):
+            doc_id = row["doc_id"] if metric["task"] in tasks else number
+            yield DocumentRow(plan.name, metric["task"], _metric_name(metric), doc_id, row["value"])
 
 
 def _metric_name(metric: Mapping[str, str]) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-from drop_ray.config import resolve_path
 from drop_ray.errors import UserError
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -14,8 +13,8 @@ HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "merges.txt", "chat_templa
 
 
 def locate_model(path: str, revision: str | None) -> Path:
-    """The local folder of `model.path`; downloads a Hugging Face name at `revision`. UserError with the remedy."""
-    folder = resolve_path(path)
+    """The folder itself if it is one; else downloads a Hugging Face name at `revision`. UserError with the remedy."""
+    folder = Path(path)
     if folder.is_dir():
         return folder
     if not HUB_NAME.fullmatch(path):

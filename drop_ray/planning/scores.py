@@ -20,7 +20,7 @@ class Row(Protocol):
 
 @dataclass(frozen=True)
 class Importance:
-    """Mean over all tokens of 1 - cos(X, Y), and its standard error over samples (nan for a single sample)."""
+    """Mean over all tokens of 1 - cos(X, Y), and its standard error over samples, of which there are two or more."""
 
     mean: float
     stderr: float
@@ -55,8 +55,6 @@ def aggregate(rows: Iterable[Row], metric: str = "cosine") -> ScoreTable:
 
 def _importance(rows: list[Any]) -> Importance:
     mean = math.fsum(row.total for row in rows) / sum(row.tokens for row in rows)
-    if len(rows) < 2:
-        return Importance(mean, math.nan)
     means = [row.total / row.tokens for row in rows]
     center = math.fsum(means) / len(means)
     variance = math.fsum((value - center) ** 2 for value in means) / (len(means) - 1)

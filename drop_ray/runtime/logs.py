@@ -1,6 +1,7 @@
 """Where a worker's log is, and its last lines: what a person needs when a worker fails."""
 
 import os
+import re
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import ray
 
 LAST_LINES = 20
+TERMINAL_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -43,4 +45,5 @@ def application_error(error: Exception) -> str:
     if isinstance(cause, BaseException):
         frames = traceback.extract_tb(cause.__traceback__)[-3:]
         return "\n".join([f"{type(cause).__name__}: {cause}", *(f"  {f.filename}:{f.lineno} in {f.name}" for f in frames)])
-    return "\n".join(str(error).strip().splitlines()[-LAST_LINES:])
+    lines = [TERMINAL_COLOURS.sub("", line) for line in str(error).strip().splitlines()]
+    return "\n".join(lines[-LAST_LINES:])

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
 from drop_ray import calibration
-from drop_ray.config import EvaluationConfig, ModelConfig, ScoringConfig
+from drop_ray.config import EvaluationConfig, ModelConfig, ScoringConfig, resolve_path
 from drop_ray.errors import WorkerFailedError
 from drop_ray.evaluation import TaskRequest, TaskResult
 from drop_ray.evaluation.perplexity import evaluate_perplexity
@@ -93,7 +93,9 @@ class _Worker:
         self.store = setup.store
         self.device = "cuda" if torch.cuda.is_available() and os.environ.get("CUDA_VISIBLE_DEVICES") else "cpu"
         self.model = setup.model
-        self.checkpoint: Checkpoint = open_checkpoint(locate_model(setup.model.path, setup.model.revision))
+        self.checkpoint: Checkpoint = open_checkpoint(
+            locate_model(str(resolve_path(setup.model.path)), setup.model.revision)
+        )
         if self.checkpoint.identity != setup.model_identity:
             raise WorkerFailedError(
                 f"model.path: {setup.model.path} on {describe_this_worker().node} is not the model that the driver has; "

@@ -1,0 +1,117 @@
+"""The report as one HTML file without network access: inline style, inline SVG, no scripts.
+
+In: `Results`. Out: the page. Texts from the run (names, paths, the configuration) are escaped by the template engine
+or by the SVG tree; only this project's own style sheet and drawings are inserted as they are.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from drop_ray.identity import canonical_json, fingerprint
+from drop_ray.report import formatting
+from drop_ray.report.answer import Answer, find_answer
+from drop_ray.report.plan_table import drop_strip, plan_lines, table_tasks
+from drop_ray.report.quality_charts import QualityChart, legend_mark, quality_chart
+from drop_ray.report.results import Results
+from drop_ray.report.score_charts import heat_map, score_panels
+from drop_ray.report.score_tables import heat_rows, layer_scores, score_table
+from drop_ray.report.series import Series, plan_series
+from drop_ray.report.statistics import Estimate, Standing, averaged_tasks, standings
+
+FOLDER = Path(__file__).parent
+PAGE_WIDTH, SMALL_WIDTH = 1120, 366
+MAIN_HEIGHT, SMALL_HEIGHT = 420, 250
+STRIP_WIDTH = 96
+
+
+def render_html(results: Results) -> str:
+    """The whole page; equal results give equal text."""
+    rows = standings(results)
+    answer = find_answer(results, rows)
+    series = plan_series(results.plans)
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.jinja").render(
+        style=Markup((FOLDER / "style.css").read_text(encoding="utf-8")),
+        format=formatting,
+        results=results,
+        answer=answer,
+        averaged=averaged_tasks(results),
+        score_charts=_score_charts(results, answer),
+        score_table=score_table(results.scores),
+        main_chart=_main_chart(results, rows, series, answer),
+        task_charts=_task_charts(results, series, answer),
+        legend=[(entry.label, legend_mark(f"legend-{index}", entry)) for index, entry in enumerate(series)],
+        tasks=table_tasks(results),
+        lines=plan_lines(results, rows, answer.standing),
+        strips=[
+            drop_strip(f"strip-{index}", plan, results.run.num_layers, STRIP_WIDTH)
+            for index, plan in enumerate(results.plans)
+        ],
+        artifacts=[(row, fingerprint(row.identity), canonical_json(row.identity)) for row in results.artifacts],
+    )
+
+
+def _score_charts(results: Results, answer: Answer) -> list[Markup]:
+    """For each metric: the base's panels, then a heat map of the iteration states and one of the windows, if any."""
+    plan = answer.standing.plan if answer.standing else None
+    blocks = set(plan.drop_attn) & set(plan.drop_mlp) if plan else ()
+    picked = {"attention": plan.drop_attn, "mlp": plan.drop_mlp, "block": sorted(blocks)} if plan else {}
+    charts = []
+    num_layers = results.run.num_layers
+    for index, metric in enumerate(dict.fromkeys(row.metric for row in results.scores)):
+        scores = [row for row in results.scores if row.metric == metric]
+        layers = layer_scores(scores)
+        if layers:
+            charts.append(score_panels(f"scores-{index}", layers, num_layers, PAGE_WIDTH, picked))
+        for number, (title, rows) in enumerate(heat_rows(scores)):
+            charts.append(heat_map(f"heat-{index}-{number}", title, rows, num_layers, PAGE_WIDTH))
+    return charts
+
+
+def _main_chart(results: Results, rows: Sequence[Standing], series: Sequence[Series], answer: Answer) -> Markup | None:
+    values = {row.plan.name: row.average for row in rows if row.average is not None}
+    if not values:
+        return None
+    tasks = formatting.count(len(averaged_tasks(results)), "task")
+    chart = QualityChart(
+        name="average",
+        title=f"Average over {tasks}",
+        y_title="mean of the primary metrics",
+        base=results.plans[0],
+        series=series,
+        values=values,
+        winner=answer.standing.plan.name if answer.standing else None,
+        direct_labels=True,
+    )
+    return quality_chart(chart, PAGE_WIDTH, MAIN_HEIGHT)
+
+
+def _task_charts(results: Results, series: Sequence[Series], answer: Answer) -> list[Markup]:
+    charts = []
+    for index, task in enumerate(table_tasks(results)):
+        rows = [
+            row for row in results.evaluations if row.primary and (row.task, row.metric) == (task.task, task.metric)
+        ]
+        chart = QualityChart(
+            name=f"task-{index}",
+            title=task.task,
+            y_title=task.detail,
+            base=results.plans[0],
+            series=series,
+            values={row.plan: Estimate(row.value, row.stderr) for row in rows if row.num_fewshot == task.num_fewshot},
+            higher_is_better=task.higher_is_better,
+            winner=answer.standing.plan.name if answer.standing else None,
+        )
+        drawing = quality_chart(chart, SMALL_WIDTH, SMALL_HEIGHT)
+        if drawing is not None:
+            charts.append(drawing)
+    return charts

@@ -1,0 +1,188 @@
+"""The report as Markdown that also reads well in a terminal: padded tables, and strips of block characters.
+
+In: `Results`. Out: text with the same answer, tables and facts as the HTML page. Texts from the run are escaped where
+Markdown would read them as table cells or HTML.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+from drop_ray.identity import fingerprint
+from drop_ray.report import formatting
+from drop_ray.report.answer import find_answer
+from drop_ray.report.axes import levels
+from drop_ray.report.plan_table import PlanLine, plan_lines, table_tasks
+from drop_ray.report.results import Results, ScoreRow
+from drop_ray.report.score_tables import BASE_STATE, heat_rows, layer_scores, score_table
+from drop_ray.report.statistics import Estimate, PairedDifference, standings
+
+LEVELS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"  # one eighth block to full block
+NO_SCORE = "\u00d7"
+Align = Literal["left", "right"]
+LEFT: tuple[Align, ...] = ("left",)
+RIGHT: tuple[Align, ...] = ("right",)
+
+
+def render_markdown(results: Results) -> str:
+    """The whole report; the first line is the answer. Equal results give equal text."""
+    rows = standings(results)
+    answer = find_answer(results, rows)
+    lines = plan_lines(results, rows, answer.standing)
+    run = results.run
+    facts = f"Run {run.name} of {run.model}: {run.num_layers} layers, {run.dtype}, started {run.started}."
+    parts = [escaped(answer.sentence), escaped(" ".join(answer.evidence)), escaped(facts)]
+    parts += _scores(results)
+    parts += ["## Plans", *_plans(results, lines)]
+    parts += ["## What was run", *_facts(results)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Text that neither ends a table cell nor starts HTML."""
+    return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], aligns: Sequence[Align]) -> str:
+    """A Markdown table whose columns line up in a fixed-width font; cells are escaped here."""
+    cells = [[escaped(cell) for cell in row] for row in (headings, *rows)]
+    widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(headings))]
+
+    def spelled(row: Sequence[str]) -> str:
+        padded = (
+            cell.rjust(width) if align == "right" else cell.ljust(width)
+            for cell, width, align in zip(row, widths, aligns, strict=True)
+        )
+        return f"| {' | '.join(padded)} |"
+
+    rules = (
+        "-" * (width - 1) + ":" if align == "right" else "-" * width
+        for width, align in zip(widths, aligns, strict=True)
+    )
+    return "\n".join([spelled(cells[0]), f"| {' | '.join(rules)} |", *(spelled(row) for row in cells[1:])])
+
+
+def strip(scores: Sequence[ScoreRow], num_layers: int) -> str:
+    """One character per layer: the higher the block, the higher the score; a cross where there is none."""
+    by_layer = {row.layer: row.mean for row in scores}
+    level = levels(by_layer.values(), len(LEVELS))
+    return "".join(
+        LEVELS[int(level(by_layer[layer]))] if layer in by_layer else NO_SCORE for layer in range(num_layers)
+    )
+
+
+def _scores(results: Results) -> list[str]:
+    if not results.scores:
+        return ["## Which layers matter", "No scores were computed in this run."]
+    parts = [
+        "## Which layers matter",
+        "Importance is 1 - the similarity between what goes into a module and what comes out. One character per layer, "
+        f"the higher the more important, scaled within each strip from lowest to highest (by logarithm where they "
+        f"differ more than 10x); {NO_SCORE} has no score "
+        "(dropped, or past the last window).",
+    ]
+    for metric in dict.fromkeys(row.metric for row in results.scores):
+        scores = [row for row in results.scores if row.metric == metric]
+        strips = _strips(scores)
+        width = max(len(name) for name, _ in strips)
+        body = [_strip_line(name, width, rows, results.run.num_layers) for name, rows in strips]
+        parts.append(_fenced("\n".join([f"{metric}, layers 0-{results.run.num_layers - 1}", "", *body])))
+    numbers = [
+        (metric, str(layer), *(_score_cell(modules.get(module)) for module in ("attention", "mlp", "block")))
+        for metric, layer, modules in score_table(results.scores)
+    ]
+    if numbers:
+        headings = ("metric", "layer", "attention", "mlp", "block")
+        parts.append(table(headings, numbers, ("left", "right", "right", "right", "right")))
+    return parts
+
+
+def _strips(scores: Sequence[ScoreRow]) -> list[tuple[str, list[ScoreRow]]]:
+    base = layer_scores(scores)
+    modules = dict.fromkeys(row.module for row in base)
+    strips: list[tuple[str, list[ScoreRow]]] = [
+        (module, [row for row in base if row.module == module]) for module in modules
+    ]
+    for title, rows in heat_rows(scores):
+        prefix = title.split(":")[0]
+        strips += [(f"{prefix}, {row.label}", list(row.scores.values())) for row in rows if row.label != BASE_STATE]
+    return strips
+
+
+def _strip_line(name: str, width: int, rows: Sequence[ScoreRow], num_layers: int) -> str:
+    means = [row.mean for row in rows]
+    lowest = min(rows, key=lambda row: (row.mean, row.layer))
+    layers = formatting.layer_ranges(range(lowest.layer, lowest.layer + lowest.gap))
+    values = f"{formatting.score(min(means))} to {formatting.score(max(means))}, lowest {layers}"
+    return f"{name.ljust(width)}  {strip(rows, num_layers)}  {values}"
+
+
+def _score_cell(row: ScoreRow | None) -> str:
+    if row is None:
+        return formatting.NOT_AVAILABLE
+    return f"{formatting.score(row.mean)} {formatting.PLUS_MINUS} {formatting.score(row.stderr)}"
+
+
+def _plans(results: Results, lines: Sequence[PlanLine]) -> list[str]:
+    if not lines:
+        return ["This run made no drop plans."]
+    tasks = table_tasks(results)
+    arrows = {True: "\u2191", False: "\u2193"}
+    sizes = ("strategy", "parameters kept", "saved", "KV/token saved", "KV saved")
+    headings: tuple[str, ...] = ("plan", "mark", "dropped", *sizes, "average", "paired difference")
+    headings += tuple(f"{task.task} {task.metric} {arrows[task.higher_is_better]}" for task in tasks)
+    rows = [
+        (
+            line.plan.name,
+            line.mark,
+            line.dropped,
+            line.plan.strategy,
+            line.parameters_kept,
+            line.parameters_saved,
+            line.kv_saved,
+            line.kv_saved_percent,
+            _cell(line.standing.average),
+            _cell(line.standing.paired, gain="+"),
+            *(_cell(value) for value in line.tasks),
+            line.plan.checkpoint or "",
+        )
+        for line in lines
+    ]
+    aligns = (*LEFT * 4, *RIGHT * (len(headings) - 4), *LEFT)
+    note = (
+        "answer: the plan of the first line; within: its average is at most one standard error of the base's "
+        f"average below it. Values are {formatting.PLUS_MINUS} one standard error; "
+        "the paired difference is plan minus base on the same documents."
+    )
+    return [note, table((*headings, "checkpoint"), rows, aligns)]
+
+
+def _cell(estimate: Estimate | PairedDifference | None, gain: str = "") -> str:
+    if estimate is None:
+        return formatting.NOT_AVAILABLE
+    return (gain if estimate.value > 0 else "") + formatting.estimate(estimate.value, estimate.stderr)
+
+
+def _facts(results: Results) -> list[str]:
+    run = results.run
+    facts = (
+        ("model", run.model),
+        ("model identity", run.model_identity),
+        ("calibration", run.calibration),
+        ("versions", ", ".join(f"{name} {version}" for name, version in sorted(run.versions.items()))),
+    )
+    parts = [table(("fact", "value"), facts, ("left", "left")), _fenced(run.config_yaml.rstrip("\n"), "yaml")]
+    artifacts = [
+        (row.step, formatting.binary_bytes(row.bytes), row.created, fingerprint(row.identity), row.path)
+        for row in results.artifacts
+    ]
+    if artifacts:
+        headings = ("step", "size", "created", "identity", "path")
+        parts.append(table(headings, artifacts, ("left", "right", "left", "left", "left")))
+    return parts
+
+
+def _fenced(text: str, language: str = "") -> str:
+    """A code block whose fence is longer than any run of backticks in it."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}{language}\n{text}\n{fence}"

@@ -1,0 +1,122 @@
+"""What a report is made from: the tables of one run as plain rows, without Ray, torch or files.
+
+The pipeline fills `Results` from its artifacts; `render_html`, `render_markdown` and `write_results_parquet` read it.
+Any table may be empty: a run without an evaluation still reports its scores and plans.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """Importance S = 1 - cosine similarity of one module, as mean over calibration samples; low means redundant."""
+
+    drop_state: str  # "base", or the name of the iteration's state, such as "attention-2"
+    module: Literal["attention", "mlp", "block"]
+    layer: int
+    gap: int  # 1; larger only for block windows, which span layers layer .. layer + gap - 1
+    metric: str
+    mean: float
+    stderr: float
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One drop plan and its size; the first plan of a run is the base (strategy "base", nothing dropped)."""
+
+    name: str
+    strategy: str
+    metric: str | None
+    num_dropped: int  # as the strategy counts: a block is one
+    drop_attn: tuple[int, ...]
+    drop_mlp: tuple[int, ...]
+    parameters: int  # kept
+    parameters_saved: int
+    kv_bytes_per_token: int  # kept
+    kv_bytes_saved_per_token: int
+    checkpoint: str | None
+
+    @property
+    def sublayers_dropped(self) -> int:
+        """Attention layers plus MLPs, so that a dropped block counts two."""
+        return len(self.drop_attn) + len(self.drop_mlp)
+
+
+@dataclass(frozen=True)
+class EvaluationRow:
+    """One metric of one plan on one task; `primary` marks the metric that counts for the task."""
+
+    plan: str
+    task: str
+    metric: str
+    value: float
+    stderr: float | None
+    higher_is_better: bool
+    num_documents: int
+    num_fewshot: int | None
+    primary: bool
+
+
+@dataclass(frozen=True)
+class DocumentRow:
+    """The primary metric of one plan on one document, for statistics paired by document."""
+
+    plan: str
+    task: str
+    metric: str
+    doc_id: int
+    value: float
+
+
+@dataclass(frozen=True)
+class ArtifactRow:
+    """One artifact the run made or reused."""
+
+    step: str
+    path: str
+    bytes: int
+    identity: Mapping[str, Any]
+    created: str
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What was run, for the record."""
+
+    name: str
+    model: str
+    model_identity: str
+    num_layers: int
+    dtype: str
+    calibration: str
+    started: str
+    versions: Mapping[str, str]
+    config_yaml: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything a report shows. Raises ValueError where rows contradict each other."""
+
+    run: RunFacts
+    scores: Sequence[ScoreRow]
+    plans: Sequence[PlanRow]
+    evaluations: Sequence[EvaluationRow]
+    documents: Sequence[DocumentRow]
+    artifacts: Sequence[ArtifactRow]
+
+    def __post_init__(self) -> None:
+        names = [plan.name for plan in self.plans]
+        if len(set(names)) < len(names):
+            raise ValueError(f"plan names are not unique: {sorted({name for name in names if names.count(name) > 1})}")
+        if self.plans and self.plans[0].strategy != "base":
+            raise ValueError(f"the first plan must be the base, not {self.plans[0].name!r}")
+        unknown = {row.plan for row in self.evaluations}.union(row.plan for row in self.documents) - set(names)
+        if unknown:
+            raise ValueError(f"evaluations of unknown plans: {sorted(unknown)}")
+        primary = [(row.plan, row.task) for row in self.evaluations if row.primary]
+        if len(set(primary)) < len(primary):
+            plan, task = next(key for key in primary if primary.count(key) > 1)
+            raise ValueError(f"plan {plan!r} has more than one primary metric on task {task!r}")

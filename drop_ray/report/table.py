@@ -1,0 +1,145 @@
+"""results.parquet: every number of a report in one long table, for notebooks and for comparing runs.
+
+One row is one number. `kind` says which of the other columns identify it (the rest are null) and `name` what it is:
+
+    kind        identified by                                      name
+    score       drop_state, module, layer, gap, metric             score
+    plan        plan, strategy, metric                             num_dropped, sublayers_dropped, parameters, ...
+    dropped     plan, strategy, module, layer                      dropped (always 1)
+    evaluation  plan, strategy, task, metric, primary, higher...   value, num_documents, num_fewshot
+    document    plan, strategy, task, metric, doc_id               value
+    comparison  plan, strategy                                     average, paired_difference, within_one_stderr
+    artifact    step, path                                         bytes
+
+Equal results give equal bytes under one version of pyarrow.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from drop_ray.report.results import Results
+from drop_ray.report.statistics import standings
+
+SCHEMA = pa.schema(
+    [
+        ("kind", pa.string()),
+        ("plan", pa.string()),
+        ("strategy", pa.string()),
+        ("drop_state", pa.string()),
+        ("task", pa.string()),
+        ("module", pa.string()),
+        ("layer", pa.int32()),
+        ("gap", pa.int32()),
+        ("metric", pa.string()),
+        ("doc_id", pa.int64()),
+        ("step", pa.string()),
+        ("path", pa.string()),
+        ("primary", pa.bool_()),
+        ("higher_is_better", pa.bool_()),
+        ("name", pa.string()),
+        ("value", pa.float64()),
+        ("stderr", pa.float64()),
+    ]
+)
+
+Row = dict[str, Any]
+
+
+def write_results_parquet(results: Results, path: Path) -> None:
+    """Write the table to a local file, replacing it."""
+    pq.write_table(results_table(results), path, compression="zstd")
+
+
+def results_table(results: Results) -> pa.Table:
+    """The long table, in the order of the results' own tables."""
+    strategies = {plan.name: plan.strategy for plan in results.plans}
+    rows = [
+        *_score_rows(results),
+        *_plan_rows(results),
+        *_evaluation_rows(results, strategies),
+        *_comparison_rows(results),
+        *_artifact_rows(results),
+    ]
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def _score_rows(results: Results) -> Iterator[Row]:
+    for row in results.scores:
+        yield {
+            "kind": "score",
+            "drop_state": row.drop_state,
+            "module": row.module,
+            "layer": row.layer,
+            "gap": row.gap,
+            "metric": row.metric,
+            "name": "score",
+            "value": row.mean,
+            "stderr": row.stderr,
+        }
+
+
+def _plan_rows(results: Results) -> Iterator[Row]:
+    names = (
+        "num_dropped",
+        "sublayers_dropped",
+        "parameters",
+        "parameters_saved",
+        "kv_bytes_per_token",
+        "kv_bytes_saved_per_token",
+    )
+    for plan in results.plans:
+        common = {"plan": plan.name, "strategy": plan.strategy}
+        for name in names:
+            yield {**common, "kind": "plan", "metric": plan.metric, "name": name, "value": getattr(plan, name)}
+        for module, layers in (("attention", plan.drop_attn), ("mlp", plan.drop_mlp)):
+            for layer in layers:
+                yield {**common, "kind": "dropped", "module": module, "layer": layer, "name": "dropped", "value": 1}
+
+
+def _evaluation_rows(results: Results, strategies: dict[str, str]) -> Iterator[Row]:
+    for row in results.evaluations:
+        common = {
+            "kind": "evaluation",
+            "plan": row.plan,
+            "strategy": strategies[row.plan],
+            "task": row.task,
+            "metric": row.metric,
+            "primary": row.primary,
+            "higher_is_better": row.higher_is_better,
+        }
+        yield {**common, "name": "value", "value": row.value, "stderr": row.stderr}
+        yield {**common, "name": "num_documents", "value": row.num_documents}
+        if row.num_fewshot is not None:
+            yield {**common, "name": "num_fewshot", "value": row.num_fewshot}
+    for document in results.documents:
+        yield {
+            "kind": "document",
+            "plan": document.plan,
+            "strategy": strategies[document.plan],
+            "task": document.task,
+            "metric": document.metric,
+            "doc_id": document.doc_id,
+            "name": "value",
+            "value": document.value,
+        }
+
+
+def _comparison_rows(results: Results) -> Iterator[Row]:
+    for standing in standings(results):
+        common = {"kind": "comparison", "plan": standing.plan.name, "strategy": standing.plan.strategy}
+        if standing.average is not None:
+            within = float(standing.within_one_stderr)
+            yield {**common, "name": "average", "value": standing.average.value, "stderr": standing.average.stderr}
+            yield {**common, "name": "within_one_stderr", "value": within}
+        if standing.paired is not None:
+            difference, stderr = standing.paired.value, standing.paired.stderr
+            yield {**common, "name": "paired_difference", "value": difference, "stderr": stderr}
+
+
+def _artifact_rows(results: Results) -> Iterator[Row]:
+    for row in results.artifacts:
+        yield {"kind": "artifact", "step": row.step, "path": row.path, "name": "bytes", "value": row.bytes}

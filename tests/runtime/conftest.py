@@ -1,0 +1,15 @@
+"""One local Ray for all tests that need one: starting it takes longer than most of them."""
+
+from pathlib import Path
+
+import pytest
+import ray
+
+
+@pytest.fixture(scope="session")
+def local_ray():
+    # Workers unpickle actor classes that test files define.
+    environment = {"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}}
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, runtime_env=environment)
+    yield
+    ray.shutdown()

@@ -1,0 +1,125 @@
+"""The pool on a real local Ray: lost workers are replaced, errors of the application stop the run with its log."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import ray
+
+from drop_ray.errors import UserError, WorkerFailedError
+from drop_ray.runtime.logs import describe_this_worker
+from drop_ray.runtime.pool import Item, Pool, PoolSettings
+
+
+class Worker:
+    """Obeys its payload: squares a number, dies, raises; remembers what it was given."""
+
+    def __init__(self, start=None):
+        if start == "raise":
+            print("the model is missing", file=os.sys.stderr, flush=True)
+            raise ValueError("no such model")
+        if start == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.seen = []
+
+    def describe(self):
+        return describe_this_worker()
+
+    def run(self, payload):
+        self.seen.append(payload)
+        kind, value = payload
+        if kind == "die always" or (kind == "die once" and not Path(value).exists()):
+            if kind == "die once":
+                Path(value).touch()
+            print("about to vanish", file=os.sys.stderr, flush=True)
+            time.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if kind == "raise":
+            raise RuntimeError(f"cannot do {value}")
+        if kind == "user error":
+            raise UserError(f"evaluation.tasks: {value}")
+        if kind == "sleep":
+            time.sleep(value)
+        return os.getpid(), value
+
+
+@pytest.fixture
+def make_pool(local_ray):
+    pools = []
+
+    def make(start=None, num_actors=2, max_attempts=3, num_cpus=0.5, start_timeout_s=60.0):
+        actor = ray.remote(Worker).options(num_cpus=num_cpus, max_restarts=0)
+        pools.append(Pool(lambda: actor.remote(start), PoolSettings(num_actors, max_attempts, start_timeout_s)))
+        return pools[-1]
+
+    yield make
+    for pool in pools:
+        pool.close()
+
+
+def items(*payloads, affinity=None):
+    return [Item(f"item {index}", payload, affinity) for index, payload in enumerate(payloads)]
+
+
+def test_every_item_is_done_once_and_actors_are_kept_for_the_next_call(make_pool):
+    pool = make_pool()
+    first = list(pool.run(items(*(("square", n) for n in range(6)))))
+    assert sorted(result[1] for _, result in first) == list(range(6))
+    second = list(pool.run(items(*(("square", n) for n in range(6)))))
+    assert {result[0] for _, result in second} <= {result[0] for _, result in first}
+
+
+def test_an_actor_gets_the_items_of_the_plan_it_holds(make_pool):
+    work = [Item(f"{plan}{n}", ("sleep", 0.05), plan) for n in range(4) for plan in "ab"]
+    results = list(make_pool().run(work))
+    pids = {plan: {result[0] for item, result in results if item.affinity == plan} for plan in "ab"}
+    assert len(pids["a"]) == len(pids["b"]) == 1
+    assert pids["a"] != pids["b"]
+
+
+def test_a_lost_worker_is_replaced_and_its_item_done_again(make_pool, tmp_path):
+    work = items(*(("square", n) for n in range(4)), ("die once", str(tmp_path / "mark")), ("square", 9))
+    results = list(make_pool().run(work))
+    assert sorted(item.name for item, _ in results) == [f"item {n}" for n in range(6)]
+
+
+def test_an_item_that_always_loses_its_worker_is_named_with_the_workers_last_lines(make_pool):
+    with pytest.raises(WorkerFailedError, match=r"(?s)item 0: its worker was lost 2 times.*log .*about to vanish"):
+        list(make_pool(max_attempts=2).run(items(("die always", ""))))
+
+
+def test_an_application_error_stops_at_once_and_is_not_tried_again(make_pool):
+    pool = make_pool(num_actors=1)
+    done = []
+    with pytest.raises(WorkerFailedError, match=r"(?s)item 1 failed: RuntimeError: cannot do x.*log "):
+        done += [item.name for item, _ in pool.run(items(("square", 0), ("raise", "x"), ("square", 2)))]
+    assert "item 2" not in done
+
+
+def test_a_user_error_in_a_worker_arrives_as_itself(make_pool):
+    with pytest.raises(UserError, match=r"^evaluation.tasks: nothing$"):
+        list(make_pool().run(items(("user error", "nothing"))))
+
+
+def test_an_error_while_starting_is_the_applications(make_pool):
+    with pytest.raises(WorkerFailedError, match=r"(?s)a starting worker failed: .*ValueError: no such model"):
+        list(make_pool(start="raise").run(items(("square", 1))))
+
+
+def test_workers_that_keep_dying_while_starting_end_the_run(make_pool):
+    with pytest.raises(WorkerFailedError, match="3 workers in a row were lost while starting"):
+        list(make_pool(start="die").run(items(("square", 1))))
+
+
+def test_a_pool_for_which_there_is_no_room_gives_up_after_its_timeout(make_pool, monkeypatch):
+    monkeypatch.setattr("drop_ray.runtime.pool.HEARTBEAT_S", 0.5)
+    with pytest.raises(WorkerFailedError, match="no worker became ready within 1 s; the cluster has .*CPU"):
+        list(make_pool(num_cpus=1000, start_timeout_s=1.0).run(items(("square", 1))))
+
+
+def test_a_pool_smaller_than_asked_for_does_all_the_work(make_pool):
+    # Two of the five actors have room; the others never become ready, and nobody waits for them.
+    results = list(make_pool(num_actors=5, num_cpus=2).run(items(*(("square", n) for n in range(8)))))
+    assert len(results) == 8

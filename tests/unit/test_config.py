@@ -1,0 +1,82 @@
+"""What a user may write wrongly, and that the answer names the field and the remedy."""
+
+import pytest
+import yaml
+
+from drop_ray.config import load_config
+from drop_ray.errors import UserError
+
+MINIMAL = {"model": {"path": "m"}, "calibration": {"source": "c.txt"}}
+
+
+def load(tmp_path, values=None, *overrides, **fields):
+    path = tmp_path / "myrun.yaml"
+    path.write_text(yaml.safe_dump({**(values or MINIMAL), **fields}))
+    return load_config(path, overrides)
+
+
+def test_a_minimal_config_has_the_papers_calibration_and_the_files_name(tmp_path):
+    config = load(tmp_path)
+    assert (config.name, config.calibration.num_samples, config.calibration.seq_len) == ("myrun", 256, 2048)
+
+
+def test_overrides_reach_sections_lists_and_new_fields(tmp_path):
+    config = load(
+        tmp_path,
+        None,
+        "calibration.num_samples=8",
+        "plans.0.drop=[1, 2]",
+        "execution.num_workers=3",
+        plans=[{"strategy": "mlp", "drop": 9}],
+    )
+    assert config.calibration.num_samples == 8
+    assert config.plans[0].drop == (1, 2)
+    assert config.execution.num_workers == 3
+
+
+def test_the_resolved_config_can_be_read_again(tmp_path):
+    config = load(tmp_path, plans=[{"strategy": "mlp", "drop": 2}], evaluation={"tasks": ["arc"]})
+    again = tmp_path / "again.yaml"
+    again.write_text(config.to_yaml())
+    assert load_config(again) == config
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"modle": {}}, "modle: unknown key; did you mean `model`"),
+        ({"scoring": {"microbatch": 2}}, "scoring.microbatch: unknown key; did you mean `micro_batch`"),
+        ({"evaluation": {"tasks": [{"nam": "x"}]}}, "evaluation.tasks.*nam: unknown key; did you mean `name`"),
+        ({"evaluation": {"batch_size": "auto"}}, "evaluation.batch_size: `auto` is refused"),
+        ({"evaluation": {"tasks": ["a", "a"]}}, "`a` is named twice"),
+        ({"calibration": {}}, "calibration: give either `source`"),
+        ({"calibration": {"source": "a", "token_ids": "b"}}, "calibration: give either `source`"),
+        ({"calibration": {"source": "a", "num_samples": 0}}, "calibration.num_samples: "),
+        ({"plans": [{"strategy": "attention"}]}, r"plans\[0\]: `drop` says how many"),
+        ({"plans": [{"strategy": "atention", "drop": 1}]}, r"plans\[0\].strategy: .*'attention'"),
+        ({"plans": [{"drop": 1}]}, r"plans\[0\]: give either `strategy` or `file`"),
+        ({"plans": [{"strategy": "random", "drop": 1}]}, r"plans\[0\]: `of`"),
+        ({"plans": [{"strategy": "reverse", "of": "mlp", "drop": 1, "iterative": 1}]}, "`iterative` goes with"),
+        ({"plans": [{"strategy": "mlp", "drop": [0]}]}, "numbers from 1"),
+        ({"model": {}}, "model.path: missing"),
+        ({"name": "a/b"}, "name: "),
+    ],
+)
+def test_mistakes_are_named(tmp_path, fields, message):
+    with pytest.raises(UserError, match=message):
+        load(tmp_path, **fields)
+
+
+@pytest.mark.parametrize("override", ["calibration", "model.path.x=1", "plans.0.drop=1"])
+def test_overrides_that_fit_nothing_are_named(tmp_path, override):
+    with pytest.raises(UserError, match="--set"):
+        load(tmp_path, None, override, plans=[])
+
+
+def test_files_that_are_no_config(tmp_path):
+    with pytest.raises(UserError, match="no such config file"):
+        load_config(tmp_path / "none.yaml")
+    for text, message in (("a: [", "is not YAML"), ("- a", "a config is a mapping")):
+        (tmp_path / "bad.yaml").write_text(text)
+        with pytest.raises(UserError, match=message):
+            load_config(tmp_path / "bad.yaml")

@@ -1,0 +1,93 @@
+"""From config lines to plan requests, and plans as files."""
+
+import json
+
+import pytest
+
+from drop_ray.config import PlanSpec
+from drop_ray.errors import UserError
+from drop_ray.models.families import DropLists
+from drop_ray.planning.plans import DropPlan, read_plan
+from drop_ray.planning.requests import gaps_of, plan_requests
+
+
+def requests(*specs, num_layers=8, dropped=DropLists()):
+    return plan_requests([PlanSpec(**spec) for spec in specs], num_layers, dropped)
+
+
+def test_a_sweep_makes_many_plans_with_names_that_tell_them_apart():
+    made = requests(
+        {"strategy": "attention", "drop": [2, 4]},
+        {"strategy": "attention", "drop": 4, "iterative": 2},
+        {"strategy": "block_consecutive", "drop": [3]},
+        {"strategy": "random", "of": "mlp", "seed": 5, "drop": [1]},
+        {"strategy": "reverse", "of": "joint", "drop": [1]},
+        {"strategy": "attention", "drop": [2]},
+    )
+    assert [request.name for request in made] == [
+        "attention-2",
+        "attention-4",
+        "attention-4-iterative2",
+        "block_consecutive-3",
+        "random-mlp-1-seed5",
+        "reverse-joint-1",
+    ]
+    assert gaps_of(made) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("spec", "most"),
+    [
+        ({"strategy": "attention"}, "8 attention layers"),
+        ({"strategy": "joint"}, "16 attention layers and MLPs"),
+        ({"strategy": "block_consecutive"}, "8 blocks"),
+        ({"strategy": "random", "of": "mlp"}, "8 MLPs"),
+    ],
+)
+def test_more_than_the_model_has_is_refused(spec, most):
+    number = int(most.split()[0])
+    assert requests({**spec, "drop": [number]})
+    with pytest.raises(UserError, match=rf"plans\[0\].drop: {number + 1} is more than the model's {most}"):
+        requests({**spec, "drop": [number + 1]})
+
+
+def test_what_the_model_already_lacks_does_not_count():
+    with pytest.raises(UserError, match="7 is more than the model's 6 attention layers"):
+        requests({"strategy": "attention", "drop": [7]}, dropped=DropLists((1, 2)))
+
+
+def write(tmp_path, **values):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(values))
+    return path
+
+
+def test_a_plan_by_hand_needs_only_its_lists(tmp_path):
+    plan = read_plan(write(tmp_path, drop_attn=[3, 1]), 8, "id")
+    assert (plan.name, plan.drop_attn, plan.drop_mlp) == ("mine", (3, 1), ())
+
+
+def test_a_plan_survives_its_file(tmp_path):
+    plan = DropPlan("a", (3, 1), (2,), "joint", "cosine", "id", "cal", 10, 20)
+    path = tmp_path / "plan.json"
+    path.write_text(plan.to_json())
+    assert read_plan(path, 8, "id") == plan
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"drop_attn": [8]}, "drop_attn names layer 8, but the model has layers 0 to 7"),
+        ({"drop_mlp": [-1]}, "drop_mlp names layer -1"),
+        ({"drop_attn": [2, 2]}, "layer 2 more than once"),
+        ({"drop_attn": ["2"]}, "must be a list of layer numbers"),
+        ({"drop_attn": [True]}, "must be a list of layer numbers"),
+        ({"drop": [2]}, "unknown key drop; valid: name, drop_attn"),
+        ({"drop_attn": []}, "drops nothing"),
+        ({"drop_attn": [1], "format": "drop-plan/9"}, "format drop-plan/9 is not"),
+        ({"drop_attn": [1], "model_identity": "other"}, "made for another model"),
+    ],
+)
+def test_a_plan_that_does_not_fit_is_refused(tmp_path, values, message):
+    with pytest.raises(UserError, match=message):
+        read_plan(write(tmp_path, **values), 8, "id")
