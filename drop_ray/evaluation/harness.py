@@ -1,0 +1,167 @@
+"""Run lm-eval tasks on a loaded model: the same numbers in any process, whatever ran before."""
+
+import copy
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lm_eval.evaluator import evaluate
+from lm_eval.models.huggingface import HFLM
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from drop_ray.errors import UserError
+from drop_ray.evaluation.catalog import Catalog
+from drop_ray.evaluation.fewshot import seed_by_document
+from drop_ray.evaluation.metrics import document_values, metric_rows
+from drop_ray.evaluation.quiet import quiet
+from drop_ray.evaluation.result import TaskRequest, TaskResult, document_table
+from drop_ray.evaluation.tasks import check_request
+
+# Standard errors of means are analytic; f1, mcc, median, perplexity (not those of rolling tasks), bleu, chrf and ter
+# are bootstrapped from lm-eval's fixed seeds: one block of draws.
+_BOOTSTRAP_DRAWS = 1000
+
+
+class Evaluator:
+    """A loaded model wrapped for lm-eval; keep it to evaluate many tasks.
+
+    `batch_size` is fixed, since padding changes the last bits of results; `seed` draws few-shot examples (per
+    document) and starts every random generator before each task. `max_length` None takes the model's own. With
+    `apply_chat_template`, few-shot examples are turns of their own. Log-probabilities are float32 whatever the
+    model's dtype: in bfloat16 the choices of a task would tie.
+
+    Raises UserError for a batch size that is not a positive integer (`auto` too), a tokenizer without a chat template
+    when one is to be applied, and one with neither a BOS nor an EOS token.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        include_path: str | None,
+        batch_size: int,
+        seed: int,
+        apply_chat_template: bool = False,
+        system_instruction: str | None = None,
+        max_length: int | None = None,
+    ) -> None:
+        if type(batch_size) is not int or batch_size < 1:
+            raise UserError(
+                f"evaluation.batch_size must be a positive integer, not {batch_size!r}: results depend on it"
+            )
+        if apply_chat_template and not tokenizer.chat_template:
+            raise UserError("evaluation.apply_chat_template: the model's tokenizer has no chat template")
+        if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None:
+            raise UserError("model: the tokenizer has neither a BOS nor an EOS token, one of which starts every text")
+        self._catalog = Catalog(include_path)
+        self._seed = seed
+        self._prompting = {
+            "system_instruction": system_instruction,
+            "apply_chat_template": apply_chat_template,
+            "fewshot_as_multiturn": apply_chat_template,
+        }
+        self._model = HFLM(
+            pretrained=model,
+            backend="causal",
+            tokenizer=copy.deepcopy(tokenizer),  # lm-eval sets a padding token on it
+            batch_size=batch_size,
+            max_length=max_length,
+            softmax_dtype="float32",
+        )
+
+    def evaluate(self, request: TaskRequest) -> TaskResult:
+        """Run one task, tag or group; see `TaskResult`.
+
+        Reads the datasets, and downloads those of the hub that are not cached. Raises UserError for an unknown task
+        or one that cannot be run as requested (`tasks.resolve_tasks` finds the same before a model is loaded), and
+        for fewer few-shot documents than asked for.
+        """
+        check_request(request, self._catalog.find(request.name))
+        with quiet():
+            self._start_generators()
+            loaded = self._catalog.load(request.name)
+            for task in loaded["tasks"].values():
+                self._prepare(task, request)
+            self._start_generators()
+            results = evaluate(
+                lm=self._model,
+                task_dict=loaded,
+                limit=request.limit,
+                bootstrap_iters=_BOOTSTRAP_DRAWS,
+                log_samples=True,
+                **self._prompting,
+            )
+        samples = results.pop("samples")
+        for config in results["configs"].values():
+            config["dataset_kwargs"] = _without_folders(config.get("dataset_kwargs"))
+        tasks = loaded["tasks"]
+        rows = (row for name, task in tasks.items() for row in document_values(name, samples[name], task.aggregation()))
+        return TaskResult(
+            task=request,
+            metrics=metric_rows(request.name, results, tasks, loaded["groups"]),
+            documents=document_table(rows),
+            raw=json.loads(json.dumps(results, default=_json_value)),
+        )
+
+    def _prepare(self, task: Any, request: TaskRequest) -> None:
+        stated = task.get_config("num_fewshot")
+        num_fewshot = (stated or 0) if request.num_fewshot is None else request.num_fewshot
+        task.set_config("num_fewshot", num_fewshot)
+        if num_fewshot and hasattr(task, "sampler") and len(task.sampler.fewshot_docs()) < num_fewshot:
+            available = len(task.sampler.fewshot_docs())
+            raise UserError(
+                f"evaluation.tasks: {task.task_name}: num_fewshot is {num_fewshot}, but there are {available} examples"
+            )
+        seed_by_document(task, self._seed)
+
+    def _start_generators(self) -> None:
+        """Tasks may shuffle with the global generators while they load, and sample while they generate."""
+        random.seed(self._seed)
+        np.random.seed(self._seed % 2**32)
+        torch.manual_seed(self._seed)
+
+
+def evaluate_task(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: TaskRequest,
+    *,
+    include_path: str | None,
+    batch_size: int,
+    seed: int,
+    apply_chat_template: bool = False,
+    system_instruction: str | None = None,
+    max_length: int | None = None,
+) -> TaskResult:
+    """One task on one model; see `Evaluator`."""
+    evaluator = Evaluator(
+        model,
+        tokenizer,
+        include_path=include_path,
+        batch_size=batch_size,
+        seed=seed,
+        apply_chat_template=apply_chat_template,
+        system_instruction=system_instruction,
+        max_length=max_length,
+    )
+    return evaluator.evaluate(task)
+
+
+def _without_folders(value: Any) -> Any:
+    """Local data files by name only: where they lie differs from machine to machine."""
+    if isinstance(value, dict):
+        return {key: _without_folders(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(item) for item in value]
+    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
+
+
+def _json_value(value: Any) -> Any:
+    """What JSON lacks in lm-eval's results; a function by its name, since its repr has an address in it."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return value.__qualname__ if callable(value) else str(value)

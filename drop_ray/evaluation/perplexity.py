@@ -1,0 +1,78 @@
+"""Perplexity of a model on packed token samples, computed directly from its logits.
+
+In: a loaded causal language model and token ids. Out: the same kind of result as an lm-eval task, with samples as
+documents, so that the report treats both alike.
+"""
+
+import hashlib
+import math
+
+import torch
+from transformers import PreTrainedModel
+
+from drop_ray.evaluation.result import DocumentValue, MetricValue, TaskRequest, TaskResult, document_table
+
+
+def evaluate_perplexity(model: PreTrainedModel, token_ids: torch.Tensor, batch_size: int, name: str) -> TaskResult:
+    """Negative log-likelihood, in nats, of tokens 1..seq_len-1 of each sample given the tokens before them.
+
+    `token_ids` is int64 [num_samples, seq_len]. Log-probabilities are float32, their sums float64. Reported:
+    `nll`, the mean over tokens, with the standard error of the mean over samples (samples have equal numbers of
+    tokens); and `token_perplexity` = exp(nll), the primary metric, with the delta method's exp(nll) * stderr(nll).
+    Documents carry `nll` (mean nats per token) and `tokens` (how many were predicted). Puts the model in eval mode.
+
+    Raises ValueError for an empty table, samples of fewer than 2 tokens or a batch size below 1.
+    """
+    if token_ids.ndim != 2 or token_ids.shape[0] < 1 or token_ids.shape[1] < 2:
+        raise ValueError(f"token_ids must be [samples >= 1, tokens >= 2], not {list(token_ids.shape)}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
+    model.eval()
+    totals = torch.cat([_batch_nll(model, batch) for batch in torch.split(token_ids, batch_size)])
+    num_samples, num_predicted = token_ids.shape[0], token_ids.shape[1] - 1
+    means = totals / num_predicted
+    nll = means.mean()
+    stderr = means.std(correction=1) / math.sqrt(num_samples) if num_samples > 1 else None
+    perplexity = nll.exp()
+
+    def metric(kind: str, value: torch.Tensor, error: torch.Tensor | None, primary: bool) -> MetricValue:
+        return MetricValue(
+            task=name,
+            metric=kind,
+            filter="none",
+            value=float(value),
+            stderr=None if error is None else float(error),
+            higher_is_better=False,
+            num_documents=num_samples,
+            num_fewshot=None,
+            primary=primary,
+        )
+
+    metrics = [
+        metric("token_perplexity", perplexity, None if stderr is None else perplexity * stderr, True),
+        metric("nll", nll, stderr, False),
+    ]
+    rows = []
+    for index, (sample, mean) in enumerate(zip(token_ids, means.tolist(), strict=True)):
+        content = hashlib.sha256(sample.to("cpu", torch.int64).numpy().astype("<i8").tobytes()).hexdigest()
+        rows += [
+            DocumentValue(name, index, content, content, "nll", "none", mean),
+            DocumentValue(name, index, content, content, "tokens", "none", float(num_predicted)),
+        ]
+    raw = {"samples": num_samples, "seq_len": token_ids.shape[1], "batch_size": batch_size}
+    return TaskResult(TaskRequest(name), metrics, document_table(rows), raw)
+
+
+@torch.inference_mode()
+def _batch_nll(model: PreTrainedModel, batch: torch.Tensor) -> torch.Tensor:
+    """Summed nats of each sample of [batch, seq_len]: float64 [batch], on the CPU."""
+    batch = batch.to(model.device)
+    logits = model(input_ids=batch, use_cache=False).logits
+    # One sample at a time: float32 logits of a whole batch can be larger than the model.
+    return torch.stack([_sample_nll(sample, row[1:]) for sample, row in zip(logits[:, :-1], batch, strict=True)])
+
+
+def _sample_nll(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    log_probabilities = torch.log_softmax(logits.float(), dim=-1)
+    chosen = log_probabilities.gather(-1, targets.to(logits.device)[:, None])
+    return -chosen.double().sum().cpu()

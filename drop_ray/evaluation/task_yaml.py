@@ -1,0 +1,130 @@
+"""Read a task's YAML the way lm-eval does, but keep what it refers to: functions and local data files.
+
+lm-eval resolves `!function` by importing code and leaves relative data files to the working directory. Here both stay
+references into the folder of the YAML file that states them, so that a task can be identified without running
+anything, and runs from any working directory.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from drop_ray.errors import UserError
+
+# The builders of `datasets` that read files; with any other `dataset_path`, data files lie in that hub repository.
+_FILE_BUILDERS = frozenset({"arrow", "csv", "json", "parquet", "text", "xml"})
+
+
+@dataclass(frozen=True)
+class FunctionReference:
+    """`!function module.name` in a YAML file of `folder`."""
+
+    folder: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class DataReference:
+    """A local file, pattern or folder, stated relative to `folder` (or absolute)."""
+
+    folder: Path
+    pattern: str
+
+    @property
+    def path(self) -> str:
+        """Absolute, still with wildcards."""
+        return str(self.folder / Path(self.pattern).expanduser())
+
+    def files(self) -> list[Path]:
+        """The files meant, in path order; a folder means every file below it; empty when nothing is there."""
+        path = Path(self.path)
+        found = list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+        below = [child for path in found if path.is_dir() for child in path.rglob("*")]
+        return sorted(path for path in {*found, *below} if path.is_file())
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The YAML of a task or group with its `include` chain merged, functions and local data as references.
+
+    Raises UserError for a file that is not valid YAML, is not a mapping, or includes itself.
+    """
+    return _local_data(_merged(path.resolve(), ()))
+
+
+def _merged(path: Path, including: tuple[Path, ...]) -> dict[str, Any]:
+    if path in including:
+        raise UserError(f"evaluation.tasks: {path} includes itself")
+    try:
+        config = yaml.load(path.read_bytes(), Loader=_loader(path.parent))
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"evaluation.tasks: cannot read {path}: {error}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"evaluation.tasks: {path} must hold a mapping of task fields")
+    includes = config.pop("include", [])
+    merged: dict[str, Any] = {}
+    for name in includes if isinstance(includes, list) else [includes]:
+        base = _merged((path.parent / name).resolve(), (*including, path))
+        base.pop("task_list", None)  # describes the included file only, as in lm-eval
+        merged.update(base)
+    return {**merged, **_marked(config, path.parent)}
+
+
+def _loader(folder: Path) -> type[yaml.SafeLoader]:
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_constructor("!function", lambda _, node: FunctionReference(folder, str(node.value)))
+    return Loader
+
+
+def _marked(value: Any, folder: Path) -> Any:
+    """Turn data files, data folders and a path-like `dataset_path`, at any depth, into references into `folder`."""
+    if isinstance(value, list):
+        return [_marked(item, folder) for item in value]
+    if not isinstance(value, dict):
+        return value
+    marked = {key: _marked(item, folder) for key, item in value.items()}
+    if isinstance(value.get("dataset_kwargs"), dict):
+        for key in {"data_files", "data_dir"} & value["dataset_kwargs"].keys():
+            marked["dataset_kwargs"][key] = _references(value["dataset_kwargs"][key], folder)
+    if str(value.get("dataset_path")).startswith(("/", "./", "../", "~")):
+        marked["dataset_path"] = DataReference(folder, value["dataset_path"])
+    return marked
+
+
+def _references(value: Any, folder: Path) -> Any:
+    if isinstance(value, list):
+        return [_references(item, folder) for item in value]
+    if isinstance(value, dict):
+        return {key: _references(item, folder) for key, item in value.items()}
+    return DataReference(folder, value) if isinstance(value, str) and "://" not in value else value
+
+
+def _local_data(config: dict[str, Any]) -> dict[str, Any]:
+    """Keep the data references that mean local files; the others go back to strings (paths in a hub repository).
+
+    Data files are local when `dataset_path` names a builder that reads files. Without a `dataset_path` (a member that
+    a group overrides, a `custom_dataset` function) those that exist are local.
+    """
+    settled = dict(config)
+    if isinstance(config.get("task"), list):
+        settled["task"] = [_local_data(item) if isinstance(item, dict) else item for item in config["task"]]
+    if isinstance(config.get("dataset_kwargs"), dict):
+        arguments = config["dataset_kwargs"]
+        settled["dataset_kwargs"] = _settled(arguments, config.get("dataset_path"), arguments.get("data_dir"))
+    return settled
+
+
+def _settled(value: Any, builder: Any, data_dir: Any) -> Any:
+    if isinstance(value, list):
+        return [_settled(item, builder, data_dir) for item in value]
+    if isinstance(value, dict):
+        return {key: _settled(item, builder, data_dir) for key, item in value.items()}
+    if not isinstance(value, DataReference):
+        return value
+    inside = isinstance(data_dir, DataReference) and value is not data_dir  # `datasets` looks inside data_dir
+    reference = DataReference(Path(data_dir.path), value.pattern) if inside else value
+    local = builder in _FILE_BUILDERS or (builder is None and reference.files())
+    return reference if local else value.pattern

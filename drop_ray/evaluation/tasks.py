@@ -1,0 +1,69 @@
+"""Check the requested tasks before any model is loaded, and say what identifies each of them.
+
+Reads YAML files and hashes code and data; downloads nothing and loads no dataset. Its cost is importing lm-eval
+(about a second) and, only when a name is not in `include_path`, indexing lm-eval's own tasks.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from drop_ray.errors import UserError
+from drop_ray.evaluation.catalog import Catalog, FoundTask
+from drop_ray.evaluation.result import TaskRequest
+from drop_ray.evaluation.task_identity import config_identity
+
+
+@dataclass(frozen=True)
+class ResolvedTask:
+    """A request that can be run, and its identity as plain JSON values, equal on every machine.
+
+    `identity` has the request itself and, by name, every tag, group and task it reaches (`task_identity`). It does
+    not say which lm-eval and which model; hub datasets are identified by name and revision only.
+    """
+
+    request: TaskRequest
+    identity: dict[str, Any]
+
+
+def resolve_tasks(requests: Iterable[TaskRequest], include_path: str | None) -> dict[str, ResolvedTask]:
+    """The requests by name, checked, in their order.
+
+    Raises UserError for an unknown task (with the nearest names), one requested twice, missing data or code, few-shot
+    examples where the task cannot take any, and tasks that run generated code or need images or audio.
+    """
+    catalog = Catalog(include_path)
+    resolved: dict[str, ResolvedTask] = {}
+    for request in requests:
+        if request.name in resolved:
+            raise UserError(f"evaluation.tasks: {request.name} is listed twice")
+        found = catalog.find(request.name)
+        check_request(request, found)
+        resolved[request.name] = ResolvedTask(request, _identity(request, found))
+    return resolved
+
+
+def check_request(request: TaskRequest, found: FoundTask) -> None:
+    """UserError when a task that `request` reaches cannot be run as asked."""
+    for name, config in found.leaves():
+        field = f"evaluation.tasks: {request.name}" + ("" if name == request.name else f": {name}")
+        if config.get("unsafe_code"):
+            raise UserError(f"{field} executes code that the model writes, which is not supported")
+        if config.get("doc_to_image") or config.get("doc_to_audio"):
+            raise UserError(f"{field} needs images or audio; only text is supported")
+        if not request.num_fewshot:
+            continue
+        if config.get("num_fewshot") == 0:
+            raise UserError(f"{field} fixes num_fewshot: 0; omit num_fewshot for it")
+        if config.get("output_type") == "loglikelihood_rolling":
+            raise UserError(f"{field} scores whole texts without a prompt; omit num_fewshot for it")
+
+
+def _identity(request: TaskRequest, found: FoundTask) -> dict[str, Any]:
+    return {
+        "name": request.name,
+        "num_fewshot": request.num_fewshot,
+        "limit": request.limit,
+        "configs": {name: config_identity(name, config) for name, config in sorted(found.configs.items())},
+        "tags": dict(sorted(found.tags.items())),
+    }
