@@ -20,7 +20,6 @@ from drop_ray.identity import canonical_json
 SCHEMA = pa.schema([("sample", pa.int32()), ("token_ids", pa.list_(pa.int32()))])
 TEXT_SUFFIXES = (".txt", ".json", ".jsonl", ".parquet")
 DOCUMENTS_AT_ONCE = 256
-SAMPLES_FILE = "calibration.parquet"
 
 # Texts -> one list of token ids each, without special tokens.
 Tokenize = Callable[[list[str]], list[list[int]]]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from drop_ray import calibration, steps
+from drop_ray.artifacts import SCORES
 from drop_ray.config import RunConfig
 from drop_ray.errors import CorruptArtifactError
 from drop_ray.job import Job, load_calibration, open_job
@@ -15,7 +16,6 @@ from drop_ray.pipeline import make_plan
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.requests import gaps_of
 from drop_ray.planning.scores import ScoreTable, aggregate
-from drop_ray.runtime.workers import SCORES
 from drop_ray.scoring.similarity import ScoreRow
 from drop_ray.store import Step
 from drop_ray.store.tables import read_table

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
-
 from drop_ray import calibration
 from drop_ray.config import PerplexitySpec, RunConfig, resolve_path
 from drop_ray.errors import UserError
@@ -19,7 +17,7 @@ from drop_ray.models.accounting import ModelSize, measure
 from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
 from drop_ray.models.dropped import build_skeleton, check_tensors, drop_lists_of, parse_dtype, read_config
 from drop_ray.models.families import DropLists, check_drop_lists
-from drop_ray.models.location import locate_model
+from drop_ray.models.location import load_tokenizer, locate_model
 from drop_ray.planning.plans import BASE, DropPlan, read_plan
 from drop_ray.planning.requests import PlanRequest, plan_requests
 from drop_ray.store import Store, open_store
@@ -128,7 +126,7 @@ def file_sha256(path: Path, field: str) -> str:
 def _pack_text(
     job: Job, source: str, text_field: str, num_samples: int, seq_len: int, shuffle_seed: int | None, field: str
 ) -> Any:
-    tokenizer = AutoTokenizer.from_pretrained(job.checkpoint.folder)
+    tokenizer = load_tokenizer(job.checkpoint.folder)
     if tokenizer.eos_token_id is None:
         raise UserError(f"{field}: the tokenizer of {job.checkpoint.folder} has no EOS token to join documents with")
 

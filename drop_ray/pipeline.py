@@ -13,6 +13,7 @@ import pyarrow as pa
 import torch
 
 from drop_ray import calibration, steps
+from drop_ray.artifacts import CHECKPOINT, SAMPLES, SCORES
 from drop_ray.config import RunConfig
 from drop_ray.job import Job, load_calibration, load_perplexity_text, open_job
 from drop_ray.ledger import Ledger
@@ -24,7 +25,7 @@ from drop_ray.planning.strategies import layers_of
 from drop_ray.publish import publish
 from drop_ray.runtime import dispatch
 from drop_ray.runtime.cluster import Cluster
-from drop_ray.runtime.workers import CHECKPOINT, SCORES, EvaluationUnit, ExportUnit
+from drop_ray.runtime.units import EvaluationUnit, ExportUnit
 from drop_ray.scoring.similarity import ScoreRow
 from drop_ray.store import Commit, Step
 from drop_ray.store.tables import read_table, write_table
@@ -86,9 +87,9 @@ def calibrate(job: Job, ledger: Ledger) -> Calibration:
     """The run's token samples, committed; their identity is a hash of the token ids alone."""
     step = steps.calibration_step(job)
     if ledger.pending("calibrate", {"calibration samples": step}):
-        ledger.add(commit_table(job, step, calibration.SAMPLES_FILE, calibration.to_table(load_calibration(job))))
+        ledger.add(commit_table(job, step, SAMPLES, calibration.to_table(load_calibration(job))))
     commit = ledger.commit_of(step)
-    samples = calibration.from_table(read_table(job.store, commit, calibration.SAMPLES_FILE))
+    samples = calibration.from_table(read_table(job.store, commit, SAMPLES))
     return Calibration(commit, calibration.token_identity(samples))
 
 
@@ -171,11 +172,11 @@ def export(job: Job, cluster: Cluster, ledger: Ledger, plans: tuple[DropPlan, ..
     pending = ledger.pending("export", units)
     if pending:
         by_name = {plan.name: plan for plan in wanted}
-        work = [
-            ExportUnit(step, by_name[name].drops, {"strategy": by_name[name].strategy, "base": job.checkpoint.identity})
+        work = {
+            name: ExportUnit(step, by_name[name].drops, export_provenance(job, by_name[name]))
             for name, step in pending.items()
-        ]
-        for commit in dispatch.export(cluster, job, work, list(pending)):
+        }
+        for commit in dispatch.export(cluster, job, work):
             ledger.add(commit)
     return {name: job.store.path_of(ledger.commit_of(step), CHECKPOINT) for name, step in units.items()}
 
@@ -196,12 +197,18 @@ def evaluate(job: Job, cluster: Cluster, ledger: Ledger, plans: tuple[DropPlan, 
         for spec in job.config.evaluation.perplexity
         if any(units[label][1] == spec.name for label in pending)
     }
-    work = [
-        EvaluationUnit(step, plan.drops, name, requests.get(name), texts.get(name))
-        for plan, name, step in (units[label] for label in pending)
-    ]
-    for commit in dispatch.evaluate(cluster, job, work, list(pending)):
+    work = {
+        label: EvaluationUnit(step, plan.drops, name, requests.get(name), texts.get(name))
+        for label, (plan, name, step) in units.items()
+        if label in pending
+    }
+    for commit in dispatch.evaluate(cluster, job, work):
         ledger.add(commit)
+
+
+def export_provenance(job: Job, plan: DropPlan) -> dict[str, str]:
+    """What a checkpoint's config.json says of its origin."""
+    return {"strategy": plan.strategy, "base": job.checkpoint.identity}
 
 
 def commit_table(job: Job, step: Step, name: str, table: pa.Table, units: Mapping[str, str] | None = None) -> Commit:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from drop_ray import steps
+from drop_ray.artifacts import CHECKPOINT, DOCUMENTS, METRICS
 from drop_ray.job import Job
 from drop_ray.ledger import Ledger
 from drop_ray.models.families import DropLists
@@ -15,7 +16,6 @@ from drop_ray.report.html import render_html
 from drop_ray.report.markdown import render_markdown
 from drop_ray.report.results import ArtifactRow, DocumentRow, EvaluationRow, PlanRow, Results, RunFacts, ScoreRow
 from drop_ray.report.table import write_results_parquet
-from drop_ray.runtime.workers import CHECKPOINT, DOCUMENTS, METRICS
 from drop_ray.store import Commit
 from drop_ray.store.tables import read_table
 from drop_ray.versions import full_versions

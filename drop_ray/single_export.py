@@ -7,7 +7,7 @@ from drop_ray.config import RunConfig
 from drop_ray.errors import UserError
 from drop_ray.job import Job, open_job
 from drop_ray.models.export import export_checkpoint
-from drop_ray.pipeline import run
+from drop_ray.pipeline import export_provenance, run
 from drop_ray.planning.plans import DropPlan, read_plan
 from drop_ray.units import human_bytes
 
@@ -18,12 +18,11 @@ def export_plan(config: RunConfig, plan: str, output: Path) -> None:
     """plan: the name of one of the run's plans (scored first if need be), or a plan file."""
     job = open_job(config)
     chosen = _find(config, job, plan)
-    provenance = {"strategy": chosen.strategy, "base": job.checkpoint.identity}
     export_checkpoint(
         job.checkpoint,
         chosen.drops,
         output,
-        provenance=provenance,
+        provenance=export_provenance(job, chosen),
         progress=lambda done, total: logger.info("export: %s of %s", human_bytes(done), human_bytes(total)),
     )
 

@@ -2,10 +2,11 @@
 
 import logging
 import os
-from functools import partial
+from functools import cached_property, partial
 from types import TracebackType
 from typing import Any
 
+import psutil
 import ray
 
 from drop_ray.config import ExecutionConfig
@@ -22,7 +23,6 @@ class Cluster:
         self.execution = execution
         self._connected_here = False
         self._pool: Pool | None = None
-        self._pool_key: object = None
 
     def __enter__(self) -> "Cluster":
         return self
@@ -30,34 +30,35 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close_pool()
+        if self._pool is not None:
+            self._pool.close()
         if self._connected_here:
             ray.shutdown()
 
-    def pool(self, worker: type, *arguments: Any, num_gpus: float | None = None) -> Pool:
-        """The pool of actors `worker(*arguments)`: the one of the last call if it is of the same kind, else a new one.
-
-        The last one's actors are stopped first: their memory and devices are needed.
-        """
-        if self._pool is None or self._pool_key is not worker:
-            self.close_pool()
+    def pool(self, worker: type, setup: Any) -> Pool:
+        """The pool of actors `worker(setup)`, started at the first call and kept for all stages."""
+        if self._pool is None:
             self.connect()
             execution = self.execution
             options = {
                 "num_cpus": execution.cpus_per_worker,
-                "num_gpus": execution.gpus_per_worker if num_gpus is None else num_gpus,
+                "num_gpus": execution.gpus_per_worker,
                 # A restarted actor would have lost its state; the pool replaces it instead.
                 "max_restarts": 0,
             }
             settings = PoolSettings(execution.num_workers, execution.max_attempts, execution.start_timeout_s)
             actor = ray.remote(worker).options(**options)
-            self._pool, self._pool_key = Pool(partial(actor.remote, *arguments), settings), worker
+            self._pool = Pool(partial(actor.remote, setup), settings)
         return self._pool
 
-    def close_pool(self) -> None:
-        if self._pool is not None:
-            self._pool.close()
-        self._pool = self._pool_key = None
+    @cached_property
+    def worker_bytes(self) -> int:
+        """Memory of one worker: of its GPU, or its share of this machine's. Asked once, before workers take the GPUs."""
+        self.connect()
+        num_gpus = self.execution.gpus_per_worker
+        if num_gpus == 0:
+            return int(psutil.virtual_memory().available // self.execution.num_workers)
+        return int(ray.get(ray.remote(_gpu_bytes).options(num_gpus=num_gpus).remote()))
 
     def connect(self) -> None:
         """Connect once, and refuse a request that the cluster could never fulfil: Ray would wait for ever."""
@@ -80,6 +81,12 @@ class Cluster:
                     resource,
                     available,
                 )
+
+
+def _gpu_bytes() -> int:
+    import torch
+
+    return int(torch.cuda.get_device_properties(0).total_memory)
 
 
 def _init(execution: ExecutionConfig) -> None:

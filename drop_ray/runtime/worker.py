@@ -1,0 +1,155 @@
+"""The actor: loads what a unit needs, keeps it for the next unit, and commits each unit to the store itself.
+
+One kind of actor does every stage, since starting a process and importing the libraries takes longer than many a unit.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from transformers import PreTrainedModel
+
+from drop_ray import calibration
+from drop_ray.artifacts import CHECKPOINT, DOCUMENTS, METRICS, SAMPLES, SCORE_SCHEMA, SCORES
+from drop_ray.config import resolve_path
+from drop_ray.errors import WorkerFailedError
+from drop_ray.evaluation import TaskResult
+from drop_ray.evaluation.perplexity import evaluate_perplexity
+from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
+from drop_ray.models.dropped import load_model, parse_dtype
+from drop_ray.models.export import export_checkpoint
+from drop_ray.models.families import DropLists
+from drop_ray.models.location import load_tokenizer, locate_model
+from drop_ray.runtime.logs import WorkerInfo, describe_this_worker
+from drop_ray.runtime.units import EvaluationUnit, ExportUnit, ScoreUnits, Unit, WorkerSetup
+from drop_ray.scoring.scorer import Scorer
+from drop_ray.scoring.sweep import SweepSettings
+from drop_ray.store import Commit, Step
+from drop_ray.store.tables import read_table, write_table
+from drop_ray.versions import full_versions
+
+
+class Worker:
+    """Holds at most one model: the scorer of a drop state, or a plan that is being evaluated."""
+
+    def __init__(self, setup: WorkerSetup):
+        if setup.threads is not None:
+            torch.set_num_threads(setup.threads)
+        self._setup = setup
+        # Ray sets no devices for a worker without GPUs, and such a worker would see all of them.
+        self._device = "cuda" if os.environ.get("CUDA_VISIBLE_DEVICES") and torch.cuda.is_available() else "cpu"
+        model = setup.model
+        self._checkpoint: Checkpoint = open_checkpoint(locate_model(str(resolve_path(model.path)), model.revision))
+        if self._checkpoint.identity != setup.model_identity:
+            raise WorkerFailedError(
+                f"model.path: {model.path} on {describe_this_worker().node} is not the model that the driver has; "
+                "give every node the same files"
+            )
+        self._held: object = None
+        self._scorer: Scorer | None = None
+        self._model: PreTrainedModel | None = None
+        self._evaluator: Any = None
+
+    def describe(self) -> WorkerInfo:
+        return describe_this_worker()
+
+    def run(self, unit: Unit) -> list[Commit]:
+        """Do a unit and commit it; returns the commits."""
+        if isinstance(unit, ScoreUnits):
+            return self._score(unit)
+        if isinstance(unit, EvaluationUnit):
+            return [self._evaluate(unit)]
+        return [self._export(unit)]
+
+    def _score(self, units: ScoreUnits) -> list[Commit]:
+        scorer = self._scorer_of(units.drops, units.streamed)
+        token_ids = calibration.from_table(read_table(self._setup.store, units.calibration, SAMPLES))
+        gaps = tuple(sorted({gap for _, steps in units.ranges for gap in steps}))
+        # The states of a large wave wait on the host: a device that cannot hold the model cannot hold them either.
+        states = "cpu" if units.streamed else None
+        settings = SweepSettings(self._setup.scoring.micro_batch, gaps, self._setup.wave_bytes, states)
+        steps = dict(units.ranges)
+        commits = []
+        for samples, rows in scorer.score(torch.from_numpy(token_ids).long(), list(steps), settings):
+            for gap, step in steps[samples].items():
+                table = pa.Table.from_pylist([asdict(row) for row in rows if row.gap == gap], SCORE_SCHEMA)
+                with tempfile.TemporaryDirectory() as folder:
+                    path = Path(folder) / SCORES
+                    write_table(table, path)
+                    commits.append(self._commit(step, {SCORES: path}))
+        return commits
+
+    def _evaluate(self, unit: EvaluationUnit) -> Commit:
+        model = self._model_of(unit.drops)
+        if unit.token_ids is not None:
+            token_ids = unit.token_ids.to(self._device)
+            result = evaluate_perplexity(model, token_ids, self._setup.evaluation.batch_size, unit.name)
+        else:
+            result = self._evaluator_of(model).evaluate(unit.task)
+        return self._commit_result(unit.step, result)
+
+    def _export(self, unit: ExportUnit) -> Commit:
+        with tempfile.TemporaryDirectory() as folder:
+            output = Path(folder) / CHECKPOINT
+            export_checkpoint(self._checkpoint, unit.drops, output, provenance=dict(unit.provenance))
+            return self._commit(unit.step, {CHECKPOINT: output})
+
+    def _scorer_of(self, drops: DropLists, streamed: bool) -> Scorer:
+        if self._scorer is None or self._held != (drops, streamed):
+            self._release()
+            self._scorer = Scorer(
+                self._checkpoint,
+                drops,
+                dtype=parse_dtype(self._setup.model.dtype),
+                attn_implementation=self._setup.model.attn_implementation,
+                placement="streamed" if streamed else "resident",
+                device=self._device,
+            )
+            self._held = drops, streamed
+        return self._scorer
+
+    def _model_of(self, drops: DropLists) -> PreTrainedModel:
+        if self._model is None or self._held != drops:
+            self._release()
+            self._model = load_model(
+                self._checkpoint.folder,
+                drops,
+                dtype=parse_dtype(self._setup.model.dtype),
+                device=self._device,
+                attn_implementation=self._setup.model.attn_implementation,
+            )
+            self._held = drops
+        return self._model
+
+    def _evaluator_of(self, model: PreTrainedModel) -> Any:
+        if self._evaluator is None:
+            from drop_ray.evaluation.harness import Evaluator  # imports lm-eval
+
+            settings = self._setup.evaluation.model_dump(
+                include={"batch_size", "seed", "apply_chat_template", "system_instruction", "max_length"}
+            )
+            tokenizer = load_tokenizer(self._checkpoint.folder)
+            self._evaluator = Evaluator(model, tokenizer, include_path=self._setup.include_path, **settings)
+        return self._evaluator
+
+    def _release(self) -> None:
+        """Before another model is loaded: two may not fit."""
+        self._scorer = self._model = self._evaluator = self._held = None
+
+    def _commit_result(self, step: Step, result: TaskResult) -> Commit:
+        with tempfile.TemporaryDirectory() as folder:
+            metrics, documents = Path(folder) / METRICS, Path(folder) / DOCUMENTS
+            values = {"metrics": [asdict(metric) for metric in result.metrics], "raw": result.raw}
+            metrics.write_text(json.dumps(values, indent=1, sort_keys=True))
+            write_table(result.documents, documents)
+            return self._commit(step, {METRICS: metrics, DOCUMENTS: documents})
+
+    def _commit(self, step: Step, outputs: Mapping[str, Path]) -> Commit:
+        provenance = {"versions": full_versions(), "device": self._device, "node": describe_this_worker().node}
+        return self._setup.store.commit(step, outputs, provenance=provenance)

@@ -1,0 +1,240 @@
+"""The whole job on a tiny Llama: the same bytes however it is run, and nothing done twice."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import tiny_models
+
+from drop_ray.config import parse_config
+from drop_ray.errors import UserError, WorkerFailedError
+from drop_ray.ledger import read_manifest
+from drop_ray.pipeline import run
+from drop_ray.store import open_store
+
+NUM_SAMPLES = 20
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """A model, a calibration text and an offline multiple-choice task with few-shot examples."""
+    folder = tmp_path_factory.mktemp("inputs")
+    tiny_models.write_checkpoint(folder / "model", num_layers=4)
+    words = random.Random(0).choices(["red", "green", "seven", "two", "walks", "sings", "the", "a"], k=4000)
+    (folder / "text.txt").write_text(" ".join(words))
+    tasks = folder / "tasks"
+    tasks.mkdir()
+    rows = [{"question": f"{words[i]} {words[i + 1]}", "choices": ["yes", "no"], "answer": i % 2} for i in range(24)]
+    for split, part in (("test", rows[:12]), ("train", rows[12:])):
+        (tasks / f"{split}.jsonl").write_text("\n".join(json.dumps(row) for row in part))
+    (tasks / "choose.yaml").write_text(
+        """
+task: choose
+dataset_path: json
+dataset_kwargs: {data_files: {test: test.jsonl, train: train.jsonl}}
+test_split: test
+fewshot_split: train
+output_type: multiple_choice
+doc_to_text: "{{question}}"
+doc_to_choice: "{{choices}}"
+doc_to_target: answer
+metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
+"""
+    )
+    broken = (tasks / "choose.yaml").read_text().replace("choose", "broken", 1)
+    broken = broken.replace("{{question}}", "{{question.nonexistent.field}}")
+    (tasks / "broken.yaml").write_text(broken)
+    return folder
+
+
+@pytest.fixture
+def make_config(inputs, local_ray, tmp_path):
+    def make(store="store", plans=({"strategy": "attention", "drop": [1, 2]},), tasks=("choose",), **fields):
+        values = {
+            "name": "run",
+            "model": {"path": str(inputs / "model"), "dtype": "float32"},
+            "calibration": {"source": str(inputs / "text.txt"), "num_samples": NUM_SAMPLES, "seq_len": 32},
+            "scoring": {"micro_batch": 2, "range_size": 2},
+            "plans": list(plans),
+            "evaluation": {
+                "batch_size": 4,
+                "tasks": [{"name": name, "num_fewshot": 2} for name in tasks],
+                "include_path": str(inputs / "tasks"),
+                "perplexity": [{"name": "text", "source": str(inputs / "text.txt"), "num_samples": 4, "seq_len": 32}],
+            },
+            "store": str(tmp_path / store),
+            **fields,
+        }
+        return parse_config(values, "test")
+
+    return make
+
+
+PLANS = (
+    {"strategy": "attention", "drop": [1, 2]},
+    {"strategy": "mlp", "drop": [1]},
+    {"strategy": "joint", "drop": [3]},
+    {"strategy": "block", "drop": [1]},
+    {"strategy": "block_consecutive", "drop": [1, 2]},
+    {"strategy": "attention", "drop": [3], "iterative": 2},
+)
+
+
+def units(config):
+    return read_manifest(open_store(config.store), f"runs/{config.name}")
+
+
+def checksums(config, *stages):
+    """Checksum of every artifact of the run, by its path; all of them must be there."""
+    store = open_store(config.store)
+    return {step.path: store.find(step).checksum for stage, _, step in units(config) if stage in stages}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(inputs, local_ray, tmp_path_factory):
+    """Score tables of one worker with resident layers."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    values = {
+        "name": "run",
+        "model": {"path": str(inputs / "model"), "dtype": "float32"},
+        "calibration": {"source": str(inputs / "text.txt"), "num_samples": NUM_SAMPLES, "seq_len": 32},
+        "scoring": {"micro_batch": 2, "range_size": 2},
+        "plans": list(PLANS),
+        "store": str(folder),
+        "execution": {"num_workers": 1, "cpus_per_worker": 0.5},
+    }
+    config = parse_config(values, "test")
+    run(config, "plan")
+    return checksums(config, "calibrate", "score")
+
+
+@pytest.mark.parametrize("num_workers", [2, 3])
+def test_any_number_of_workers_gives_the_same_bytes(make_config, undisturbed, num_workers):
+    config = make_config(plans=PLANS, execution={"num_workers": num_workers, "cpus_per_worker": 0.5})
+    run(config, "plan")
+    assert checksums(config, "calibrate", "score") == undisturbed
+
+
+def test_streamed_layers_give_the_same_bytes_as_resident_ones(make_config, undisturbed):
+    execution = {"num_workers": 2, "cpus_per_worker": 0.5, "layers": "streamed", "wave_bytes": 30_000}
+    config = make_config(plans=PLANS, execution=execution)
+    run(config, "plan")
+    assert checksums(config, "calibrate", "score") == undisturbed
+
+
+def kill_a_worker_when(condition):
+    """SIGKILL one of the pool's workers as soon as `condition()` holds."""
+    while not condition():
+        time.sleep(0.005)
+    workers = [process for process in psutil.process_iter() if process.name().startswith("ray::Worker")]
+    os.kill(workers[0].pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("stage", ["score-range", "evaluate"])
+def test_a_worker_killed_in_the_middle_changes_nothing(make_config, undisturbed, caplog, stage):
+    config = make_config(plans=PLANS, execution={"num_workers": 2, "cpus_per_worker": 0.5})
+    artifacts = Path(config.store) / "artifacts"
+    killer = threading.Thread(
+        target=kill_a_worker_when,
+        args=(lambda: any(artifacts.glob(f"{stage}-*/commit.json")),),
+    )
+    killer.start()
+    run(config, "evaluate")
+    killer.join()
+    assert "worker lost, attempt 1 of 3" in caplog.text
+    assert checksums(config, "calibrate", "score") == undisturbed
+    calm = make_config(store="calm", plans=PLANS, execution={"num_workers": 1, "cpus_per_worker": 0.5})
+    run(calm, "evaluate")
+    assert checksums(config, "evaluate") == checksums(calm, "evaluate")
+
+
+def test_what_is_done_is_not_done_again(make_config, capsys):
+    config = make_config(export="all")
+    first = run(config)
+    assert (first.found, Path(first.report).is_file()) == (0, True)
+    again = run(config)
+    assert (again.computed, again.found) == (0, first.computed)
+
+    # A unit's artifact deleted: that one is redone, to the same bytes, and nothing else is.
+    before = checksums(config, "calibrate", "score", "export", "evaluate")
+    for stage, label in (("score", "samples 4 to 5"), ("evaluate", "attention-2 on choose"), ("export", "attention-1")):
+        step = next(step for kind, name, step in units(config) if kind == stage and label in name)
+        shutil.rmtree(Path(config.store) / step.path)
+        redone = run(config)
+        assert redone.computed == 1
+        assert checksums(config, "calibrate", "score", "export", "evaluate") == before
+
+    # Another plan: its own evaluations only; scores are there, and a plan with equal lists costs nothing.
+    more = make_config(export="all", plans=({"strategy": "attention", "drop": [1, 2, 3]},))
+    assert run(more).computed == 3  # checkpoint, task, text
+    same = make_config(plans=({"strategy": "attention", "drop": [3], "iterative": 3},))
+    assert run(same).computed == 0
+
+
+def corrupt_by_truncation(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def corrupt_by_flipping(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    "corrupt", [corrupt_by_truncation, pytest.param(corrupt_by_flipping, marks=pytest.mark.full)]
+)
+def test_a_corrupt_artifact_is_named_and_redone(make_config, caplog, corrupt):
+    config = make_config()
+    run(config, "evaluate")
+    before = checksums(config, "score", "evaluate")
+    victims = []
+    for stage, label in (("score", "samples 4 to 5"), ("score", "scores base"), ("evaluate", "base on choose")):
+        step = next(step for kind, name, step in units(config) if kind == stage and label in name)
+        victims.append(next((Path(config.store) / step.path).glob("*/*.parquet")))
+        corrupt(victims[-1])
+    caplog.clear()
+    assert run(config, "evaluate").computed == 3
+    for path in victims:
+        assert f"is corrupt and will be redone: {path}" in caplog.text
+    assert checksums(config, "score", "evaluate") == before
+
+
+def test_an_error_in_a_worker_stops_the_run_names_the_unit_and_keeps_what_was_done(make_config):
+    config = make_config(tasks=("choose", "broken"))
+    with pytest.raises(WorkerFailedError, match=r"(?s)on broken failed: .*nonexistent.*log "):
+        run(config, "evaluate")
+    assert run(make_config(tasks=()), "score").computed == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"calibration": {"source": "TEXT", "num_samples": 9999, "seq_len": 32}}, "the text gives [0-9]+ samples of 32"),
+        ({"calibration": {"source": "TEXT", "seq_len": 512}}, "calibration.seq_len: 512 is more than the model's 256"),
+        ({"calibration": {"source": "nowhere.txt"}}, "calibration.source: nowhere.txt is not a file|more than the model"),
+        ({"model": {"path": "nowhere"}}, "neither a folder nor a Hugging Face name"),
+        ({"plans": [{"strategy": "mlp", "drop": [5]}]}, r"plans\[0\].drop: 5 is more than the model's 4 MLPs"),
+        ({"tasks": ("chose",)}, "evaluation.tasks: .*chose.*choose"),
+        ({"export": ["attention-9"]}, "export: no plan is called attention-9; plans: attention-1"),
+        ({"store": "FILE"}, "store: .*not writable"),
+    ],
+)
+def test_bad_input_is_refused_before_work_and_leaves_nothing_half_done(make_config, inputs, tmp_path, fields, message):
+    (tmp_path / "file").write_text("")
+    names = {"TEXT": str(inputs / "text.txt"), "FILE": str(tmp_path / "file" / "store")}
+    calibration = fields.get("calibration", {})
+    fields = {key: names.get(value, value) if isinstance(value, str) else value for key, value in fields.items()}
+    if calibration:
+        fields["calibration"] = {**calibration, "source": names.get(calibration["source"], calibration["source"])}
+    config = make_config(**fields)
+    with pytest.raises(UserError, match=message):
+        run(config)
+    assert not list(tmp_path.glob("store/artifacts/*"))

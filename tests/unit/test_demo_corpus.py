@@ -1,0 +1,137 @@
+"""The demo corpus: deterministic, its splits disjoint, its answers right, the committed files its own."""
+
+import itertools
+import random
+import re
+from pathlib import Path
+
+import pytest
+
+from drop_ray.demo import CALIBRATION_FILE, HELDOUT_FILE
+from drop_ray.demo.arithmetic import LARGEST, problem
+from drop_ray.demo.corpus import documents
+from drop_ray.demo.data_files import TASK_MAKERS, TASK_SEED, data_files
+from drop_ray.demo.grammar import agreement_sentence
+from drop_ray.demo.lexicon import JOBS, LANDMARKS, NAMES, NOUNS, PLACES, is_held_out
+from drop_ray.demo.recall import recall_passage
+from drop_ray.demo.task_rows import rows
+
+DEMO_FOLDER = CALIBRATION_FILE.parent
+
+
+def first_documents(seed, split, count):
+    return list(itertools.islice(documents(seed, split), count))
+
+
+def test_a_seed_gives_the_same_documents_and_another_seed_others():
+    assert first_documents(5, "train", 50) == first_documents(5, "train", 50)
+    assert not set(first_documents(5, "train", 50)) & set(first_documents(6, "train", 50))
+
+
+def test_committed_files_are_what_the_generator_makes():
+    for name, text in data_files().items():
+        assert (DEMO_FOLDER / name).read_bytes().decode("ascii") == text, f"{name}: run the job with --data-only"
+
+
+def test_no_held_out_document_or_question_is_in_the_training_stream():
+    training = first_documents(0, "train", 20_000)
+    heldout = HELDOUT_FILE.read_text(encoding="ascii").strip().split("\n\n")
+    assert len(heldout) > 50
+    assert not set(heldout) & set(training)
+    for maker in TASK_MAKERS.values():
+        contexts = {row["context"] for row in rows(maker, TASK_SEED, "heldout", 400)}
+        assert not contexts & {row["context"] for row in rows(maker, TASK_SEED, "train", 400)}
+
+
+def stated_combinations(texts):
+    """(name, place), (name, job) and number pairs that the documents state, read back from the text."""
+    for text in texts:
+        for name, place in re.findall(r"(\w+) lives in (\w+)\.", text):
+            yield name, place
+        for name, job in re.findall(r"(\w+) works as a (\w+)\.", text):
+            yield name, job
+        for name, color, thing in re.findall(r"(\w+) has a (\w+) (\w+)\.", text):
+            yield from ((name, color), (name, thing))
+        for first, second in re.findall(r"(\d+) plus (\d+)", text):
+            yield tuple(sorted((first, second), key=int))
+        for first, second in re.findall(r"has (\d+) \w+ and loses (\d+)", text):
+            yield second, first
+
+
+def test_every_combination_that_a_document_states_belongs_to_its_split():
+    training = set(stated_combinations(first_documents(0, "train", 5_000)))
+    heldout = set(stated_combinations(first_documents(0, "heldout", 5_000)))
+    assert len(training) > 500
+    assert len(heldout) > 100
+    assert not training & heldout
+
+
+def test_each_name_has_places_and_jobs_in_both_splits_and_each_noun_landmarks():
+    for name, values in [*((n, PLACES) for n in NAMES), *((n, JOBS) for n in NAMES)]:
+        assert not all(is_held_out(name, value) for value in values), name
+    for landmark, _ in LANDMARKS:
+        assert any(is_held_out(noun, landmark) for noun, _ in NOUNS), landmark
+
+
+@pytest.mark.parametrize("split", ["train", "heldout"])
+def test_the_answer_of_a_recall_question_and_no_other_candidate_is_a_stated_fact(split):
+    rng = random.Random(0)
+    for _ in range(200):
+        passage = recall_passage(rng, split, 5)
+        assert all(fact in passage.text for fact in passage.facts)
+        for question in passage.questions:
+            assert len(set(question.candidates)) == 5
+            asked = question.text.removeprefix("Who ").removesuffix("?")
+            for candidate in question.candidates:
+                claim = f"{question.lead} {candidate}." if question.lead else f"{candidate} {asked}."
+                assert (claim in passage.facts) == (candidate == question.answer)
+
+
+@pytest.mark.parametrize("split", ["train", "heldout"])
+def test_arithmetic_answers_are_right_and_candidates_differ(split):
+    rng = random.Random(0)
+    for _ in range(500):
+        item = problem(rng, split)
+        first, second = map(int, re.findall(r"\d+", item.text))
+        result = first + second if re.search("plus|finds", item.text) else first - second
+        assert item.answer == str(result)
+        assert 0 <= result <= 2 * LARGEST
+        assert item.answer in item.candidates
+        assert len(set(item.candidates)) == 4
+
+
+@pytest.mark.parametrize("split", ["train", "heldout"])
+def test_the_right_form_agrees_with_the_first_noun(split):
+    rng = random.Random(0)
+    plural = {form for _, form in NOUNS}
+    plural_forms = {"are", "were", "run", "sing", "sleep", "wait", "walk"}
+    checked = 0
+    for _ in range(500):
+        sentence = agreement_sentence(rng, split)
+        if not sentence.beginning.startswith("The "):
+            continue
+        subject = next(word for word in sentence.beginning.split() if any(word in forms for forms in NOUNS))
+        assert (sentence.right in plural_forms) == (subject in plural)
+        assert (sentence.wrong in plural_forms) != (subject in plural)
+        checked += 1
+    assert checked > 200
+
+
+def test_task_rows_have_no_context_twice_and_answers_at_every_position():
+    for maker in TASK_MAKERS.values():
+        made = rows(maker, 9, "heldout", 200)
+        assert len({row["context"] for row in made}) == 200
+        assert {row["answer"] for row in made} == set(range(len(made[0]["choices"])))
+
+
+def test_the_generator_writes_one_line_of_ascii_per_document():
+    for document in first_documents(3, "train", 500):
+        assert document.isascii()
+        assert "\n" not in document
+        assert document.endswith(".")
+
+
+def test_data_files_stay_small():
+    sizes = {path.name: path.stat().st_size for path in Path(DEMO_FOLDER).glob("*.txt")}
+    assert 290_000 < sizes["calibration.txt"] < 320_000
+    assert 38_000 < sizes["heldout.txt"] < 45_000
