@@ -67,8 +67,8 @@ def pack(
         if len(token_ids) >= wanted:
             return np.array(token_ids[:wanted], dtype=np.int32).reshape(num_samples, seq_len)
     raise UserError(
-        f"{field}: the text gives {len(token_ids) // seq_len} samples of {seq_len} tokens, {num_samples} are asked for; "
-        "give more text, or lower num_samples or seq_len"
+        f"{field}: the text gives {len(token_ids) // seq_len} samples of {seq_len} tokens, {num_samples} are asked "
+        "for; give more text, or lower num_samples or seq_len"
     )
 
 

@@ -78,7 +78,9 @@ class PlanSpec(_Section):
         if any(count < 1 for count in self.drop):
             raise ValueError("`drop` takes numbers from 1")
         if (self.strategy in ("random", "reverse")) != (self.of is not None):
-            raise ValueError("`of` (attention, mlp, joint or block) goes with strategies random and reverse, and only them")
+            raise ValueError(
+                "`of` (attention, mlp, joint or block) goes with strategies random and reverse, and only them"
+            )
         if self.iterative and self.strategy not in ("attention", "mlp", "joint", "block"):
             raise ValueError("`iterative` goes with strategies attention, mlp, joint and block")
         return self
@@ -222,7 +224,9 @@ def _position(values: list[Any], text: str, key: str) -> int:
 
 
 def _explain(detail: Mapping[str, Any]) -> str:
-    location = [part for part in detail["loc"] if not (isinstance(part, str) and part.startswith(("tuple[", "literal[")))]
+    location = [
+        part for part in detail["loc"] if not (isinstance(part, str) and part.startswith(("tuple[", "literal[")))
+    ]
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     if detail["type"] == "extra_forbidden":
         valid = _valid_names(location[:-1])

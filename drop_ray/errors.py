@@ -18,4 +18,4 @@ class CorruptArtifactError(DropRayError):
 
 
 class WorkerFailedError(DropRayError):
-    """A unit of work failed in the application's own code, or lost its workers too often: names the unit and the log."""
+    """A unit of work failed in the application's own code, or lost its workers too often: says which, and where."""

@@ -16,7 +16,7 @@ from drop_ray.pipeline import make_plan
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.requests import gaps_of
 from drop_ray.planning.scores import ScoreTable, aggregate
-from drop_ray.scoring.similarity import ScoreRow
+from drop_ray.scoring.rows import ScoreRow
 from drop_ray.store import Step
 from drop_ray.store.tables import read_table
 from drop_ray.units import human_bytes, human_flops
@@ -105,9 +105,7 @@ def _export_work(job: Job, plans: list[DropPlan], unknown: int) -> Iterator[Work
 def _evaluation_work(job: Job, plans: list[DropPlan], unknown: int) -> Iterator[Work]:
     known = {plan.drops: plan for plan in (job.base_plan, *plans)}
     for name in steps.evaluation_steps(job, job.base_plan):
-        todo = [
-            drops for drops, plan in known.items() if not _done(job, steps.evaluation_steps(job, plan)[name])
-        ]
+        todo = [drops for drops, plan in known.items() if not _done(job, steps.evaluation_steps(job, plan)[name])]
         work = Work(f"evaluate {name}", len(known) + unknown, len(todo) + unknown)
         text = next((text for text in job.config.evaluation.perplexity if text.name == name), None)
         if text is None:

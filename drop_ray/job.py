@@ -16,7 +16,7 @@ from drop_ray.evaluation import TaskRequest
 from drop_ray.models.accounting import ModelSize, measure
 from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
 from drop_ray.models.dropped import build_skeleton, check_tensors, drop_lists_of, parse_dtype, read_config
-from drop_ray.models.families import DropLists, check_drop_lists
+from drop_ray.models.families import DropLists
 from drop_ray.models.location import load_tokenizer, locate_model
 from drop_ray.planning.plans import BASE, DropPlan, read_plan
 from drop_ray.planning.requests import PlanRequest, plan_requests
@@ -79,7 +79,8 @@ def open_job(config: RunConfig) -> Job:
     given = _read_given_plans(config, size, checkpoint, base_drops)
     _check_names(config, requests, given)
     task_requests = tuple(
-        TaskRequest(task.name, task.num_fewshot, task.limit or config.evaluation.limit) for task in config.evaluation.tasks
+        TaskRequest(task.name, task.num_fewshot, task.limit or config.evaluation.limit)
+        for task in config.evaluation.tasks
     )
     return Job(
         config=config,
@@ -160,7 +161,9 @@ def _read_given_plans(
         plan = read_plan(resolve_path(spec.file), size.num_layers, checkpoint.identity)
         lacking = {*base_drops.attn} - {*plan.drop_attn} or {*base_drops.mlp} - {*plan.drop_mlp}
         if lacking:
-            raise UserError(f"plan {spec.file} must also list what the model already lacks, such as layer {min(lacking)}")
+            raise UserError(
+                f"plan {spec.file} must also list what the model already lacks, such as layer {min(lacking)}"
+            )
         plans.append(plan)
     return tuple(plans)
 

@@ -26,7 +26,7 @@ from drop_ray.publish import publish
 from drop_ray.runtime import dispatch
 from drop_ray.runtime.cluster import Cluster
 from drop_ray.runtime.units import EvaluationUnit, ExportUnit
-from drop_ray.scoring.similarity import ScoreRow
+from drop_ray.scoring.rows import ScoreRow
 from drop_ray.store import Commit, Step
 from drop_ray.store.tables import read_table, write_table
 from drop_ray.versions import full_versions

@@ -9,6 +9,10 @@ logger = logging.getLogger(__name__)
 LOG_INTERVAL_S = 10.0
 
 
+def ignore_progress(done: int, total: int) -> None:  # noqa: ARG001
+    """For work that nobody watches."""
+
+
 class Progress:
     """Counts finished units of a stage. In a terminal the line is rewritten in place; otherwise it is logged, at most
     every ten seconds and once at the end."""

@@ -23,9 +23,7 @@ from drop_ray.versions import full_versions
 REPORT_HTML, REPORT_MARKDOWN, RESULTS = "report.html", "report.md", "results.parquet"
 
 
-def publish(
-    job: Job, ledger: Ledger, tables: Mapping[DropLists, ScoreTable], plans: tuple[DropPlan, ...]
-) -> str:
+def publish(job: Job, ledger: Ledger, tables: Mapping[DropLists, ScoreTable], plans: tuple[DropPlan, ...]) -> str:
     """Write report.html, report.md and results.parquet; returns where the HTML report is."""
     results = collect(job, ledger, tables, plans)
     folder = job.run_folder
@@ -38,9 +36,7 @@ def publish(
     return job.store.location(f"{folder}/{REPORT_HTML}")
 
 
-def collect(
-    job: Job, ledger: Ledger, tables: Mapping[DropLists, ScoreTable], plans: tuple[DropPlan, ...]
-) -> Results:
+def collect(job: Job, ledger: Ledger, tables: Mapping[DropLists, ScoreTable], plans: tuple[DropPlan, ...]) -> Results:
     """The report's tables. An evaluation that equal plans share appears under each of their names."""
     everything = (job.base_plan, *plans)
     done = {entry.step.path: entry.commit for entry in ledger.entries if entry.commit is not None}

@@ -1,4 +1,4 @@
-"""Writes tiny random checkpoints in the real file format, with grouped-query heads and a tokenizer of the tests' own."""
+"""Writes tiny random checkpoints in the real file format: grouped-query heads, and a tokenizer of the tests' own."""
 
 import json
 from pathlib import Path

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import Any
 
-from tqdm.std import tqdm  # type: ignore[import-untyped]
+from tqdm.std import tqdm
 
 _NO_POOL = "DISABLE_MULTIPROC"  # lm-eval's own variable: bootstrap in this process, with the same draws
 _draw_bar = tqdm.__init__

@@ -185,7 +185,7 @@ def _read_tensor(file: Any, span: TensorSpan) -> torch.Tensor:
     if span.dtype not in SAFETENSORS_DTYPES:
         raise UserError(f"model.path: {span.file} holds {span.dtype} tensors; give a checkpoint in BF16, F16 or F32")
     tensor = torch.empty(span.shape, dtype=SAFETENSORS_DTYPES[span.dtype])
-    view = memoryview(tensor.reshape(-1).view(torch.uint8).numpy()) if span.num_bytes else memoryview(b"")
+    view = tensor.reshape(-1).view(torch.uint8).numpy().data if span.num_bytes else memoryview(b"")
     file.seek(span.start)
     done = 0
     while done < span.num_bytes:

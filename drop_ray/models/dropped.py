@@ -71,9 +71,7 @@ def load_model(
     own = drop_lists_of(checkpoint)
     drops = drops or DropLists()
     drops = DropLists(tuple({*own.attn, *drops.attn}), tuple({*own.mlp, *drops.mlp}))
-    model = build_skeleton(
-        read_config(checkpoint), drops, dtype or checkpoint_dtype(checkpoint), attn_implementation
-    )
+    model = build_skeleton(read_config(checkpoint), drops, dtype or checkpoint_dtype(checkpoint), attn_implementation)
     check_tensors(model, checkpoint)
     load_tensors(model, checkpoint, "", device)
     return model
@@ -94,7 +92,8 @@ def parse_dtype(name: str) -> torch.dtype:
 
 def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     """The decoder layers of a causal language model; replace them by assigning to `model.base_model.layers`."""
-    return model.base_model.layers
+    layers: nn.ModuleList = model.base_model.layers
+    return layers
 
 
 def dropped_prefixes(model: PreTrainedModel, drops: DropLists) -> tuple[str, ...]:
@@ -153,7 +152,7 @@ def load_tensors(module: nn.Module, checkpoint: Checkpoint, prefix: str, device:
 
 def read_tensors(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> dict[str, torch.Tensor]:
     """A module's tensors from the checkpoint, on the host, in the dtype of the skeleton's parameters."""
-    expected = {name: tensor for name, tensor in module.state_dict(keep_vars=True).items()}
+    expected = module.state_dict(keep_vars=True)
     names = [name for name in expected if prefix + name in checkpoint.tensors]
     tensors = checkpoint.read(prefix + name for name in names)
     return {name: tensors[prefix + name].to(expected[name].dtype) for name in names}

@@ -18,6 +18,7 @@ from drop_ray.models import modeling_dropped
 from drop_ray.models.checkpoint import INDEX_FILE, Checkpoint, Shard, TensorSpan
 from drop_ray.models.dropped import build_skeleton, check_tensors, drop_lists_of, dropped_prefixes, read_config
 from drop_ray.models.families import DropLists
+from drop_ray.progress import ignore_progress
 
 COPY_BYTES = 16 << 20
 # Beside weights and configuration, what a user of the base finds in its folder: tokenizer, licence, model card.
@@ -43,7 +44,7 @@ def export_checkpoint(
     output: Path,
     *,
     provenance: dict[str, Any] | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = ignore_progress,
 ) -> None:
     """Write the model without the sub-layers of `drops` to the new folder `output`.
 

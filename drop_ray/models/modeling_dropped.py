@@ -9,6 +9,8 @@ This file needs nothing but torch and transformers, so that it also serves as th
 
 import copy
 import functools
+from collections.abc import Iterable
+from typing import Any
 
 import transformers
 from torch import nn
@@ -18,15 +20,15 @@ from transformers.cache_utils import get_layer_types_and_kwargs
 MLP_NAMES = ("mlp", "block_sparse_moe")
 
 
-def drop_indices(drop_list):
+def drop_indices(drop_list: Iterable[int] | None) -> frozenset[int]:
     """Layer indices of a drop list: `[3, 1]`, or the paper's other spelling, one bool a layer. None is empty."""
-    drop_list = drop_list or ()
+    drop_list = list(drop_list or ())
     if any(isinstance(entry, bool) for entry in drop_list):
         return frozenset(index for index, is_dropped in enumerate(drop_list) if is_dropped)
     return frozenset(drop_list)
 
 
-def sublayer_names(layer):
+def sublayer_names(layer: nn.Module) -> dict[str, list[str]]:
     """Names of the modules of a decoder layer that make its attention and its MLP, each with its norms.
 
     The first name of the MLP is the module that receives the residual state between the two sub-layers.
@@ -48,7 +50,7 @@ class Nothing(nn.Module):
         super().__init__()
         self.returns_weights = returns_weights
 
-    def forward(self, hidden_states, *args, **kwargs):
+    def forward(self, hidden_states, *_, **__):
         zero = hidden_states.new_zeros(())
         return (zero, None) if self.returns_weights else zero
 
@@ -81,7 +83,7 @@ class DroppedConfig:
         return config
 
 
-def with_drops(config, drop_attn=(), drop_mlp=()):
+def with_drops(config: Any, drop_attn: Iterable[int] = (), drop_mlp: Iterable[int] = ()) -> Any:
     """The dropped class's configuration made from the family's own, with the two drop lists."""
     config_class = __getattr__(f"Dropped{type(config).__name__}")
     fields = {key: value for key, value in config.to_dict().items() if key not in ("model_type", "auto_map")}

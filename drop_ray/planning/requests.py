@@ -72,7 +72,9 @@ def plan_requests(specs: Sequence[PlanSpec], num_layers: int, dropped: DropLists
     dropped: what the model given already lacks.
     """
     requests = {
-        request.name: request for position, spec in enumerate(specs) for request in _expand(spec, position, num_layers, dropped)
+        request.name: request
+        for position, spec in enumerate(specs)
+        for request in _expand(spec, position, num_layers, dropped)
     }
     return list(requests.values())
 
@@ -89,7 +91,9 @@ def _expand(spec: PlanSpec, position: int, num_layers: int, dropped: DropLists) 
     available = len(candidates(of, num_layers, dropped))
     for count in spec.drop:
         if count > available:
-            what = {"attention": "attention layers", "mlp": "MLPs", "joint": "attention layers and MLPs"}.get(of, "blocks")
+            what = {"attention": "attention layers", "mlp": "MLPs", "joint": "attention layers and MLPs"}.get(
+                of, "blocks"
+            )
             raise UserError(f"plans[{position}].drop: {count} is more than the model's {available} {what}")
         yield PlanRequest(_name(spec, of, count), spec.strategy, of, count, spec.iterative, spec.seed)
 

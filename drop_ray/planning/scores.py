@@ -3,19 +3,8 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
 
-
-class Row(Protocol):
-    """One row of a score table, as `drop_ray.scoring.similarity.ScoreRow`."""
-
-    sample: int
-    layer: int
-    gap: int
-    module: str
-    metric: str
-    total: float
-    tokens: int
+from drop_ray.scoring.rows import ScoreRow
 
 
 @dataclass(frozen=True)
@@ -45,15 +34,15 @@ class ScoreTable:
         return sorted(layer for name, layer, size in self.importance if name == "block" and size == gap)
 
 
-def aggregate(rows: Iterable[Row], metric: str = "cosine") -> ScoreTable:
-    """Sum in sample order, so that the order in which workers delivered cannot show. Rows of other metrics are left out."""
-    by_module: dict[tuple[str, int, int], list[Any]] = {}
+def aggregate(rows: Iterable[ScoreRow], metric: str = "cosine") -> ScoreTable:
+    """Sum in sample order, so that the order of delivery cannot show. Rows of other metrics are left out."""
+    by_module: dict[tuple[str, int, int], list[ScoreRow]] = {}
     for row in sorted((row for row in rows if row.metric == metric), key=lambda row: row.sample):
         by_module.setdefault((row.module, row.layer, row.gap), []).append(row)
     return ScoreTable({key: _importance(samples) for key, samples in by_module.items()}, metric)
 
 
-def _importance(rows: list[Any]) -> Importance:
+def _importance(rows: list[ScoreRow]) -> Importance:
     mean = math.fsum(row.total for row in rows) / sum(row.tokens for row in rows)
     means = [row.total / row.tokens for row in rows]
     center = math.fsum(means) / len(means)

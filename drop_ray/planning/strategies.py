@@ -71,6 +71,4 @@ def reverse_order(of: str, num_layers: int, dropped: DropLists) -> list[Module]:
 
 def layers_of(sublayer: str, chosen: Sequence[Module], already: Sequence[int]) -> tuple[int, ...]:
     """The layers that lose their attention (or their MLP) by what was chosen, in its order; a block loses both."""
-    return tuple(
-        module.layer for module in chosen if module.kind in (sublayer, BLOCK) and module.layer not in already
-    )
+    return tuple(module.layer for module in chosen if module.kind in (sublayer, BLOCK) and module.layer not in already)

@@ -53,7 +53,7 @@ class Cluster:
 
     @cached_property
     def worker_bytes(self) -> int:
-        """Memory of one worker: of its GPU, or its share of this machine's. Asked once, before workers take the GPUs."""
+        """Memory of one worker: of its GPU, or its share of this machine's. Asked before they take the GPUs."""
         self.connect()
         num_gpus = self.execution.gpus_per_worker
         if num_gpus == 0:

@@ -1,12 +1,19 @@
 """Where a worker's log is, and its last lines: what a person needs when a worker fails."""
 
+import logging
 import os
 import re
+import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import ray
+
+from drop_ray.progress import LOG_INTERVAL_S
+
+logger = logging.getLogger(__name__)
 
 LAST_LINES = 20
 TERMINAL_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -28,7 +35,7 @@ def describe_this_worker() -> WorkerInfo:
 
 
 def last_words(info: WorkerInfo | None, error: Exception) -> str:
-    """Node, log and the end of the log if it lies on this machine; Ray's own message for a worker that never started."""
+    """Node, log and the log's end if it lies on this machine; Ray's own message for a worker that never started."""
     if info is None:
         return str(error)
     where = f"worker {info.pid} on {info.node}, log {info.log}"
@@ -44,6 +51,21 @@ def application_error(error: Exception) -> str:
     cause = getattr(error, "cause", None)
     if isinstance(cause, BaseException):
         frames = traceback.extract_tb(cause.__traceback__)[-3:]
-        return "\n".join([f"{type(cause).__name__}: {cause}", *(f"  {f.filename}:{f.lineno} in {f.name}" for f in frames)])
+        return "\n".join(
+            [f"{type(cause).__name__}: {cause}", *(f"  {f.filename}:{f.lineno} in {f.name}" for f in frames)]
+        )
     lines = [TERMINAL_COLOURS.sub("", line) for line in str(error).strip().splitlines()]
     return "\n".join(lines[-LAST_LINES:])
+
+
+def log_progress() -> Callable[[int, int], None]:
+    """A progress callback that writes to this worker's log every few seconds: a long sweep is one unit to the driver."""
+    last = time.monotonic()
+
+    def log(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LOG_INTERVAL_S:
+            last = time.monotonic()
+            logger.info("%d of %d layer passes", done, total)
+
+    return log

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import ray
@@ -62,7 +63,7 @@ class _Worker:
 class Pool:
     """Actors that are kept between calls of `run`, so that each loads its libraries and model once.
 
-    make_actor: starts an actor with `describe() -> WorkerInfo` and `run(payload)`, never restarted by Ray itself.
+    make_actor: makes an actor with `start() -> WorkerInfo` (its loading) and `run(payload)`, not restarted by Ray.
     """
 
     def __init__(self, make_actor: Callable[[], Any], settings: PoolSettings):
@@ -75,12 +76,12 @@ class Pool:
         self._lost_starts = 0
 
     def run(
-        self, items: Sequence[Item], on_heartbeat: Callable[[int], None] = lambda num_working: None
+        self, items: Sequence[Item], on_heartbeat: Callable[[int], None] = lambda _: None
     ) -> Iterator[tuple[Item, Any]]:
         """Yield (item, result of `actor.run(item.payload)`) as they finish.
 
         `on_heartbeat` is told the number of working actors whenever nothing finished for a while. Raises
-        WorkerFailedError naming the item and the worker's log, or the worker's own DropRayError; the pool is closed then.
+        WorkerFailedError naming the item and the worker's log, or the worker's own DropRayError; both close the pool.
         """
         self._queue, self._attempts, self._lost_starts = deque(items), {}, 0
         while len(self._idle) + len(self._in_flight) < min(self._settings.num_actors, len(items)):
@@ -111,24 +112,16 @@ class Pool:
 
     def _start(self) -> None:
         worker = _Worker(self._make_actor())
-        self._in_flight[worker.actor.describe.remote()] = worker
+        self._in_flight[worker.actor.start.remote()] = worker
 
     def _hand_out(self) -> None:
         """Give every idle actor an item: one whose model it has, else one whose model nobody has, else the next."""
         while self._idle and self._queue:
             held = {worker.affinity for worker in [*self._idle, *self._in_flight.values()]}
-            preferences: tuple[Callable[[_Worker, Item], bool], ...] = (
-                lambda worker, item: item.affinity == worker.affinity,
-                lambda _, item: item.affinity not in held,
-                lambda _, __: True,
-            )
-            worker, item = next(
-                (worker, item)
-                for suits in preferences
-                for worker in self._idle
-                for item in self._queue
-                if suits(worker, item)
-            )
+            pairs = [(worker, item) for worker in self._idle for item in self._queue]
+            own = (pair for pair in pairs if pair[0].affinity == pair[1].affinity)
+            free = (pair for pair in pairs if pair[1].affinity not in held)
+            worker, item = next(chain(own, free, pairs))
             self._idle.remove(worker)
             self._queue.remove(item)
             worker.item, worker.affinity = item, item.affinity
@@ -189,4 +182,5 @@ class Pool:
 
 
 def _failed(what: str, worker: _Worker, error: Exception) -> WorkerFailedError:
-    return WorkerFailedError(f"{what} failed: {application_error(error)}\n{last_words(worker.info, error)}")
+    log = f"\n{last_words(worker.info, error)}" if worker.info else ""
+    return WorkerFailedError(f"{what} failed: {application_error(error)}{log}")

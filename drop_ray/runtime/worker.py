@@ -4,6 +4,7 @@ One kind of actor does every stage, since starting a process and importing the l
 """
 
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ from drop_ray.models.dropped import load_model, parse_dtype
 from drop_ray.models.export import export_checkpoint
 from drop_ray.models.families import DropLists
 from drop_ray.models.location import load_tokenizer, locate_model
-from drop_ray.runtime.logs import WorkerInfo, describe_this_worker
+from drop_ray.runtime.logs import WorkerInfo, describe_this_worker, log_progress
 from drop_ray.runtime.units import EvaluationUnit, ExportUnit, ScoreUnits, Unit, WorkerSetup
 from drop_ray.scoring.scorer import Scorer
 from drop_ray.scoring.sweep import SweepSettings
@@ -39,25 +40,28 @@ class Worker:
     """Holds at most one model: the scorer of a drop state, or a plan that is being evaluated."""
 
     def __init__(self, setup: WorkerSetup):
-        if setup.threads is not None:
-            torch.set_num_threads(setup.threads)
         self._setup = setup
         # Ray sets no devices for a worker without GPUs, and such a worker would see all of them.
         self._device = "cuda" if os.environ.get("CUDA_VISIBLE_DEVICES") and torch.cuda.is_available() else "cpu"
-        model = setup.model
-        self._checkpoint: Checkpoint = open_checkpoint(locate_model(str(resolve_path(model.path)), model.revision))
-        if self._checkpoint.identity != setup.model_identity:
-            raise WorkerFailedError(
-                f"model.path: {model.path} on {describe_this_worker().node} is not the model that the driver has; "
-                "give every node the same files"
-            )
         self._held: object = None
         self._scorer: Scorer | None = None
         self._model: PreTrainedModel | None = None
         self._evaluator: Any = None
 
-    def describe(self) -> WorkerInfo:
-        return describe_this_worker()
+    def start(self) -> WorkerInfo:
+        """Find the model's files, and check that they are those the driver saw."""
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+        setup, info = self._setup, describe_this_worker()
+        if setup.threads is not None:
+            torch.set_num_threads(setup.threads)
+        model = setup.model
+        self._checkpoint: Checkpoint = open_checkpoint(locate_model(str(resolve_path(model.path)), model.revision))
+        if self._checkpoint.identity != setup.model_identity:
+            raise WorkerFailedError(
+                f"model.path: {model.path} on {info.node} is not the model that the driver has, or it changed since; "
+                "give every node the same files"
+            )
+        return info
 
     def run(self, unit: Unit) -> list[Commit]:
         """Do a unit and commit it; returns the commits."""
@@ -76,7 +80,7 @@ class Worker:
         settings = SweepSettings(self._setup.scoring.micro_batch, gaps, self._setup.wave_bytes, states)
         steps = dict(units.ranges)
         commits = []
-        for samples, rows in scorer.score(torch.from_numpy(token_ids).long(), list(steps), settings):
+        for samples, rows in scorer.score(torch.from_numpy(token_ids).long(), list(steps), settings, log_progress()):
             for gap, step in steps[samples].items():
                 table = pa.Table.from_pylist([asdict(row) for row in rows if row.gap == gap], SCORE_SCHEMA)
                 with tempfile.TemporaryDirectory() as folder:

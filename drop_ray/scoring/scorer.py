@@ -17,8 +17,9 @@ from drop_ray.models.dropped import (
     read_config,
 )
 from drop_ray.models.families import DropLists
+from drop_ray.progress import ignore_progress
 from drop_ray.scoring.layers import LayerSource, ResidentLayers, StreamedLayers
-from drop_ray.scoring.similarity import ScoreRow
+from drop_ray.scoring.rows import ScoreRow
 from drop_ray.scoring.sweep import SweepSettings, sweep
 
 Placement = Literal["resident", "streamed"]
@@ -49,7 +50,7 @@ class Scorer:
         token_ids: torch.Tensor,
         samples: Sequence[range],
         settings: SweepSettings,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: Callable[[int, int], None] = ignore_progress,
     ) -> Iterator[tuple[range, list[ScoreRow]]]:
         """As `drop_ray.scoring.sweep.sweep`; token_ids: [num_samples, seq_len]."""
         return sweep(self._model, self._source, token_ids, samples, settings, self.drops, progress)

@@ -5,21 +5,10 @@ from dataclasses import dataclass
 
 import torch
 
+from drop_ray.scoring.rows import ScoreRow
+
 # Metric name -> what one token contributes, from its cosine. Importance is 1 - cos(X, Y), He et al., arXiv 2406.15786.
 METRICS = ("cosine",)
-
-
-@dataclass(frozen=True)
-class ScoreRow:
-    """The importance of one module for one sample: `total / tokens` is the mean over its tokens of 1 - cos(X, Y)."""
-
-    sample: int
-    layer: int
-    gap: int
-    module: str
-    metric: str
-    total: float
-    tokens: int
 
 
 @dataclass(frozen=True)

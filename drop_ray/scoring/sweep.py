@@ -15,9 +15,11 @@ from transformers import PreTrainedModel
 
 from drop_ray.models.families import DropLists
 from drop_ray.models.modeling_dropped import sublayer_names
+from drop_ray.progress import ignore_progress
 from drop_ray.scoring.inputs import InputRecorder
 from drop_ray.scoring.layers import LayerSource
-from drop_ray.scoring.similarity import ScoreRow, State, make_state, rows_of, sample_totals
+from drop_ray.scoring.rows import ScoreRow
+from drop_ray.scoring.similarity import State, make_state, rows_of, sample_totals
 
 Totals = dict[tuple[int, int, str], torch.Tensor]
 
@@ -52,13 +54,13 @@ def sweep(
     samples: Sequence[range],
     settings: SweepSettings,
     drops: DropLists,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = ignore_progress,
 ) -> Iterator[tuple[range, list[ScoreRow]]]:
     """Yield the score rows of each range of samples, in order.
 
     model: with its embedding on the device; token_ids: [num_samples, seq_len], the whole calibration set; samples: the
     ranges to score, each cut into micro-batches from its own start, so that a sample's micro-batch does not depend on
-    who scores it; drops: what the model lacks, whose modules get no row. `progress` is told (layer passes done, in all).
+    who scores it; drops: what the model lacks, whose modules get no row. `progress` is told (layer passes, in all).
     """
     recorder = InputRecorder(model)
     device = model.get_input_embeddings().weight.device

@@ -92,7 +92,13 @@ def test_generation_with_a_cache_equals_generation_without_and_caches_kept_layer
     model = load_model(family_folder, drops)
     mask = torch.ones_like(IDS)
     mask[0, :5] = 0  # left-padded
-    settings = {"attention_mask": mask, "max_new_tokens": 12, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
+    settings = {
+        "attention_mask": mask,
+        "max_new_tokens": 12,
+        "do_sample": False,
+        "pad_token_id": 0,
+        "eos_token_id": None,
+    }
     assert torch.equal(
         model.generate(IDS, use_cache=True, **settings), model.generate(IDS, use_cache=False, **settings)
     )
@@ -104,7 +110,9 @@ def test_generation_with_a_cache_equals_generation_without_and_caches_kept_layer
 @pytest.fixture(scope="module")
 def dropped_folder(family_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("dropped") / "checkpoint"
-    export_checkpoint(open_checkpoint(family_folder), DropLists((0, 2), (2, 3)), folder, provenance={"strategy": "test"})
+    export_checkpoint(
+        open_checkpoint(family_folder), DropLists((0, 2), (2, 3)), folder, provenance={"strategy": "test"}
+    )
     return folder
 
 
@@ -117,7 +125,13 @@ def test_the_checkpoint_format(family_folder, dropped_folder):
     assert (config["drop_attn_list"], config["drop_mlp_list"], config["use_cache"]) == ([0, 2], [2, 3], True)
     assert config["auto_map"].keys() == {"AutoConfig", "AutoModelForCausalLM"}
     names = {path.name for path in dropped_folder.iterdir()}
-    assert {"tokenizer.json", "tokenizer_config.json", "generation_config.json", "LICENSE", "modeling_dropped.py"} <= names
+    assert {
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "generation_config.json",
+        "LICENSE",
+        "modeling_dropped.py",
+    } <= names
 
 
 def run_python(code, **environment):

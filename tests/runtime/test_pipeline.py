@@ -188,9 +188,7 @@ def corrupt_by_flipping(path):
     path.write_bytes(bytes(data))
 
 
-@pytest.mark.parametrize(
-    "corrupt", [corrupt_by_truncation, pytest.param(corrupt_by_flipping, marks=pytest.mark.full)]
-)
+@pytest.mark.parametrize("corrupt", [corrupt_by_truncation, pytest.param(corrupt_by_flipping, marks=pytest.mark.full)])
 def test_a_corrupt_artifact_is_named_and_redone(make_config, caplog, corrupt):
     config = make_config()
     run(config, "evaluate")
@@ -217,9 +215,15 @@ def test_an_error_in_a_worker_stops_the_run_names_the_unit_and_keeps_what_was_do
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"calibration": {"source": "TEXT", "num_samples": 9999, "seq_len": 32}}, "the text gives [0-9]+ samples of 32"),
+        (
+            {"calibration": {"source": "TEXT", "num_samples": 9999, "seq_len": 32}},
+            "the text gives [0-9]+ samples of 32",
+        ),
         ({"calibration": {"source": "TEXT", "seq_len": 512}}, "calibration.seq_len: 512 is more than the model's 256"),
-        ({"calibration": {"source": "nowhere.txt"}}, "calibration.source: nowhere.txt is not a file|more than the model"),
+        (
+            {"calibration": {"source": "nowhere.txt"}},
+            "calibration.source: nowhere.txt is not a file|more than the model",
+        ),
         ({"model": {"path": "nowhere"}}, "neither a folder nor a Hugging Face name"),
         ({"plans": [{"strategy": "mlp", "drop": [5]}]}, r"plans\[0\].drop: 5 is more than the model's 4 MLPs"),
         ({"tasks": ("chose",)}, "evaluation.tasks: .*chose.*choose"),

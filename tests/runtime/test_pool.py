@@ -17,14 +17,17 @@ class Worker:
     """Obeys its payload: squares a number, dies, raises; remembers what it was given."""
 
     def __init__(self, start=None):
-        if start == "raise":
-            print("the model is missing", file=os.sys.stderr, flush=True)
-            raise ValueError("no such model")
-        if start == "die":
-            os.kill(os.getpid(), signal.SIGKILL)
+        if start == "raise in constructor":
+            raise ValueError("no such device")
+        self.how = start
         self.seen = []
 
-    def describe(self):
+    def start(self):
+        if self.how == "raise":
+            print("the model is missing", file=os.sys.stderr, flush=True)
+            raise ValueError("no such model")
+        if self.how == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
         return describe_this_worker()
 
     def run(self, payload):
@@ -103,9 +106,10 @@ def test_a_user_error_in_a_worker_arrives_as_itself(make_pool):
         list(make_pool().run(items(("user error", "nothing"))))
 
 
-def test_an_error_while_starting_is_the_applications(make_pool):
-    with pytest.raises(WorkerFailedError, match=r"(?s)a starting worker failed: .*ValueError: no such model"):
-        list(make_pool(start="raise").run(items(("square", 1))))
+@pytest.mark.parametrize(("start", "message"), [("raise", "no such model"), ("raise in constructor", "no such device")])
+def test_an_error_while_starting_is_the_applications(make_pool, start, message):
+    with pytest.raises(WorkerFailedError, match=rf"(?s)a starting worker failed: .*ValueError: {message}"):
+        list(make_pool(start=start).run(items(("square", 1))))
 
 
 def test_workers_that_keep_dying_while_starting_end_the_run(make_pool):

@@ -18,7 +18,9 @@ def tokenize(texts):
 
 
 def pack(documents, num_samples, seq_len, seed=None):
-    return calibration.pack(documents, tokenize, EOS, num_samples, seq_len, shuffle_seed=seed, field="calibration.source")
+    return calibration.pack(
+        documents, tokenize, EOS, num_samples, seq_len, shuffle_seed=seed, field="calibration.source"
+    )
 
 
 def test_documents_are_joined_with_eos_and_cut_without_bos_or_padding():

@@ -1,7 +1,6 @@
 """Which modules are chosen: exact small cases, ties, and the orders that the paper's definitions give."""
 
 import math
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -19,6 +18,7 @@ from drop_ray.planning.strategies import (
     random_order,
     reverse_order,
 )
+from drop_ray.scoring.rows import ScoreRow
 
 NOTHING = DropLists()
 
@@ -97,24 +97,17 @@ def test_iterative_drops_so_many_at_a_time_and_the_rest_last(count, iterative, r
     assert PlanRequest("p", "attention", "attention", count, iterative).rounds() == rounds
 
 
-@dataclass
-class Row:
-    sample: int
-    total: float
-    tokens: int
-    layer: int = 0
-    gap: int = 1
-    module: str = "attention"
-    metric: str = "cosine"
+def row(sample, total, tokens):
+    return ScoreRow(sample, 0, 1, "attention", "cosine", total, tokens)
 
 
 def test_the_mean_weighs_tokens_and_the_error_is_that_of_the_samples():
-    found = aggregate([Row(0, 1.0, 10), Row(1, 3.0, 10), Row(2, 2.0, 10)]).importance["attention", 0, 1]
+    found = aggregate([row(0, 1.0, 10), row(1, 3.0, 10), row(2, 2.0, 10)]).importance["attention", 0, 1]
     assert found.mean == pytest.approx(6 / 30)
     assert found.stderr == pytest.approx(0.1 / math.sqrt(3))
 
 
-@given(st.permutations([Row(i, 0.1 * i + 1e-9 * i**3, 7) for i in range(12)]))
+@given(st.permutations([row(i, 0.1 * i + 1e-9 * i**3, 7) for i in range(12)]))
 def test_the_order_in_which_workers_deliver_does_not_show(rows):
-    ordered = aggregate([Row(i, 0.1 * i + 1e-9 * i**3, 7) for i in range(12)])
+    ordered = aggregate([row(i, 0.1 * i + 1e-9 * i**3, 7) for i in range(12)])
     assert aggregate(rows) == ordered

@@ -13,7 +13,13 @@ import drop_ray
 PACKAGE = Path(drop_ray.__file__).parent
 HEAVY = {"torch", "transformers", "vllm", "lm_eval", "ray", "datasets"}
 LIGHT = ["drop_ray", "drop_ray.cli", "drop_ray.config", "drop_ray.identity", "drop_ray.planning.requests"]
-LIGHT += ["drop_ray.planning.strategies", "drop_ray.report.html", "drop_ray.store", "drop_ray.store.tables", "drop_ray.evaluation"]
+LIGHT += [
+    "drop_ray.planning.strategies",
+    "drop_ray.report.html",
+    "drop_ray.store",
+    "drop_ray.store.tables",
+    "drop_ray.evaluation",
+]
 # models/ and scoring/ run on any GPU machine with a plain PyTorch image.
 PORTABLE = {"torch", "transformers", "accelerate", "safetensors", "numpy", "fsspec", "huggingface_hub", "drop_ray"}
 
