@@ -69,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
             dest="overrides",
             help="override a field of the config, e.g. --set calibration.num_samples=64 --set plans.0.drop=[2,4]",
         )
+        if name != "status":
+            command.add_argument("--reuse", action="store_true", help="take what was done with other library versions")
         if name == "run":
             command.add_argument("--dry-run", action="store_true", help="list the steps to do, with bytes and FLOPs")
         if name == "export":
@@ -103,5 +105,6 @@ def _dispatch(options: argparse.Namespace) -> int:
     from drop_ray.pipeline import run
     from drop_ray.summary import outcome_lines
 
-    print("\n".join(outcome_lines(run(config, "report" if options.command == "run" else options.command))))
+    until = "report" if options.command == "run" else options.command
+    print("\n".join(outcome_lines(run(config, until, options.reuse))))
     return 0

@@ -4,9 +4,11 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from drop_ray.errors import CorruptArtifactError
 from drop_ray.store import Commit, Step, Store
+from drop_ray.store.steps import ARTIFACTS, VERSIONS
 
 logger = logging.getLogger(__name__)
 
@@ -25,10 +27,13 @@ class Entry:
 
 
 class Ledger:
-    """The units of one run, in the order in which they were met."""
+    """The units of one run, in the order in which they were met.
 
-    def __init__(self, store: Store, run_folder: str):
-        self._store, self._run_folder = store, run_folder
+    reuse: take what was done with other library versions, where all units of a stage were done with the same ones.
+    """
+
+    def __init__(self, store: Store, run_folder: str, reuse: bool = False):
+        self._store, self._run_folder, self._reuse = store, run_folder, reuse
         self._entries: dict[str, Entry] = {}
 
     @property
@@ -40,6 +45,10 @@ class Ledger:
         for label, step in steps.items():
             if step.path not in self._entries or self._entries[step.path].commit is None:
                 self._entries[step.path] = Entry(stage, label, step, self._find(label, step))
+        for name in sorted({step.name for step in steps.values()}):
+            alike = {label: step for label, step in steps.items() if step.name == name}
+            if any(self._entries[step.path].commit is None for step in alike.values()):
+                self._look_at_other_versions(stage, alike)
         self._write()
         return {label: step for label, step in steps.items() if self._entries[step.path].commit is None}
 
@@ -68,6 +77,44 @@ class Ledger:
             logger.warning("%s is corrupt and will be redone: %s", label, error)
             self._store.discard(step)
             return None
+
+    def _look_at_other_versions(self, stage: str, steps: Mapping[str, Step]) -> None:
+        """Say what was done with other libraries; with `reuse`, take it if it covers every step: versions never mix."""
+        done = self._other_versions(steps)
+        if not done:
+            return
+        versions, commits = max(done.items(), key=lambda item: len(item[1]))
+        example = next(iter(commits.values()))
+        if self._reuse and len(commits) == len(steps):
+            logger.info("%s: reusing %d units done with %s", stage, len(steps), versions)
+            for label, step in steps.items():
+                self._entries[step.path] = Entry(stage, label, step, commits[label])
+            return
+        remedy = "run with --reuse to take them" if len(commits) == len(steps) else "they cannot be mixed with new ones"
+        logger.warning(
+            "%s: %d of %d units were done with other libraries (%s), such as %s; %s",
+            *(stage, len(commits), len(steps), versions, example.step.path, remedy),
+        )
+
+    def _other_versions(self, steps: Mapping[str, Step]) -> dict[str, dict[str, Commit]]:
+        """What of the labelled steps was done with other library versions: {versions as text: {label: commit}}."""
+        labels = {step.family: label for label, step in steps.items()}
+        own = {step.folder_name for step in steps.values()}
+        done: dict[str, dict[str, Commit]] = {}
+        for name in self._artifact_names:
+            family = name.rpartition("-")[0]
+            commit = self._store.commit_at(name) if family in labels and name not in own else None
+            if commit is not None:
+                versions = ", ".join(
+                    f"{library} {number}" for library, number in commit.step.identity[VERSIONS].items()
+                )
+                done.setdefault(versions, {})[labels[family]] = commit
+        return done
+
+    @cached_property
+    def _artifact_names(self) -> list[str]:
+        """Listed once, and only when something is to be computed."""
+        return self._store.list(ARTIFACTS)
 
     def _write(self) -> None:
         units = [

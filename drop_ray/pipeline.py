@@ -55,10 +55,13 @@ class Outcome:
     report: str | None
 
 
-def run(config: RunConfig, until: str = "report") -> Outcome:
-    """Do every stage up to `until`, resuming what was done. UserError before any work if the config does not fit."""
+def run(config: RunConfig, until: str = "report", reuse: bool = False) -> Outcome:
+    """Do every stage up to `until`, resuming what was done. UserError before any work if the config does not fit.
+
+    reuse: take what was done with other library versions, if it covers a whole stage.
+    """
     job = open_job(config)
-    ledger = Ledger(job.store, job.run_folder)
+    ledger = Ledger(job.store, job.run_folder, reuse)
     job.store.write_file(f"{job.run_folder}/config.yaml", config.to_yaml().encode())
     wanted = STAGES[: STAGES.index(until) + 1]
     with Cluster(config.execution) as cluster:

@@ -9,7 +9,7 @@ logger = logging.getLogger(__name__)
 LOG_INTERVAL_S = 10.0
 
 
-def ignore_progress(done: int, total: int) -> None:  # noqa: ARG001
+def ignore_progress(done: int, total: int) -> None:
     """For work that nobody watches."""
 
 

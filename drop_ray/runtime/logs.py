@@ -59,7 +59,7 @@ def application_error(error: Exception) -> str:
 
 
 def log_progress() -> Callable[[int, int], None]:
-    """A progress callback that writes to this worker's log every few seconds: a long sweep is one unit to the driver."""
+    """A progress callback that writes to this worker's log now and then: to the driver a sweep is one unit."""
     last = time.monotonic()
 
     def log(done: int, total: int) -> None:

@@ -15,12 +15,18 @@ from drop_ray.errors import CorruptArtifactError
 from drop_ray.identity import canonical_json, fingerprint
 
 STEP_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+ARTIFACTS = "artifacts"
+RECORD = "commit.json"
+VERSIONS = "versions"
 ATTEMPT_NAME = re.compile(r"[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
 class Step:
     """A step or a unit of one: its name and whatever decides the values it computes.
+
+    The identity's field `versions`, if there is one, has the library versions: they have a hash of their own in the
+    path, so that artifacts which differ in nothing else are found beside each other.
 
     The identity is kept as plain JSON values (tuples become lists), so a step read back from a record equals the
     original. Raises TypeError for an identity that has no canonical JSON, ValueError for a name that is not lower case
@@ -38,19 +44,25 @@ class Step:
         object.__setattr__(self, "identity", plain(self.identity))
 
     @cached_property
-    def fingerprint(self) -> str:
-        """16 hex digits over the name and the identity."""
-        return fingerprint({"step": self.name, **self.identity})
+    def family(self) -> str:
+        """The beginning of the folder's name that all library versions share."""
+        values = {key: value for key, value in self.identity.items() if key != VERSIONS}
+        return f"{self.name}-{fingerprint({'step': self.name, **values})}"
+
+    @cached_property
+    def folder_name(self) -> str:
+        versions = self.identity.get(VERSIONS)
+        return f"{self.family}-{fingerprint(versions)[:8]}" if versions else self.family
 
     @property
     def path(self) -> str:
         """The artifact's folder below the store."""
-        return f"artifacts/{self.name}-{self.fingerprint}"
+        return f"{ARTIFACTS}/{self.folder_name}"
 
     @property
     def record_path(self) -> str:
         """The commit record, below the store."""
-        return f"{self.path}/commit.json"
+        return f"{self.path}/{RECORD}"
 
 
 @dataclass(frozen=True)

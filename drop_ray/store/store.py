@@ -17,7 +17,7 @@ from uuid import uuid4
 from drop_ray.errors import CorruptArtifactError, UserError
 from drop_ray.identity import canonical_json, difference
 from drop_ray.store.filesystem import Files, LocalFiles
-from drop_ray.store.steps import Commit, Step, plain
+from drop_ray.store.steps import ARTIFACTS, RECORD, Commit, Step, plain
 
 HASHED_BY_FIND = 16 * 2**20
 """Largest output, in bytes, whose sha256 `find` checks: reading back checkpoints for each resume would cost minutes."""
@@ -78,6 +78,14 @@ class Store:
             if output.size <= HASHED_BY_FIND:
                 self.read_bytes(commit, logical)
         return commit
+
+    def commit_at(self, folder_name: str) -> Commit | None:
+        """What is recorded in a folder below `artifacts/`, unchecked; None if nothing is, or nothing readable."""
+        path = f"{ARTIFACTS}/{folder_name}/{RECORD}"
+        try:
+            return Commit.from_json(self._files.read(path), self._files.absolute(path))
+        except (FileNotFoundError, CorruptArtifactError):
+            return None
 
     def commit(
         self,

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import threading
@@ -176,6 +177,17 @@ def test_what_is_done_is_not_done_again(make_config, capsys):
     assert run(more).computed == 3  # checkpoint, task, text
     same = make_config(plans=({"strategy": "attention", "drop": [3], "iterative": 3},))
     assert run(same).computed == 0
+
+
+def test_what_other_library_versions_made_is_named_and_taken_only_on_request(make_config, caplog, monkeypatch):
+    config = make_config()
+    first = run(config, "evaluate")
+    monkeypatch.setattr("drop_ray.steps.public_versions", lambda libraries: dict.fromkeys(libraries, "99.0"))
+    reused = run(config, "evaluate", reuse=True)
+    assert (reused.computed, reused.found) == (0, first.computed)
+    caplog.clear()
+    assert run(config, "score").computed > 0
+    assert re.search(r"score: 10 of 10 units were done with other libraries \(torch .*; run with --reuse", caplog.text)
 
 
 def corrupt_by_truncation(path):
