@@ -6,6 +6,8 @@ place in the file, and matrix kernels may sum in another order for another align
 
 import hashlib
 import json
+import math
+import mmap
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -125,6 +127,17 @@ class Checkpoint:
         return digest.hexdigest()
 
 
+def empty_pages(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """An uninitialized tensor on memory pages of its own, which the system gets back as soon as it is released.
+
+    The C library's heap keeps much of what is freed in between: a model streamed through it grew with every layer.
+    """
+    num_bytes = math.prod(shape) * dtype.itemsize
+    if num_bytes == 0:
+        return torch.empty(shape, dtype=dtype)
+    return torch.frombuffer(mmap.mmap(-1, num_bytes), dtype=dtype).reshape(shape)
+
+
 def open_checkpoint(folder: Path | str) -> Checkpoint:
     """Read a model folder's configuration and safetensors headers. UserError names what is missing or broken."""
     folder = Path(folder)
@@ -184,7 +197,7 @@ def _read_header(folder: Path, name: str) -> Shard:
 def _read_tensor(file: Any, span: TensorSpan) -> torch.Tensor:
     if span.dtype not in SAFETENSORS_DTYPES:
         raise UserError(f"model.path: {span.file} holds {span.dtype} tensors; give a checkpoint in BF16, F16 or F32")
-    tensor = torch.empty(span.shape, dtype=SAFETENSORS_DTYPES[span.dtype])
+    tensor = empty_pages(span.shape, SAFETENSORS_DTYPES[span.dtype])
     view = tensor.reshape(-1).view(torch.uint8).numpy().data if span.num_bytes else memoryview(b"")
     file.seek(span.start)
     done = 0

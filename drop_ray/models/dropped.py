@@ -13,7 +13,7 @@ from transformers import AutoConfig, PreTrainedModel
 
 from drop_ray.errors import UserError
 from drop_ray.models import modeling_dropped
-from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
+from drop_ray.models.checkpoint import Checkpoint, empty_pages, open_checkpoint
 from drop_ray.models.families import DropLists, check_drop_lists, family_of
 from drop_ray.models.modeling_dropped import drop_indices, sublayer_names, with_drops
 
@@ -155,7 +155,13 @@ def read_tensors(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> dict
     expected = module.state_dict(keep_vars=True)
     names = [name for name in expected if prefix + name in checkpoint.tensors]
     tensors = checkpoint.read(prefix + name for name in names)
-    return {name: tensors[prefix + name].to(expected[name].dtype) for name in names}
+    return {name: _converted(tensors.pop(prefix + name), expected[name].dtype) for name in names}
+
+
+def _converted(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    if tensor.dtype == dtype:
+        return tensor
+    return empty_pages(tuple(tensor.shape), dtype).copy_(tensor)
 
 
 def assign(module: nn.Module, tensors: dict[str, torch.Tensor], device: torch.device | str) -> None:
