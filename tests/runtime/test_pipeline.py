@@ -12,15 +12,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+import s3fs
 import tiny_models
+from moto.server import ThreadedMotoServer
 
 from drop_ray.config import parse_config
 from drop_ray.errors import UserError, WorkerFailedError
 from drop_ray.ledger import read_manifest
 from drop_ray.pipeline import run
 from drop_ray.store import open_store
-
-NUM_SAMPLES = 20
 
 
 @pytest.fixture(scope="module")
@@ -55,63 +55,55 @@ metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
     return folder
 
 
+def config_of(inputs, store, **fields):
+    """A run on the tiny model: 10 sample ranges, two attention plans, a task with two examples and a text."""
+    values = {
+        "name": "run",
+        "model": {"path": str(inputs / "model"), "dtype": "float32"},
+        "calibration": {"source": str(inputs / "text.txt"), "num_samples": 20, "seq_len": 32},
+        "scoring": {"micro_batch": 2, "range_size": 2},
+        "plans": [{"strategy": "attention", "drop": [1, 2]}],
+        "evaluation": {
+            "batch_size": 4,
+            "tasks": [{"name": name, "num_fewshot": 2} for name in fields.pop("tasks", ["choose"])],
+            "include_path": str(inputs / "tasks"),
+            "perplexity": [{"name": "text", "source": str(inputs / "text.txt"), "num_samples": 4, "seq_len": 32}],
+        },
+        "store": str(store),
+        **fields,
+    }
+    return parse_config(values, "test")
+
+
 @pytest.fixture
 def make_config(inputs, local_ray, tmp_path):
-    def make(store="store", plans=({"strategy": "attention", "drop": [1, 2]},), tasks=("choose",), **fields):
-        values = {
-            "name": "run",
-            "model": {"path": str(inputs / "model"), "dtype": "float32"},
-            "calibration": {"source": str(inputs / "text.txt"), "num_samples": NUM_SAMPLES, "seq_len": 32},
-            "scoring": {"micro_batch": 2, "range_size": 2},
-            "plans": list(plans),
-            "evaluation": {
-                "batch_size": 4,
-                "tasks": [{"name": name, "num_fewshot": 2} for name in tasks],
-                "include_path": str(inputs / "tasks"),
-                "perplexity": [{"name": "text", "source": str(inputs / "text.txt"), "num_samples": 4, "seq_len": 32}],
-            },
-            "store": str(tmp_path / store),
-            **fields,
-        }
-        return parse_config(values, "test")
-
-    return make
+    return lambda store="store", **fields: config_of(inputs, tmp_path / store, **fields)
 
 
-PLANS = (
+PLANS = [
     {"strategy": "attention", "drop": [1, 2]},
     {"strategy": "mlp", "drop": [1]},
     {"strategy": "joint", "drop": [3]},
     {"strategy": "block", "drop": [1]},
     {"strategy": "block_consecutive", "drop": [1, 2]},
     {"strategy": "attention", "drop": [3], "iterative": 2},
-)
+]
 
 
 def units(config):
-    return read_manifest(open_store(config.store), f"runs/{config.name}")
+    return read_manifest(open_store(config.store, config.execution.store_options), f"runs/{config.name}")
 
 
 def checksums(config, *stages):
     """Checksum of every artifact of the run, by its path; all of them must be there."""
-    store = open_store(config.store)
+    store = open_store(config.store, config.execution.store_options)
     return {step.path: store.find(step).checksum for stage, _, step in units(config) if stage in stages}
 
 
 @pytest.fixture(scope="module")
 def undisturbed(inputs, local_ray, tmp_path_factory):
-    """Score tables of one worker with resident layers."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    values = {
-        "name": "run",
-        "model": {"path": str(inputs / "model"), "dtype": "float32"},
-        "calibration": {"source": str(inputs / "text.txt"), "num_samples": NUM_SAMPLES, "seq_len": 32},
-        "scoring": {"micro_batch": 2, "range_size": 2},
-        "plans": list(PLANS),
-        "store": str(folder),
-        "execution": {"num_workers": 1, "cpus_per_worker": 0.5},
-    }
-    config = parse_config(values, "test")
+    """Checksums of the score tables of one worker with resident layers."""
+    config = config_of(inputs, tmp_path_factory.mktemp("undisturbed"), plans=PLANS)
     run(config, "plan")
     return checksums(config, "calibrate", "score")
 
@@ -156,6 +148,22 @@ def test_a_worker_killed_in_the_middle_changes_nothing(make_config, undisturbed,
     assert checksums(config, "evaluate") == checksums(calm, "evaluate")
 
 
+def test_a_run_on_s3_gives_the_same_bytes_and_resumes(inputs, local_ray, undisturbed):
+    server = ThreadedMotoServer(port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    options = {"endpoint_url": f"http://{host}:{port}", "key": "test", "secret": "test"}
+    try:
+        s3fs.S3FileSystem(**options).mkdir("bucket")
+        execution = {"num_workers": 2, "cpus_per_worker": 0.5, "store_options": options}
+        config = config_of(inputs, "s3://bucket/runs", plans=PLANS, execution=execution)
+        first = run(config, "plan")
+        assert checksums(config, "calibrate", "score") == undisturbed
+        assert run(config, "plan").found == first.computed
+    finally:
+        server.stop()
+
+
 def test_what_is_done_is_not_done_again(make_config, capsys):
     config = make_config(export="all")
     first = run(config)
@@ -173,9 +181,9 @@ def test_what_is_done_is_not_done_again(make_config, capsys):
         assert checksums(config, "calibrate", "score", "export", "evaluate") == before
 
     # Another plan: its own evaluations only; scores are there, and a plan with equal lists costs nothing.
-    more = make_config(export="all", plans=({"strategy": "attention", "drop": [1, 2, 3]},))
+    more = make_config(export="all", plans=[{"strategy": "attention", "drop": [1, 2, 3]}])
     assert run(more).computed == 3  # checkpoint, task, text
-    same = make_config(plans=({"strategy": "attention", "drop": [3], "iterative": 3},))
+    same = make_config(plans=[{"strategy": "attention", "drop": [3], "iterative": 3}])
     assert run(same).computed == 0
 
 

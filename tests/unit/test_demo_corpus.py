@@ -1,16 +1,17 @@
 """The demo corpus: deterministic, its splits disjoint, its answers right, the committed files its own."""
 
 import itertools
+import json
 import random
 import re
 from pathlib import Path
 
 import pytest
 
-from drop_ray.demo import CALIBRATION_FILE, HELDOUT_FILE
+from drop_ray.demo import CALIBRATION_FILE, HELDOUT_FILE, TASKS_FOLDER
 from drop_ray.demo.arithmetic import LARGEST, problem
 from drop_ray.demo.corpus import documents
-from drop_ray.demo.data_files import TASK_MAKERS, TASK_SEED, data_files
+from drop_ray.demo.data_files import TASKS, TRAINING_DOCUMENTS, data_files
 from drop_ray.demo.grammar import agreement_sentence
 from drop_ray.demo.lexicon import JOBS, LANDMARKS, NAMES, NOUNS, PLACES, is_held_out
 from drop_ray.demo.recall import recall_passage
@@ -33,14 +34,24 @@ def test_committed_files_are_what_the_generator_makes():
         assert (DEMO_FOLDER / name).read_bytes().decode("ascii") == text, f"{name}: run the job with --data-only"
 
 
-def test_no_held_out_document_or_question_is_in_the_training_stream():
-    training = first_documents(0, "train", 20_000)
-    heldout = HELDOUT_FILE.read_text(encoding="ascii").strip().split("\n\n")
-    assert len(heldout) > 50
+def committed_rows(file):
+    return [json.loads(line) for line in (TASKS_FOLDER / file).read_text(encoding="ascii").splitlines()]
+
+
+def test_no_held_out_document_and_no_question_is_in_the_training_stream():
+    training = first_documents(0, "train", TRAINING_DOCUMENTS)
+    heldout = [
+        *HELDOUT_FILE.read_text(encoding="ascii").strip().split("\n\n"),
+        *(row["text"] for row in committed_rows("perplexity.jsonl")),
+    ]
+    assert len(heldout) > 110
     assert not set(heldout) & set(training)
-    for maker in TASK_MAKERS.values():
-        contexts = {row["context"] for row in rows(maker, TASK_SEED, "heldout", 400)}
-        assert not contexts & {row["context"] for row in rows(maker, TASK_SEED, "train", 400)}
+    text = "\n".join(training)
+    for name, _, _ in TASKS:
+        questions = [row["context"] for row in committed_rows(f"{name}.jsonl")]
+        assert len(questions) == 400
+        assert not [context for context in questions if context in text]
+        assert not set(questions) & {row["context"] for row in committed_rows(f"{name}_fewshot.jsonl")}
 
 
 def stated_combinations(texts):
@@ -117,11 +128,20 @@ def test_the_right_form_agrees_with_the_first_noun(split):
     assert checked > 200
 
 
-def test_task_rows_have_no_context_twice_and_answers_at_every_position():
-    for maker in TASK_MAKERS.values():
-        made = rows(maker, 9, "heldout", 200)
-        assert len({row["context"] for row in made}) == 200
-        assert {row["answer"] for row in made} == set(range(len(made[0]["choices"])))
+@pytest.mark.parametrize("name", [name for name, _, _ in TASKS])
+def test_questions_differ_and_have_their_answers_at_every_position(name):
+    questions = committed_rows(f"{name}.jsonl")
+    assert len({row["context"] for row in questions}) == 400
+    assert {row["answer"] for row in questions} == set(range(len(questions[0]["choices"])))
+    assert all(len(set(row["choices"])) == len(row["choices"]) for row in questions)
+
+
+def test_known_contexts_are_left_out_of_the_rows():
+    def maker(rng, split):
+        return {"context": str(rng.randrange(10)), "choices": ["a", "b"], "answer": 0}
+
+    made = rows(maker, 0, "train", 7, known={"1", "2", "3"}.__contains__)
+    assert {row["context"] for row in made} == set("0456789")
 
 
 def test_the_generator_writes_one_line_of_ascii_per_document():

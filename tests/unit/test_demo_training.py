@@ -8,6 +8,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from drop_ray.demo import MODEL_FOLDER
+from drop_ray.demo.corpus import documents
+from drop_ray.demo.data_files import TRAINING_DOCUMENTS, TRAINING_SEED
 from drop_ray.demo.training import (
     FIRST_STEPS_LOGGED,
     LOG_FILE,
@@ -42,8 +44,16 @@ def one_thread():
 def test_the_log_is_of_the_committed_recipe(log):
     recipe = Recipe()
     assert log["recipe"] == json.loads(json.dumps(recipe.__dict__))
+    assert recipe.seed == TRAINING_SEED
     assert log["mean_losses"][-1]["step"] == recipe.steps
     assert log["mean_losses"][-1]["loss"] < log["first_losses"][0] / 4
+
+
+def test_training_reads_no_more_documents_than_the_questions_were_checked_against(tokenizer):
+    recipe = Recipe()
+    texts = list(itertools.islice(documents(recipe.seed, "train"), TRAINING_DOCUMENTS))
+    tokens = sum(len(ids) + 1 for ids in tokenizer(texts)["input_ids"])
+    assert tokens >= recipe.steps * recipe.batch_size * recipe.seq_len + recipe.batch_size * recipe.seq_len
 
 
 def test_the_first_steps_of_the_recipe_give_the_logged_losses(log, one_thread):
@@ -97,9 +107,9 @@ def test_batches_hold_whole_documents_with_their_ends(tokenizer):
     first, second = itertools.islice(packed_batches(tokenizer, recipe), 2)
     assert first.shape == second.shape == (3, 100)
     text = tokenizer.decode(torch.cat([first.flatten(), second.flatten()]))
-    documents = text.split("<|end|>")
-    assert len(documents) > 3
-    assert all(document.endswith(".") for document in documents[:-1])
+    parts = text.split("<|end|>")
+    assert len(parts) > 3
+    assert parts[:-1] == list(itertools.islice(documents(recipe.seed, "train"), len(parts) - 1))
 
 
 def test_the_learning_rate_rises_then_falls_to_its_end():
