@@ -24,7 +24,7 @@ from drop_ray.units import human_bytes, human_flops
 
 @dataclass(frozen=True)
 class Work:
-    """One line: units in all and to do; bytes read (scoring: the weights) or written (export); None where unknown."""
+    """One line: units in all and to do; bytes read (scoring: the weights) or written (export); 0 where none or unknown."""
 
     stage: str
     units: int
@@ -43,7 +43,8 @@ def forecast_lines(config: RunConfig) -> Iterator[str]:
     yield f"{'step':<28} {'units':>6} {'to do':>6} {'bytes':>11} {'compute':>12}"
     works = list(forecast(job))
     for work in works:
-        size, compute = human_bytes(work.num_bytes), human_flops(work.flops)
+        size = human_bytes(work.num_bytes) if work.num_bytes else "-"
+        compute = human_flops(work.flops) if work.flops else "-"
         yield f"{work.stage:<28} {work.units:>6} {work.todo:>6} {size:>11} {compute:>12}  {work.note}".rstrip()
     per_token = job.size.forward_flops(job.base_drops, 1000, job.config.calibration.seq_len)
     yield f"A forward pass of the base takes {human_flops(per_token)} per 1000 tokens."

@@ -41,7 +41,7 @@ def committed_rows(file):
 def test_no_held_out_document_and_no_question_is_in_the_training_stream():
     training = first_documents(0, "train", TRAINING_DOCUMENTS)
     heldout = [
-        *HELDOUT_FILE.read_text(encoding="ascii").strip().split("\n\n"),
+        *(row["text"] for row in committed_rows(HELDOUT_FILE)),
         *(row["text"] for row in committed_rows("perplexity.jsonl")),
     ]
     assert len(heldout) > 110
@@ -152,6 +152,6 @@ def test_the_generator_writes_one_line_of_ascii_per_document():
 
 
 def test_data_files_stay_small():
-    sizes = {path.name: path.stat().st_size for path in Path(DEMO_FOLDER).glob("*.txt")}
-    assert 290_000 < sizes["calibration.txt"] < 320_000
-    assert 38_000 < sizes["heldout.txt"] < 45_000
+    sizes = {path.name: path.stat().st_size for path in Path(DEMO_FOLDER).glob("*.jsonl")}
+    assert 290_000 < sizes["calibration.jsonl"] < 320_000
+    assert 38_000 < sizes["heldout.jsonl"] < 45_000
