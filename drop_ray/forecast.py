@@ -24,7 +24,7 @@ from drop_ray.units import human_bytes, human_flops
 
 @dataclass(frozen=True)
 class Work:
-    """One line: units in all and to do; bytes read (scoring: the weights) or written (export); 0 where none or unknown."""
+    """One line: units in all and to do; bytes read (scoring) or written (export); 0 where none or unknown."""
 
     stage: str
     units: int
