@@ -22,7 +22,7 @@ from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.requests import PlanRequest, gaps_of
 from drop_ray.planning.scores import ScoreTable, aggregate
 from drop_ray.planning.strategies import layers_of
-from drop_ray.publish import publish
+from drop_ray.publish import Published, publish
 from drop_ray.runtime import dispatch
 from drop_ray.runtime.cluster import Cluster
 from drop_ray.runtime.units import EvaluationUnit, ExportUnit
@@ -44,7 +44,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to: units computed now and done before, and where its things are (no report: not made)."""
+    """What a run came to: units computed now and done before, and where its things are; `published` if it reported."""
 
     computed: int
     found: int
@@ -52,7 +52,7 @@ class Outcome:
     plans: tuple[DropPlan, ...]
     checkpoints: Mapping[str, str]
     folder: str
-    report: str | None
+    published: Published | None
 
 
 def run(config: RunConfig, until: str = "report", reuse: bool = False) -> Outcome:
@@ -62,8 +62,10 @@ def run(config: RunConfig, until: str = "report", reuse: bool = False) -> Outcom
     """
     job = open_job(config)
     ledger = Ledger(job.store, job.run_folder, reuse)
-    job.store.write_file(f"{job.run_folder}/config.yaml", config.to_yaml().encode())
     wanted = STAGES[: STAGES.index(until) + 1]
+    # Before any work, although evaluation comes last: a text that is too short must not cost a night of scoring.
+    texts = load_perplexity_texts(job) if "evaluate" in wanted else {}
+    job.store.write_file(f"{job.run_folder}/config.yaml", config.to_yaml().encode())
     with Cluster(config.execution) as cluster:
         scorer = Scores(job, cluster, ledger, calibrate(job, ledger))
         scorer.table(job.base_drops, gaps_of(job.requests))
@@ -72,8 +74,8 @@ def run(config: RunConfig, until: str = "report", reuse: bool = False) -> Outcom
             plans = make_plans(job, scorer)
         checkpoints = export(job, cluster, ledger, plans) if "export" in wanted else {}
         if "evaluate" in wanted:
-            evaluate(job, cluster, ledger, plans)
-    report = publish(job, ledger, scorer.tables, plans) if "report" in wanted else None
+            evaluate(job, cluster, ledger, plans, texts)
+    published = publish(job, ledger, scorer.tables, plans) if "report" in wanted else None
     computed = sum(entry.computed for entry in ledger.entries)
     return Outcome(
         computed=computed,
@@ -82,7 +84,7 @@ def run(config: RunConfig, until: str = "report", reuse: bool = False) -> Outcom
         plans=plans,
         checkpoints=checkpoints,
         folder=job.store.location(job.run_folder),
-        report=report,
+        published=published,
     )
 
 
@@ -184,7 +186,9 @@ def export(job: Job, cluster: Cluster, ledger: Ledger, plans: tuple[DropPlan, ..
     return {name: job.store.path_of(ledger.commit_of(step), CHECKPOINT) for name, step in units.items()}
 
 
-def evaluate(job: Job, cluster: Cluster, ledger: Ledger, plans: tuple[DropPlan, ...]) -> None:
+def evaluate(
+    job: Job, cluster: Cluster, ledger: Ledger, plans: tuple[DropPlan, ...], texts: Mapping[str, torch.Tensor]
+) -> None:
     """Every task and text on the base and on every plan; plans with equal drop lists are evaluated once."""
     by_drops = {plan.drops: plan for plan in (job.base_plan, *plans)}
     units: dict[str, tuple[DropPlan, str, Step]] = {}
@@ -195,11 +199,6 @@ def evaluate(job: Job, cluster: Cluster, ledger: Ledger, plans: tuple[DropPlan, 
     if not pending:
         return
     requests = {request.name: request for request in job.task_requests}
-    texts = {
-        spec.name: torch.from_numpy(load_perplexity_text(job, spec)).long()
-        for spec in job.config.evaluation.perplexity
-        if any(units[label][1] == spec.name for label in pending)
-    }
     work = {
         label: EvaluationUnit(step, plan.drops, name, requests.get(name), texts.get(name))
         for label, (plan, name, step) in units.items()
@@ -207,6 +206,12 @@ def evaluate(job: Job, cluster: Cluster, ledger: Ledger, plans: tuple[DropPlan, 
     }
     for commit in dispatch.evaluate(cluster, job, work):
         ledger.add(commit)
+
+
+def load_perplexity_texts(job: Job) -> dict[str, torch.Tensor]:
+    """Token samples of each text, int64 [num_samples, seq_len]. UserError if one is too short."""
+    specs = job.config.evaluation.perplexity
+    return {spec.name: torch.from_numpy(load_perplexity_text(job, spec)).long() for spec in specs}
 
 
 def export_provenance(job: Job, plan: DropPlan) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from drop_ray import steps
@@ -12,9 +13,11 @@ from drop_ray.ledger import Ledger
 from drop_ray.models.families import DropLists
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.scores import ScoreTable
+from drop_ray.report.answer import find_answer
 from drop_ray.report.html import render_html
 from drop_ray.report.markdown import render_markdown
 from drop_ray.report.results import ArtifactRow, DocumentRow, EvaluationRow, PlanRow, Results, RunFacts, ScoreRow
+from drop_ray.report.statistics import standings
 from drop_ray.report.table import write_results_parquet
 from drop_ray.store import Commit
 from drop_ray.store.tables import read_table
@@ -23,8 +26,16 @@ from drop_ray.versions import full_versions
 REPORT_HTML, REPORT_MARKDOWN, RESULTS = "report.html", "report.md", "results.parquet"
 
 
-def publish(job: Job, ledger: Ledger, tables: Mapping[DropLists, ScoreTable], plans: tuple[DropPlan, ...]) -> str:
-    """Write report.html, report.md and results.parquet; returns where the HTML report is."""
+@dataclass(frozen=True)
+class Published:
+    """Where the HTML report is, and its first sentence."""
+
+    report: str
+    answer: str
+
+
+def publish(job: Job, ledger: Ledger, tables: Mapping[DropLists, ScoreTable], plans: tuple[DropPlan, ...]) -> Published:
+    """Write report.html, report.md and results.parquet into the run's folder."""
     results = collect(job, ledger, tables, plans)
     folder = job.run_folder
     job.store.write_file(f"{folder}/{REPORT_HTML}", render_html(results).encode())
@@ -33,7 +44,8 @@ def publish(job: Job, ledger: Ledger, tables: Mapping[DropLists, ScoreTable], pl
         path = Path(scratch) / RESULTS
         write_results_parquet(results, path)
         job.store.write_file(f"{folder}/{RESULTS}", path)
-    return job.store.location(f"{folder}/{REPORT_HTML}")
+    answer = find_answer(results, standings(results)).sentence
+    return Published(job.store.location(f"{folder}/{REPORT_HTML}"), answer)
 
 
 def collect(job: Job, ledger: Ledger, tables: Mapping[DropLists, ScoreTable], plans: tuple[DropPlan, ...]) -> Results:

@@ -18,8 +18,10 @@ def outcome_lines(outcome: Outcome) -> Iterator[str]:
     else:
         yield f"Done: {outcome.computed} units computed, {outcome.found} were done before."
     yield f"plans:  {outcome.folder}/plans/" if outcome.plans else f"run:    {outcome.folder}"
-    if outcome.report:
-        yield f"report: {outcome.report}"
+    if outcome.published:
+        yield f"report: {outcome.published.report}"
+        yield ""
+        yield outcome.published.answer
 
 
 def plan_table(base: DropPlan, plans: Sequence[DropPlan]) -> Iterator[str]:

@@ -167,7 +167,7 @@ def test_a_run_on_s3_gives_the_same_bytes_and_resumes(inputs, local_ray, undistu
 def test_what_is_done_is_not_done_again(make_config, capsys):
     config = make_config(export="all")
     first = run(config)
-    assert (first.found, Path(first.report).is_file()) == (0, True)
+    assert (first.found, Path(first.published.report).is_file()) == (0, True)
     again = run(config)
     assert (again.computed, again.found) == (0, first.computed)
 
@@ -240,13 +240,14 @@ def test_an_error_in_a_worker_stops_the_run_names_the_unit_and_keeps_what_was_do
             "the text gives [0-9]+ samples of 32",
         ),
         ({"calibration": {"source": "TEXT", "seq_len": 512}}, "calibration.seq_len: 512 is more than the model's 256"),
+        ({"calibration": {"source": "nowhere.txt", "seq_len": 32}}, "calibration.source: nowhere.txt is not a file"),
         (
-            {"calibration": {"source": "nowhere.txt"}},
-            "calibration.source: nowhere.txt is not a file|more than the model",
+            {"evaluation": {"perplexity": [{"source": "TEXT", "seq_len": 32, "num_samples": 9999}]}},
+            r"evaluation.perplexity \(perplexity\): the text gives [0-9]+ samples of 32",
         ),
         ({"model": {"path": "nowhere"}}, "neither a folder nor a Hugging Face name"),
         ({"plans": [{"strategy": "mlp", "drop": [5]}]}, r"plans\[0\].drop: 5 is more than the model's 4 MLPs"),
-        ({"tasks": ("chose",)}, "evaluation.tasks: .*chose.*choose"),
+        ({"tasks": ["chose"]}, "evaluation.tasks: .*chose.*choose"),
         ({"export": ["attention-9"]}, "export: no plan is called attention-9; plans: attention-1"),
         ({"store": "FILE"}, "store: .*not writable"),
     ],
@@ -254,10 +255,10 @@ def test_an_error_in_a_worker_stops_the_run_names_the_unit_and_keeps_what_was_do
 def test_bad_input_is_refused_before_work_and_leaves_nothing_half_done(make_config, inputs, tmp_path, fields, message):
     (tmp_path / "file").write_text("")
     names = {"TEXT": str(inputs / "text.txt"), "FILE": str(tmp_path / "file" / "store")}
-    calibration = fields.get("calibration", {})
-    fields = {key: names.get(value, value) if isinstance(value, str) else value for key, value in fields.items()}
-    if calibration:
-        fields["calibration"] = {**calibration, "source": names.get(calibration["source"], calibration["source"])}
+    text = json.dumps(fields)
+    for name, path in names.items():
+        text = text.replace(f'"{name}"', json.dumps(path))
+    fields = json.loads(text)
     config = make_config(**fields)
     with pytest.raises(UserError, match=message):
         run(config)
