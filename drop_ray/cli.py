@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from drop_ray.errors import DropRayError, UserError
+from drop_ray.progress import REWRITE_LINE
 
 DESCRIPTION = """\
 Find the attention layers, MLPs and blocks that a language model does not need, remove them, and measure what it costs.
@@ -37,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.WARNING,
-        format="%(asctime)s %(levelname).1s %(message)s",
+        # A message may come while a progress line stands in the terminal.
+        format=(REWRITE_LINE if sys.stderr.isatty() else "") + "%(asctime)s %(levelname).1s %(message)s",
         datefmt="%H:%M:%S",
         stream=sys.stderr,
     )

@@ -16,10 +16,10 @@ from drop_ray.pipeline import make_plan
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.requests import gaps_of
 from drop_ray.planning.scores import ScoreTable, aggregate
+from drop_ray.readable import human_bytes, human_flops
 from drop_ray.scoring.rows import ScoreRow
 from drop_ray.store import Step
 from drop_ray.store.tables import read_table
-from drop_ray.units import human_bytes, human_flops
 
 
 @dataclass(frozen=True)

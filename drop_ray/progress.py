@@ -1,12 +1,15 @@
 """Progress of long work: one line that is rewritten in a terminal, a line now and then in a log file."""
 
 import logging
+import shutil
 import sys
 import time
 
 logger = logging.getLogger(__name__)
 
 LOG_INTERVAL_S = 10.0
+# Terminal control: back to the start of the line, and clear it.
+REWRITE_LINE = "\r\x1b[K"
 
 
 def ignore_progress(done: int, total: int) -> None:
@@ -46,7 +49,8 @@ class Progress:
     def _show(self, text: str) -> None:
         self._logged = time.monotonic()
         if self._in_terminal:
-            sys.stderr.write(f"\r\x1b[K{text}")
+            # A line longer than the terminal would wrap, and could not be rewritten.
+            sys.stderr.write(f"{REWRITE_LINE}{text[: shutil.get_terminal_size().columns - 1]}")
             sys.stderr.flush()
         else:
             logger.info("%s", text)

@@ -9,7 +9,7 @@ from drop_ray.job import Job, open_job
 from drop_ray.models.export import export_checkpoint
 from drop_ray.pipeline import export_provenance, run
 from drop_ray.planning.plans import DropPlan, read_plan
-from drop_ray.units import human_bytes
+from drop_ray.readable import human_bytes
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from drop_ray.config import RunConfig
 from drop_ray.errors import CorruptArtifactError, UserError
 from drop_ray.ledger import read_manifest
+from drop_ray.readable import human_bytes
 from drop_ray.store import Step, Store, open_store
-from drop_ray.units import human_bytes
 
 
 def status_lines(config: RunConfig) -> Iterator[str]:

@@ -125,32 +125,6 @@ class Evaluator:
         torch.manual_seed(self._seed)
 
 
-def evaluate_task(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    task: TaskRequest,
-    *,
-    include_path: str | None,
-    batch_size: int,
-    seed: int,
-    apply_chat_template: bool = False,
-    system_instruction: str | None = None,
-    max_length: int | None = None,
-) -> TaskResult:
-    """One task on one model; see `Evaluator`."""
-    evaluator = Evaluator(
-        model,
-        tokenizer,
-        include_path=include_path,
-        batch_size=batch_size,
-        seed=seed,
-        apply_chat_template=apply_chat_template,
-        system_instruction=system_instruction,
-        max_length=max_length,
-    )
-    return evaluator.evaluate(task)
-
-
 def _without_folders(value: Any) -> Any:
     """Local data files by name only: where they lie differs from machine to machine."""
     if isinstance(value, dict):

@@ -89,10 +89,6 @@ class Checkpoint:
     def tensors(self) -> dict[str, TensorSpan]:
         return {name: span for shard in self.shards for name, span in shard.tensors.items()}
 
-    @property
-    def num_bytes(self) -> int:
-        return sum(span.num_bytes for span in self.tensors.values())
-
     def read(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
         """The named tensors, copied, in the order in which they lie in their files."""
         spans = sorted(((self.tensors[name], name) for name in names), key=lambda item: (item[0].file, item[0].start))
