@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import ray
+import tiny_run
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +14,13 @@ def local_ray():
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, runtime_env=environment)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory):
+    return tiny_run.write_inputs(tmp_path_factory.mktemp("inputs"))
+
+
+@pytest.fixture
+def make_config(inputs, local_ray, tmp_path):
+    return lambda store="store", **fields: tiny_run.config_of(inputs, tmp_path / store, **fields)

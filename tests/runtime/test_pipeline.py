@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -13,72 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 import s3fs
-import tiny_models
 from moto.server import ThreadedMotoServer
+from tiny_run import config_of
 
-from drop_ray.config import parse_config
 from drop_ray.errors import UserError, WorkerFailedError
 from drop_ray.ledger import read_manifest
 from drop_ray.pipeline import run
 from drop_ray.store import open_store
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    """A model, a calibration text and an offline multiple-choice task with few-shot examples."""
-    folder = tmp_path_factory.mktemp("inputs")
-    tiny_models.write_checkpoint(folder / "model", num_layers=4)
-    words = random.Random(0).choices(["red", "green", "seven", "two", "walks", "sings", "the", "a"], k=4000)
-    (folder / "text.txt").write_text(" ".join(words))
-    tasks = folder / "tasks"
-    tasks.mkdir()
-    rows = [{"question": f"{words[i]} {words[i + 1]}", "choices": ["yes", "no"], "answer": i % 2} for i in range(24)]
-    for split, part in (("test", rows[:12]), ("train", rows[12:])):
-        (tasks / f"{split}.jsonl").write_text("\n".join(json.dumps(row) for row in part))
-    (tasks / "choose.yaml").write_text(
-        """
-task: choose
-dataset_path: json
-dataset_kwargs: {data_files: {test: test.jsonl, train: train.jsonl}}
-test_split: test
-fewshot_split: train
-output_type: multiple_choice
-doc_to_text: "{{question}}"
-doc_to_choice: "{{choices}}"
-doc_to_target: answer
-metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
-"""
-    )
-    broken = (tasks / "choose.yaml").read_text().replace("choose", "broken", 1)
-    broken = broken.replace("{{question}}", "{{question.nonexistent.field}}")
-    (tasks / "broken.yaml").write_text(broken)
-    return folder
-
-
-def config_of(inputs, store, **fields):
-    """A run on the tiny model: 10 sample ranges, two attention plans, a task with two examples and a text."""
-    values = {
-        "name": "run",
-        "model": {"path": str(inputs / "model"), "dtype": "float32"},
-        "calibration": {"source": str(inputs / "text.txt"), "num_samples": 20, "seq_len": 32},
-        "scoring": {"micro_batch": 2, "range_size": 2},
-        "plans": [{"strategy": "attention", "drop": [1, 2]}],
-        "evaluation": {
-            "batch_size": 4,
-            "tasks": [{"name": name, "num_fewshot": 2} for name in fields.pop("tasks", ["choose"])],
-            "include_path": str(inputs / "tasks"),
-            "perplexity": [{"name": "text", "source": str(inputs / "text.txt"), "num_samples": 4, "seq_len": 32}],
-        },
-        "store": str(store),
-        **fields,
-    }
-    return parse_config(values, "test")
-
-
-@pytest.fixture
-def make_config(inputs, local_ray, tmp_path):
-    return lambda store="store", **fields: config_of(inputs, tmp_path / store, **fields)
-
 
 PLANS = [
     {"strategy": "attention", "drop": [1, 2]},
