@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +64,23 @@ class Worker:
         return info
 
     def run(self, unit: Unit) -> list[Commit]:
-        """Do a unit and commit it; returns the commits."""
+        """Do a unit and commit it; returns the commits. What a worker that was lost had committed is not done again."""
         if isinstance(unit, ScoreUnits):
-            return self._score(unit)
-        if isinstance(unit, EvaluationUnit):
-            return [self._evaluate(unit)]
-        return [self._export(unit)]
+            return self._score_missing(unit)
+        done = self._setup.store.find(unit.step)
+        if done is not None:
+            return [done]
+        return [self._evaluate(unit) if isinstance(unit, EvaluationUnit) else self._export(unit)]
+
+    def _score_missing(self, units: ScoreUnits) -> list[Commit]:
+        found = {step.path: self._setup.store.find(step) for _, steps in units.ranges for step in steps.values()}
+        missing = tuple(
+            (samples, {gap: step for gap, step in steps.items() if found[step.path] is None})
+            for samples, steps in units.ranges
+        )
+        done = [commit for commit in found.values() if commit is not None]
+        left = tuple((samples, steps) for samples, steps in missing if steps)
+        return [*done, *self._score(replace(units, ranges=left))] if left else done
 
     def _score(self, units: ScoreUnits) -> list[Commit]:
         scorer = self._scorer_of(units.drops, units.streamed)
