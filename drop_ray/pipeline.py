@@ -119,12 +119,11 @@ class Scores:
         ranges = steps.sample_ranges(self._job)
         units = {(part, gap): steps.score_unit(table, part) for gap, table in tables.items() for part in ranges}
         state = f"without {drops.count} sub-layers" if drops.count else "base"
-        missing = self._ledger.pending("score", {_label(state, *key): step for key, step in units.items()}).values()
-        pending = {
-            part: {gap: units[part, gap] for gap in gaps if units[part, gap] in missing}
-            for part in ranges
-            if any(units[part, gap] in missing for gap in gaps)
-        }
+        missing = self._ledger.pending("score", {_label(state, *key): step for key, step in units.items()})
+        pending: dict[range, dict[int, Step]] = {}
+        for part, gap in units:
+            if _label(state, part, gap) in missing:
+                pending.setdefault(part, {})[gap] = units[part, gap]
         if pending:
             for commit in dispatch.score(self._cluster, self._job, self.calibration.commit, drops, pending):
                 self._ledger.add(commit)

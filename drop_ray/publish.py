@@ -100,10 +100,10 @@ def _state_name(job: Job, drops: DropLists) -> str:
 
 
 def _plan_row(job: Job, plan: DropPlan, done: Mapping[str, Commit]) -> PlanRow:
-    base = job.base_plan
-    assert None not in (plan.parameters, plan.kv_bytes_per_token, base.parameters, base.kv_bytes_per_token)
-    exported = done.get(steps.export_step(job, plan.drops).path) if plan is not base else None
+    base, size = job.base_plan, job.size
+    exported = done.get(steps.export_step(job, plan.drops).path) if plan != base else None
     num_attn, num_mlp = len(plan.drop_attn) - len(base.drop_attn), len(plan.drop_mlp) - len(base.drop_mlp)
+    parameters, kv_bytes = size.kept_parameters(plan.drops), size.kv_bytes_per_token(plan.drops)
     return PlanRow(
         name=plan.name,
         strategy=plan.strategy,
@@ -111,10 +111,10 @@ def _plan_row(job: Job, plan: DropPlan, done: Mapping[str, Commit]) -> PlanRow:
         num_dropped=num_attn if "block" in plan.strategy else num_attn + num_mlp,
         drop_attn=plan.drop_attn,
         drop_mlp=plan.drop_mlp,
-        parameters=plan.parameters,  # type: ignore[arg-type]
-        parameters_saved=base.parameters - plan.parameters,  # type: ignore[operator]
-        kv_bytes_per_token=plan.kv_bytes_per_token,  # type: ignore[arg-type]
-        kv_bytes_saved_per_token=base.kv_bytes_per_token - plan.kv_bytes_per_token,  # type: ignore[operator]
+        parameters=parameters,
+        parameters_saved=size.kept_parameters(base.drops) - parameters,
+        kv_bytes_per_token=kv_bytes,
+        kv_bytes_saved_per_token=size.kv_bytes_per_token(base.drops) - kv_bytes,
         checkpoint=job.store.path_of(exported, CHECKPOINT) if exported else None,
     )
 
