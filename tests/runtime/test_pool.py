@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -76,10 +77,12 @@ def test_every_item_is_done_once_and_actors_are_kept_for_the_next_call(make_pool
 
 def test_an_actor_gets_the_items_of_the_plan_it_holds(make_pool):
     work = [Item(f"{plan}{n}", ("sleep", 0.05), plan) for n in range(4) for plan in "ab"]
-    results = list(make_pool().run(work))
-    pids = {plan: {result[0] for item, result in results if item.affinity == plan} for plan in "ab"}
-    assert len(pids["a"]) == len(pids["b"]) == 1
-    assert pids["a"] != pids["b"]
+    plans_by_worker = {}
+    for item, (pid, _) in make_pool().run(work):
+        plans_by_worker.setdefault(pid, []).append(item.affinity)
+    # However late the second actor starts, none goes back to a plan that it has given up.
+    for plans in plans_by_worker.values():
+        assert [plan for plan, _ in groupby(plans)] in (["a"], ["b"], ["a", "b"], ["b", "a"])
 
 
 def test_a_lost_worker_is_replaced_and_its_item_done_again(make_pool, tmp_path):
