@@ -18,7 +18,7 @@ from drop_ray.planning.requests import gaps_of
 from drop_ray.planning.scores import ScoreTable, aggregate
 from drop_ray.readable import human_bytes, human_flops
 from drop_ray.scoring.rows import ScoreRow
-from drop_ray.store import Step
+from drop_ray.store import Commit, Step
 from drop_ray.store.tables import read_table
 
 
@@ -121,16 +121,20 @@ def _table(job: Job, identity: str, drops: DropLists, gaps: tuple[int, ...]) -> 
     rows: list[ScoreRow] = []
     for gap in gaps:
         step = steps.score_step(job, identity, drops, gap)
-        if not _done(job, step):
+        commit = _find(job, step)
+        if commit is None:
             raise _NotScoredError
-        commit = job.store.find(step)
-        assert commit is not None
         rows += [ScoreRow(**row) for row in read_table(job.store, commit, SCORES).to_pylist()]
     return aggregate(rows)
 
 
 def _done(job: Job, step: Step) -> bool:
+    return _find(job, step) is not None
+
+
+def _find(job: Job, step: Step) -> Commit | None:
+    """A corrupt artifact is one to be done again."""
     try:
-        return job.store.find(step) is not None
+        return job.store.find(step)
     except CorruptArtifactError:
-        return False
+        return None

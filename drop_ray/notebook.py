@@ -6,9 +6,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from drop_ray.models.dropped import decoder_layers, load_model, parse_dtype
-from drop_ray.models.families import DropLists
-from drop_ray.models.modeling_dropped import drop_indices
+from drop_ray.models.dropped import decoder_layers, drop_lists_of_model, load_model, parse_dtype
 from drop_ray.scoring.layers import ResidentLayers
 from drop_ray.scoring.sweep import SweepSettings, sweep
 
@@ -28,11 +26,7 @@ def score(model: PreTrainedModel, token_ids: torch.Tensor, *, micro_batch: int =
     token_ids: [num_samples, seq_len]. Returns {"attention" | "mlp" | "block": one float per layer}; a sub-layer that
     the model lacks has nan.
     """
-    config = model.config
-    drops = DropLists(
-        tuple(drop_indices(getattr(config, "drop_attn_list", None))),
-        tuple(drop_indices(getattr(config, "drop_mlp_list", None))),
-    )
+    drops = drop_lists_of_model(model)
     layers = decoder_layers(model)
     source, settings = ResidentLayers(layers), SweepSettings(micro_batch)
     totals: dict[tuple[str, int], float] = defaultdict(float)

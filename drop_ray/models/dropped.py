@@ -38,6 +38,15 @@ def drop_lists_of(checkpoint: Checkpoint) -> DropLists:
     )
 
 
+def drop_lists_of_model(model: PreTrainedModel) -> DropLists:
+    """What a loaded model lacks; empty for a model of transformers' own classes."""
+    config = model.config
+    return DropLists(
+        tuple(drop_indices(getattr(config, "drop_attn_list", None))),
+        tuple(drop_indices(getattr(config, "drop_mlp_list", None))),
+    )
+
+
 def build_skeleton(config: Any, drops: DropLists, dtype: torch.dtype, attn_implementation: str) -> PreTrainedModel:
     """The model with the sub-layers of `drops` absent, parameters on the meta device, buffers real.
 
@@ -68,9 +77,7 @@ def load_model(
     checkpoint or that the model has no use for: no parameter is ever left at a random value.
     """
     checkpoint = open_checkpoint(folder)
-    own = drop_lists_of(checkpoint)
-    drops = drops or DropLists()
-    drops = DropLists(tuple({*own.attn, *drops.attn}), tuple({*own.mlp, *drops.mlp}))
+    drops = drop_lists_of(checkpoint).union(drops or DropLists())
     model = build_skeleton(read_config(checkpoint), drops, dtype or checkpoint_dtype(checkpoint), attn_implementation)
     check_tensors(model, checkpoint)
     load_tensors(model, checkpoint, "", device)
@@ -110,9 +117,7 @@ def dropped_prefixes(model: PreTrainedModel, drops: DropLists) -> tuple[str, ...
 def check_tensors(model: PreTrainedModel, checkpoint: Checkpoint) -> None:
     """UserError unless the checkpoint holds every tensor of the model, in its shape, and none without a place."""
     expected = model.state_dict(keep_vars=True)
-    config = model.config
-    drops = DropLists(tuple(drop_indices(config.drop_attn_list)), tuple(drop_indices(config.drop_mlp_list)))
-    ignored = dropped_prefixes(model, drops)
+    ignored = dropped_prefixes(model, drop_lists_of_model(model))
     found = {
         name
         for name in checkpoint.tensors

@@ -53,8 +53,7 @@ def export_checkpoint(
     """
     if output.exists() and any(output.iterdir()):
         raise UserError(f"{output} is not empty; give a new folder")
-    own = drop_lists_of(checkpoint)
-    drops = DropLists(tuple({*own.attn, *drops.attn}), tuple({*own.mlp, *drops.mlp}))
+    drops = drop_lists_of(checkpoint).union(drops)
     skeleton = build_skeleton(read_config(checkpoint), drops, torch.bfloat16, "eager")
     check_tensors(skeleton, checkpoint)
     output.mkdir(parents=True, exist_ok=True)

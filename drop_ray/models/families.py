@@ -27,6 +27,10 @@ class DropLists:
         """Number of dropped sub-layers; a block counts two."""
         return len(self.attn) + len(self.mlp)
 
+    def union(self, other: "DropLists") -> "DropLists":
+        """What is dropped by either."""
+        return DropLists(tuple({*self.attn, *other.attn}), tuple({*self.mlp, *other.mlp}))
+
     def as_identity(self) -> dict[str, list[int]]:
         return {"drop_attn": list(self.attn), "drop_mlp": list(self.mlp)}
 

@@ -43,6 +43,7 @@ class Worker:
         self._setup = setup
         # Ray sets no devices for a worker without GPUs, and such a worker would see all of them.
         self._device = "cuda" if os.environ.get("CUDA_VISIBLE_DEVICES") and torch.cuda.is_available() else "cpu"
+        self._samples: tuple[str, torch.Tensor] | None = None
         self._held: object = None
         self._scorer: Scorer | None = None
         self._model: PreTrainedModel | None = None
@@ -84,14 +85,14 @@ class Worker:
 
     def _score(self, units: ScoreUnits) -> list[Commit]:
         scorer = self._scorer_of(units.drops, units.streamed)
-        token_ids = calibration.from_table(read_table(self._setup.store, units.calibration, SAMPLES))
+        token_ids = self._samples_of(units.calibration)
         gaps = tuple(sorted({gap for _, steps in units.ranges for gap in steps}))
         # The states of a large wave wait on the host: a device that cannot hold the model cannot hold them either.
         states = "cpu" if units.streamed else None
         settings = SweepSettings(self._setup.scoring.micro_batch, gaps, self._setup.wave_bytes, states)
         steps = dict(units.ranges)
         commits = []
-        for samples, rows in scorer.score(torch.from_numpy(token_ids).long(), list(steps), settings, log_progress()):
+        for samples, rows in scorer.score(token_ids, list(steps), settings, log_progress()):
             for gap, step in steps[samples].items():
                 table = pa.Table.from_pylist([asdict(row) for row in rows if row.gap == gap], SCORE_SCHEMA)
                 with tempfile.TemporaryDirectory() as folder:
@@ -114,6 +115,13 @@ class Worker:
             output = Path(folder) / CHECKPOINT
             export_checkpoint(self._checkpoint, unit.drops, output, provenance=dict(unit.provenance))
             return self._commit(unit.step, {CHECKPOINT: output})
+
+    def _samples_of(self, commit: Commit) -> torch.Tensor:
+        """The calibration samples, int64 [num_samples, seq_len]; read once, every sample range needs them."""
+        if self._samples is None or self._samples[0] != commit.step.path:
+            token_ids = calibration.from_table(read_table(self._setup.store, commit, SAMPLES))
+            self._samples = commit.step.path, torch.from_numpy(token_ids).long()
+        return self._samples[1]
 
     def _scorer_of(self, drops: DropLists, streamed: bool) -> Scorer:
         if self._scorer is None or self._held != (drops, streamed):

@@ -39,8 +39,7 @@ class Scorer:
         device: torch.device | str = "cpu",
     ):
         """drops: besides the checkpoint's own lists. Raises UserError if checkpoint and configuration do not fit."""
-        own = drop_lists_of(checkpoint)
-        self.drops = DropLists(tuple({*own.attn, *drops.attn}), tuple({*own.mlp, *drops.mlp}))
+        self.drops = drop_lists_of(checkpoint).union(drops)
         self._model = build_skeleton(read_config(checkpoint), self.drops, dtype, attn_implementation)
         check_tensors(self._model, checkpoint)
         self._source = _load(self._model, checkpoint, placement, device)
