@@ -1,41 +1,41 @@
-"""Builds a (dropped) model from a checkpoint folder: first without weights, then with exactly the tensors it needs."""
+"""Builds a (dropped) model from a checkpoint's configuration, without its weights."""
 
 import copy
-import re
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import init_empty_weights
 from torch import nn
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from drop_ray.errors import UserError
-from drop_ray.models import modeling_dropped
-from drop_ray.models.checkpoint import Checkpoint, empty_pages, open_checkpoint
-from drop_ray.models.families import DropLists, check_drop_lists, family_of
-from drop_ray.models.modeling_dropped import drop_indices, sublayer_names, with_drops
-
-# Buffers that old checkpoints carry as tensors; every class of transformers 5 computes them.
-COMPUTED_TENSORS = re.compile(r"rotary_emb\.inv_freq$")
+from drop_ray.models.checkpoint import Checkpoint
+from drop_ray.models.classes import base_config_class, dropped_model_class
+from drop_ray.models.families import FAMILIES, DropLists, architecture_of, check_drop_lists
+from drop_ray.models.modeling_dropped import drop_indices, with_drops
 
 
 def read_config(checkpoint: Checkpoint) -> Any:
     """The family's own transformers configuration, whether the checkpoint is a base or a dropped model."""
-    family = family_of(checkpoint.config.get("architectures"), f"model.path: {checkpoint.folder}")
+    architecture = architecture_of(checkpoint.config, checkpoint.location)
     fields = {key: value for key, value in checkpoint.config.items() if key not in ("model_type", "auto_map")}
-    config = AutoConfig.for_model(family, **fields)
-    config.architectures = [name.removeprefix("Dropped") for name in checkpoint.config["architectures"]]
+    config = base_config_class(architecture)(**fields)
+    config.architectures = [architecture]
     return config
 
 
 def drop_lists_of(checkpoint: Checkpoint) -> DropLists:
-    """What a checkpoint's own config says is dropped; empty for a base model."""
-    return DropLists(
-        tuple(drop_indices(checkpoint.config.get("drop_attn_list"))),
-        tuple(drop_indices(checkpoint.config.get("drop_mlp_list"))),
-    )
+    """What a checkpoint's own config says is dropped; empty for a base model. UserError if its lists do not fit it."""
+    lists = {field: checkpoint.config.get(field) or [] for field in ("drop_attn_list", "drop_mlp_list")}
+    if not any(lists.values()):
+        return DropLists()
+    num_layers = read_config(checkpoint).num_hidden_layers
+    source = f"model.path: {checkpoint.location}/config.json"
+    for field, entries in lists.items():
+        _check_spelling(entries, num_layers, f"{source}: {field}")
+    drops = DropLists(*(tuple(drop_indices(entries)) for entries in lists.values()))
+    check_drop_lists(drops, num_layers, source)
+    return drops
 
 
 def drop_lists_of_model(model: PreTrainedModel) -> DropLists:
@@ -47,40 +47,24 @@ def drop_lists_of_model(model: PreTrainedModel) -> DropLists:
     )
 
 
-def build_skeleton(config: Any, drops: DropLists, dtype: torch.dtype, attn_implementation: str) -> PreTrainedModel:
+def build_skeleton(
+    config: Any, drops: DropLists, dtype: torch.dtype, attn_implementation: str | None = None
+) -> PreTrainedModel:
     """The model with the sub-layers of `drops` absent, parameters on the meta device, buffers real.
 
-    config: the family's own, as `read_config` gives it.
+    config: the family's own, as `read_config` gives it; attn_implementation: None is the family's default. UserError if
+    the drop lists do not fit the layers, or the attention implementation not the family.
     """
     check_drop_lists(drops, config.num_hidden_layers, "drop lists")
     config = copy.deepcopy(config)
-    architecture = f"Dropped{config.architectures[0]}"
+    architecture = config.architectures[0]
+    config._attn_implementation = _attention(architecture, attn_implementation)
     config = with_drops(config, drops.attn, drops.mlp)
-    config.architectures = [architecture]
-    config._attn_implementation = attn_implementation
-    model_class = getattr(modeling_dropped, architecture)
+    config.architectures = [f"Dropped{architecture}"]
     with init_empty_weights(include_buffers=False):
-        return model_class._from_config(config, dtype=dtype).eval()
-
-
-def load_model(
-    folder: Path | str,
-    drops: DropLists | None = None,
-    *,
-    dtype: torch.dtype | None = None,
-    device: torch.device | str = "cpu",
-    attn_implementation: str = "sdpa",
-) -> PreTrainedModel:
-    """Load a base or dropped checkpoint, optionally without further sub-layers, whose weights are then never read.
-
-    dtype: of the parameters; None is the checkpoint's own. Raises UserError for a tensor that is missing from the
-    checkpoint or that the model has no use for: no parameter is ever left at a random value.
-    """
-    checkpoint = open_checkpoint(folder)
-    drops = drop_lists_of(checkpoint).union(drops or DropLists())
-    model = build_skeleton(read_config(checkpoint), drops, dtype or checkpoint_dtype(checkpoint), attn_implementation)
-    check_tensors(model, checkpoint)
-    load_tensors(model, checkpoint, "", device)
+        model = dropped_model_class(architecture)._from_config(config, dtype=dtype).eval()
+    model.tie_weights()  # parameters that were made on the meta device are tied no more
+    _keep_in_float32(model, dtype)
     return model
 
 
@@ -103,93 +87,30 @@ def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     return layers
 
 
-def dropped_prefixes(model: PreTrainedModel, drops: DropLists) -> tuple[str, ...]:
-    """Beginnings of the names of all tensors that the dropped sub-layers own in a full checkpoint."""
-    layers = f"{model.base_model_prefix}.layers"
-    return tuple(
-        f"{layers}.{index}.{name}."
-        for sublayer, dropped in (("attention", drops.attn), ("mlp", drops.mlp))
-        for index in dropped
-        for name in sublayer_names(decoder_layers(model)[index])[sublayer]
-    )
+def _keep_in_float32(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """What transformers loads in float32 whatever the model's dtype, such as the expert bias of DeepSeek-V3."""
+    plan = model._get_dtype_plan(dtype)
+    for module in model.modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, tensor in tensors.items():
+                if tensor is not None and name in plan:
+                    tensors[name] = tensor.to(plan[name])
 
 
-def check_tensors(model: PreTrainedModel, checkpoint: Checkpoint) -> None:
-    """UserError unless the checkpoint holds every tensor of the model, in its shape, and none without a place."""
-    expected = model.state_dict(keep_vars=True)
-    ignored = dropped_prefixes(model, drop_lists_of_model(model))
-    found = {
-        name
-        for name in checkpoint.tensors
-        if not name.startswith(ignored or ("\0",)) and not COMPUTED_TENSORS.search(name)
-    }
-    missing = sorted(expected.keys() - found - tied_tensors(model))
-    if missing:
+def _attention(architecture: str, wanted: str | None) -> str:
+    family = FAMILIES.get(architecture)
+    if wanted == "sdpa" and family and family.needs_eager:
         raise UserError(
-            f"{checkpoint.folder}: {len(missing)} tensors are missing, the first is {missing[0]}; "
-            "is this checkpoint complete, and its config.json the right one?"
+            f"model.attn_implementation: sdpa leaves out the soft caps of {family.models}; set it to eager, or to "
+            "flash_attention_2 on a GPU"
         )
-    unexpected = sorted(found - expected.keys())
-    if unexpected:
-        raise UserError(
-            f"{checkpoint.folder}: {len(unexpected)} tensors have no place in the model, the first is {unexpected[0]}; "
-            "does its config.json describe these weights?"
-        )
-    for name in sorted(found):
-        if checkpoint.tensors[name].shape != tuple(expected[name].shape):
-            raise UserError(
-                f"{checkpoint.folder}: {name} has shape {list(checkpoint.tensors[name].shape)}, "
-                f"config.json asks for {list(expected[name].shape)}"
-            )
+    return wanted or ("eager" if family and family.needs_eager else "sdpa")
 
 
-def tied_tensors(model: PreTrainedModel) -> set[str]:
-    """Names of parameters that share another's tensor, and so may be absent from a checkpoint."""
-    if not model.config.tie_word_embeddings:
-        return set()
-    return set(model._tied_weights_keys or ())
-
-
-def load_tensors(module: nn.Module, checkpoint: Checkpoint, prefix: str, device: torch.device | str) -> None:
-    """Fill a module of the skeleton from the tensors named `prefix` + its own names, and move it to `device`."""
-    assign(module, read_tensors(module, checkpoint, prefix), device)
-
-
-def read_tensors(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> dict[str, torch.Tensor]:
-    """A module's tensors from the checkpoint, on the host, in the dtype of the skeleton's parameters."""
-    expected = module.state_dict(keep_vars=True)
-    names = [name for name in expected if prefix + name in checkpoint.tensors]
-    tensors = checkpoint.read(prefix + name for name in names)
-    return {name: _converted(tensors.pop(prefix + name), expected[name].dtype) for name in names}
-
-
-def _converted(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    if tensor.dtype == dtype:
-        return tensor
-    return empty_pages(tuple(tensor.shape), dtype).copy_(tensor)
-
-
-def assign(module: nn.Module, tensors: dict[str, torch.Tensor], device: torch.device | str) -> None:
-    """Make `tensors` the module's parameters on `device`; buffers follow, tied parameters are tied again."""
-    on_device = {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
-    module.load_state_dict(on_device, assign=True, strict=False)
-    for part in module.modules():
-        for name, buffer in part._buffers.items():
-            if buffer is not None:
-                part._buffers[name] = buffer.to(device)
-    if isinstance(module, PreTrainedModel):
-        module.tie_weights()
-    left = [name for name, parameter in module.named_parameters() if parameter.is_meta]
-    if left:
-        raise UserError(f"tensor {left[0]} is missing from the checkpoint")
-    for parameter in module.parameters():
-        parameter.requires_grad_(False)
-
-
-def release(modules: Iterable[nn.Module]) -> None:
-    """Give the memory of loaded modules back: their parameters return to the meta device."""
-    for module in modules:
-        for part in module.modules():
-            for name, parameter in part._parameters.items():
-                if parameter is not None:
-                    part._parameters[name] = nn.Parameter(parameter.to("meta"), requires_grad=False)
+def _check_spelling(entries: Any, num_layers: int, source: str) -> None:
+    """Raise UserError unless it is a list of layer numbers, or of one boolean a layer."""
+    kinds = {type(entry) for entry in entries} if isinstance(entries, list) else set()
+    if not isinstance(entries, list) or kinds not in (set(), {int}, {bool}):
+        raise UserError(f"{source} is {entries}; list the numbers of the dropped layers, or one boolean for each layer")
+    if kinds == {bool} and len(entries) != num_layers:
+        raise UserError(f"{source} has {len(entries)} booleans for {num_layers} layers; list one for each layer")

@@ -1,14 +1,93 @@
 """Which architectures can be dropped, and the two drop lists as every other module passes them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from drop_ray.errors import UserError
 
-# `architectures` of a config.json -> its family. Each has a parametrised test of its dropped model's logits.
+
+@dataclass(frozen=True)
+class Family:
+    """What sets an architecture apart. How its sub-layers are found is the same for all: `sublayer_names`.
+
+    model_type: transformers' name of it; models: that people know it by; layers: of what kind its decoder layers are;
+    configuration, modeling: modules of drop_ray.models for what transformers lacks; needs_eager: whether
+    only the eager attention of transformers computes what the model was trained with on every device.
+    """
+
+    model_type: str
+    models: str
+    layers: str
+    configuration: str = "modeling_dropped"
+    modeling: str = "modeling_dropped"
+    needs_eager: bool = False
+
+
+# By the `architectures` of config.json. Every entry has a tiny model in the tests, which check all of the same things.
 FAMILIES = {
-    "LlamaForCausalLM": "llama",
-    "MistralForCausalLM": "mistral",
+    "LlamaForCausalLM": Family(
+        "llama",
+        "Llama 2, Llama 3 to 3.3, Yi, SOLAR-10.7B; Baichuan-7B and Baichuan2-7B after `drop-ray import`",
+        "norm before each sub-layer",
+    ),
+    "MistralForCausalLM": Family("mistral", "Mistral 7B", "norm before, sliding window"),
+    "Gemma2ForCausalLM": Family(
+        "gemma2", "Gemma 2", "norms before and after, soft caps, every other layer windowed", needs_eager=True
+    ),
+    "Gemma3ForCausalLM": Family(
+        "gemma3_text", "Gemma 3, text only", "norms before and after, q/k norms, most layers windowed"
+    ),
+    "Qwen2ForCausalLM": Family("qwen2", "Qwen2, Qwen2.5", "norm before, biases in q, k and v"),
+    "Qwen3ForCausalLM": Family("qwen3", "Qwen3", "norm before, q/k norms"),
+    "Phi3ForCausalLM": Family("phi3", "Phi-3, Phi-3.5-mini, Phi-4", "norm before, fused q/k/v and gate/up"),
+    "Olmo2ForCausalLM": Family("olmo2", "OLMo 2", "norm after each sub-layer, q/k norms"),
+    "Olmo3ForCausalLM": Family("olmo3", "OLMo 3", "norm after each sub-layer, q/k norms, most layers windowed"),
+    "MixtralForCausalLM": Family("mixtral", "Mixtral 8x7B, 8x22B", "norm before, experts"),
+    "Qwen3MoeForCausalLM": Family("qwen3_moe", "Qwen3-30B-A3B, Qwen3-235B-A22B", "norm before, q/k norms, experts"),
+    "DeepseekForCausalLM": Family(
+        "deepseek",
+        "DeepSeek-MoE 16B",
+        "norm before, dense first layer, shared and routed experts",
+        configuration="configuration_deepseek",
+        modeling="modeling_deepseek",
+    ),
+    "DeepseekV2ForCausalLM": Family(
+        "deepseek_v2", "DeepSeek-V2, V2-Lite", "norm before, latent attention, shared and routed experts"
+    ),
+    "DeepseekV3ForCausalLM": Family(
+        "deepseek_v3", "DeepSeek-V3, R1 (in 16 bits)", "norm before, latent attention, shared and routed experts"
+    ),
 }
+
+# What is not a model to drop from, and what to do about it.
+REMEDIES = {
+    "BaichuanForCausalLM": "convert it first: drop-ray import {location} OUTPUT",
+    "BaiChuanForCausalLM": "convert it first: drop-ray import {location} OUTPUT",
+    "SolarForCausalLM": "Solar Pro is no model of transformers; SOLAR-10.7B (LlamaForCausalLM) is supported",
+}
+
+
+def architecture_of(config: Mapping[str, Any], location: str) -> str:
+    """The base architecture of a checkpoint's config.json, listed or not; UserError if it cannot be dropped from."""
+    names: list[str] = [name.removeprefix("Dropped") for name in config.get("architectures") or []]
+    if not names:
+        raise UserError(f"model.path: {location}: config.json names no architecture; add `architectures` to it")
+    name = next((name for name in names if name in FAMILIES), names[0])
+    if name in REMEDIES:
+        raise UserError(f"model.path: {location} is a {name}; {REMEDIES[name].format(location=location)}")
+    if "text_config" in config or name.endswith("ForConditionalGeneration"):
+        raise UserError(
+            f"model.path: {location} is a {name}, a language model inside a multimodal one; load its language model "
+            "with transformers (such as Gemma3ForCausalLM), save_pretrained it, and give that folder"
+        )
+    if "quantization_config" in config:
+        method = config["quantization_config"].get("quant_method", "an unknown method")
+        raise UserError(
+            f"model.path: {location} is quantized already ({method}); give its 16-bit checkpoint: layers are dropped "
+            "first, and quantized after"
+        )
+    return name
 
 
 @dataclass(frozen=True)
@@ -46,15 +125,3 @@ def check_drop_lists(drops: DropLists, num_layers: int, source: str) -> None:
         twice = sorted({layer for layer in layers if layers.count(layer) > 1})
         if twice:
             raise UserError(f"{source}: {field} names layer {twice[0]} more than once; list every layer once")
-
-
-def family_of(architectures: list[str] | None, source: str) -> str:
-    """The family of a config.json's `architectures`; UserError if drop_ray does not support it."""
-    names = [name.removeprefix("Dropped") for name in architectures or []]
-    for name in names:
-        if name in FAMILIES:
-            return FAMILIES[name]
-    raise UserError(
-        f"{source}: unsupported architecture {', '.join(architectures or ['(config.json names none)'])}; "
-        f"supported: {', '.join(FAMILIES)}"
-    )

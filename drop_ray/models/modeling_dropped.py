@@ -9,6 +9,8 @@ This file needs nothing but torch and transformers, so that it also serves as th
 
 import copy
 import functools
+import importlib.util
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -31,7 +33,8 @@ def drop_indices(drop_list: Iterable[int] | None) -> frozenset[int]:
 def sublayer_names(layer: nn.Module) -> dict[str, list[str]]:
     """Names of the modules of a decoder layer that make its attention and its MLP, each with its norms.
 
-    The first name of the MLP is the module that receives the residual state between the two sub-layers.
+    The first name of the MLP is the module that receives the residual state between the two sub-layers: its norm, or
+    the MLP itself where the only norm comes after it (OLMo 2 and 3).
     """
     has_output_norms = hasattr(layer, "post_feedforward_layernorm")
     mlp_norm = "pre_feedforward_layernorm" if has_output_norms else "post_attention_layernorm"
@@ -64,8 +67,8 @@ class DroppedConfig:
     @classmethod
     def from_dict(cls, config_dict, **kwargs):
         """Whoever loads this configuration, AutoModelForCausalLM knows its model from then on."""
-        model_class = __getattr__(cls.__name__.removesuffix("Config") + "ForCausalLM")
-        if model_class.config_class is cls:
+        model_class = _model_class_of(cls)
+        if model_class is not None and model_class.config_class is cls:
             transformers.AutoModelForCausalLM.register(cls, model_class, exist_ok=True)
         return super().from_dict(config_dict, **kwargs)
 
@@ -85,16 +88,19 @@ class DroppedConfig:
 
 def with_drops(config: Any, drop_attn: Iterable[int] = (), drop_mlp: Iterable[int] = ()) -> Any:
     """The dropped class's configuration made from the family's own, with the two drop lists."""
-    config_class = __getattr__(f"Dropped{type(config).__name__}")
+    config_class = dropped_config_class(type(config))
     fields = {key: value for key, value in config.to_dict().items() if key not in ("model_type", "auto_map")}
-    return config_class(**{**fields, "drop_attn_list": sorted(drop_attn), "drop_mlp_list": sorted(drop_mlp)})
+    dropped = config_class(**{**fields, "drop_attn_list": sorted(drop_attn), "drop_mlp_list": sorted(drop_mlp)})
+    dropped._attn_implementation = config._attn_implementation
+    return dropped
 
 
 class DroppedModel:
     """Mixed into a model class: replaces the dropped sub-layers, renumbers the kept ones in the KV cache."""
 
     def __init__(self, config, *args, **kwargs):
-        if not isinstance(config, DroppedConfig):
+        # Not by its class: of remote code, a checkpoint's configuration and model each import a copy of this file.
+        if not hasattr(config, "drop_attn_list"):
             config = with_drops(config)
         super().__init__(config, *args, **kwargs)
         dropped = {"attention": drop_indices(config.drop_attn_list), "mlp": drop_indices(config.drop_mlp_list)}
@@ -113,20 +119,26 @@ class DroppedModel:
 
 
 @functools.cache
-def __getattr__(name):
-    base = getattr(transformers, name.removeprefix("Dropped"), None)
+def dropped_class(name: str, home: str = __name__) -> Any:
+    """`DroppedXConfig` or `DroppedXForCausalLM`, made from the class X of the module `home`, else of transformers.
+
+    home: also the module that saved checkpoints name in their `auto_map`.
+    """
+    base = vars(sys.modules[home]).get(name.removeprefix("Dropped"))
+    base = base or getattr(transformers, name.removeprefix("Dropped"), None)
     if not name.startswith("Dropped") or not isinstance(base, type):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(f"module {home!r} has no attribute {name!r}")
     if not name.endswith("Config"):
-        config_class = __getattr__(f"Dropped{base.config_class.__name__}")
-        made = type(name, (DroppedModel, base), {"config_class": config_class, "__module__": __name__})
+        config_class = dropped_config_class(base.config_class)
+        made = type(name, (DroppedModel, base), {"config_class": config_class, "__module__": home})
         made.register_for_auto_class("AutoModelForCausalLM")
+        _share_conversions(base.config_class.model_type, config_class.model_type)
         return made
     made = type(
         name,
         (DroppedConfig, base),
         {
-            "__module__": __name__,
+            "__module__": home,
             "__annotations__": DroppedConfig.__annotations__,
             "model_type": f"dropped_{base.model_type}",
             "drop_attn_list": None,
@@ -135,3 +147,40 @@ def __getattr__(name):
     )
     made.register_for_auto_class()
     return made
+
+
+def dropped_config_class(base: type) -> Any:
+    """The dropped configuration class of a family's own: in this module, or in that of a class not of transformers."""
+    home = __name__ if base.__module__.startswith("transformers.") else base.__module__
+    return dropped_class(f"Dropped{base.__name__}", home)
+
+
+def _model_class_of(config_class):
+    """None for remote code whose modeling file is not there yet: its `auto_map` names the model."""
+    # Importing it takes seconds, which a program that only registers the configurations should not wait for.
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    base_name = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config_class.model_type.removeprefix("dropped_"))
+    if base_name:
+        return dropped_class(f"Dropped{base_name}", config_class.__module__)
+    home = config_class.__module__.replace("configuration_", "modeling_")
+    if importlib.util.find_spec(home) is None:
+        return None
+    importlib.import_module(home)
+    return dropped_class(config_class.__name__.removesuffix("Config") + "ForCausalLM", home)
+
+
+def _share_conversions(model_type, dropped_type):
+    """transformers renames and fuses a family's tensors while it loads them; it looks that up by model type."""
+    from transformers.conversion_mapping import (
+        get_checkpoint_conversion_mapping,
+        register_checkpoint_conversion_mapping,
+    )
+
+    conversions = get_checkpoint_conversion_mapping(model_type)
+    if conversions:
+        register_checkpoint_conversion_mapping(dropped_type, conversions, overwrite=True)
+
+
+def __getattr__(name):
+    return dropped_class(name)

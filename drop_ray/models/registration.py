@@ -2,8 +2,9 @@
 
 from transformers import AutoConfig
 
-from drop_ray.models import modeling_dropped
+from drop_ray.models.classes import base_config_class
 from drop_ray.models.families import FAMILIES
+from drop_ray.models.modeling_dropped import dropped_config_class
 
 
 def register() -> None:
@@ -12,5 +13,5 @@ def register() -> None:
     Not both at once: the modeling files of all families take seconds to import, a program needs those of one.
     """
     for architecture in FAMILIES:
-        config_class = getattr(modeling_dropped, f"Dropped{architecture.removesuffix('ForCausalLM')}Config")
+        config_class = dropped_config_class(base_config_class(architecture))
         AutoConfig.register(config_class.model_type, config_class, exist_ok=True)

@@ -8,8 +8,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from drop_ray.models.checkpoint import Checkpoint
-from drop_ray.models.dropped import assign, read_tensors, release
+from drop_ray.models.loading import Weights, assign, release
 
 
 class LayerSource(Protocol):
@@ -42,11 +41,11 @@ class StreamedLayers:
 
     streams = True
 
-    def __init__(self, layers: nn.ModuleList, prefix: str, checkpoint: Checkpoint, device: torch.device | str):
+    def __init__(self, layers: nn.ModuleList, prefix: str, weights: Weights, device: torch.device | str):
         """prefix: of the layers' tensor names, `model.layers`."""
         self._layers = layers
         self._prefix = prefix
-        self._checkpoint = checkpoint
+        self._weights = weights
         self._device = device
 
     @contextmanager
@@ -66,4 +65,4 @@ class StreamedLayers:
     def _read(self, reader: ThreadPoolExecutor, index: int) -> "Future[dict[str, torch.Tensor]]":
         if index == len(self._layers):
             return Future()
-        return reader.submit(read_tensors, self._layers[index], self._checkpoint, f"{self._prefix}.{index}.")
+        return reader.submit(self._weights.read, self._layers[index], f"{self._prefix}.{index}.")

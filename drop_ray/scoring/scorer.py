@@ -7,16 +7,9 @@ import torch
 from transformers import PreTrainedModel
 
 from drop_ray.models.checkpoint import Checkpoint
-from drop_ray.models.dropped import (
-    assign,
-    build_skeleton,
-    check_tensors,
-    decoder_layers,
-    drop_lists_of,
-    load_tensors,
-    read_config,
-)
+from drop_ray.models.dropped import build_skeleton, decoder_layers, drop_lists_of, read_config
 from drop_ray.models.families import DropLists
+from drop_ray.models.loading import Weights, assign
 from drop_ray.progress import ignore_progress
 from drop_ray.scoring.layers import LayerSource, ResidentLayers, StreamedLayers
 from drop_ray.scoring.rows import ScoreRow
@@ -34,15 +27,14 @@ class Scorer:
         drops: DropLists,
         *,
         dtype: torch.dtype,
-        attn_implementation: str,
+        attn_implementation: str | None,
         placement: Placement,
         device: torch.device | str = "cpu",
     ):
         """drops: besides the checkpoint's own lists. Raises UserError if checkpoint and configuration do not fit."""
         self.drops = drop_lists_of(checkpoint).union(drops)
         self._model = build_skeleton(read_config(checkpoint), self.drops, dtype, attn_implementation)
-        check_tensors(self._model, checkpoint)
-        self._source = _load(self._model, checkpoint, placement, device)
+        self._source = _load(self._model, Weights(self._model, checkpoint), placement, device)
 
     def score(
         self,
@@ -55,18 +47,16 @@ class Scorer:
         return sweep(self._model, self._source, token_ids, samples, settings, self.drops, progress)
 
 
-def _load(
-    model: PreTrainedModel, checkpoint: Checkpoint, placement: Placement, device: torch.device | str
-) -> LayerSource:
+def _load(model: PreTrainedModel, weights: Weights, placement: Placement, device: torch.device | str) -> LayerSource:
     embedding = model.get_input_embeddings()
     name = next(name for name, module in model.named_modules() if module is embedding)
-    load_tensors(embedding, checkpoint, f"{name}.", device)
+    weights.load(embedding, f"{name}.", device)
     for module in model.base_model.children():
         if not any(True for _ in module.parameters()):
             assign(module, {}, device)  # rotary embeddings: buffers only
     layers, prefix = decoder_layers(model), f"{model.base_model_prefix}.layers"
     if placement == "streamed":
-        return StreamedLayers(layers, prefix, checkpoint, device)
+        return StreamedLayers(layers, prefix, weights, device)
     for index, layer in enumerate(layers):
-        load_tensors(layer, checkpoint, f"{prefix}.{index}.", device)
+        weights.load(layer, f"{prefix}.{index}.", device)
     return ResidentLayers(layers)

@@ -1,0 +1,43 @@
+"""From the name of an architecture to its classes: those of transformers, or this package's where it has none."""
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+import transformers
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+from drop_ray.errors import UserError
+from drop_ray.models.families import FAMILIES
+from drop_ray.models.modeling_dropped import dropped_class
+
+
+def base_config_class(architecture: str) -> Any:
+    """The family's own configuration class. UserError if neither transformers nor drop_ray knows the architecture."""
+    family = FAMILIES.get(architecture)
+    if family and family.model_type not in CONFIG_MAPPING_NAMES:
+        module = importlib.import_module(f"{__package__}.{family.configuration}")
+        return getattr(module, f"{architecture.removesuffix('ForCausalLM')}Config")
+    if family:
+        return getattr(transformers, CONFIG_MAPPING_NAMES[family.model_type])
+    base = getattr(transformers, architecture, None)
+    config_class = getattr(base, "config_class", None)
+    if config_class is None:
+        raise UserError(f"model.path: transformers {transformers.__version__} knows no architecture {architecture}")
+    return config_class
+
+
+def base_model_class(architecture: str) -> Any:
+    """The class of the full model."""
+    module = _modeling_module(architecture)
+    return vars(module).get(architecture) or getattr(transformers, architecture)
+
+
+def dropped_model_class(architecture: str) -> Any:
+    """The class of the model without some of its sub-layers; `architecture` is the base's."""
+    return dropped_class(f"Dropped{architecture}", _modeling_module(architecture).__name__)
+
+
+def _modeling_module(architecture: str) -> ModuleType:
+    family = FAMILIES.get(architecture)
+    return importlib.import_module(f"{__package__}.{family.modeling if family else 'modeling_dropped'}")

@@ -1,0 +1,193 @@
+"""Puts a checkpoint's tensors into a model: exactly those that it has parameters for, no parameter left unset."""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from drop_ray.errors import UserError
+from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
+from drop_ray.models.dropped import (
+    build_skeleton,
+    checkpoint_dtype,
+    decoder_layers,
+    drop_lists_of,
+    drop_lists_of_model,
+    read_config,
+)
+from drop_ray.models.families import DropLists
+from drop_ray.models.modeling_dropped import sublayer_names
+from drop_ray.models.tensor_map import Recipe, TensorMap, map_tensors
+from drop_ray.models.weights import SAFETENSORS_DTYPES, empty_pages
+
+# Buffers that old checkpoints carry as tensors; every class of transformers 5 computes them.
+COMPUTED_TENSORS = re.compile(r"rotary_emb\.inv_freq$")
+
+
+def load_model(
+    model: Checkpoint | Path | str,
+    drops: DropLists | None = None,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    attn_implementation: str | None = None,
+) -> PreTrainedModel:
+    """Load a base or dropped checkpoint, optionally without further sub-layers, whose weights are then never read.
+
+    model: an open checkpoint, or the folder or URL of one. dtype: of the parameters; None is the checkpoint's own.
+    Raises UserError for a tensor that is missing from the checkpoint or that the model has no use for: no parameter is
+    ever left at a random value.
+    """
+    checkpoint = model if isinstance(model, Checkpoint) else open_checkpoint(model)
+    drops = drop_lists_of(checkpoint).union(drops or DropLists())
+    dtype = dtype or checkpoint_dtype(checkpoint)
+    skeleton = build_skeleton(read_config(checkpoint), drops, dtype, attn_implementation)
+    Weights(skeleton, checkpoint).load(skeleton, "", device)
+    return skeleton
+
+
+class Weights:
+    """A checkpoint's tensors under the names, and in the form, in which a model has them.
+
+    Raises UserError unless the checkpoint holds every tensor of the model, in its shape, and none without a place.
+    """
+
+    def __init__(self, model: PreTrainedModel, checkpoint: Checkpoint):
+        self._model = model
+        self._checkpoint = checkpoint
+        tensor_map = map_tensors(model, checkpoint.tensors)
+        self._recipe_of = {name: recipe for recipe in tensor_map.recipes.values() for name in recipe.targets}
+        self.dropped = _dropped_tensors(model, tensor_map.homeless)
+        self.ignored = _ignored_tensors(model, tensor_map.homeless)
+        self._check_names(*unmatched_tensors(model, tensor_map))
+        expected = model.state_dict(keep_vars=True)
+        for recipe in tensor_map.recipes.values():
+            self._check_shapes(recipe, expected)
+
+    def read(self, module: nn.Module, prefix: str) -> dict[str, torch.Tensor]:
+        """A module's tensors by its own names, on the host, in the dtype of the skeleton's parameters.
+
+        prefix: of the module's tensors in the model, such as `model.layers.3.`
+        """
+        expected = module.state_dict(keep_vars=True)
+        recipes = {id(recipe): recipe for name in expected if (recipe := self._recipe_of.get(prefix + name))}
+        files = self._checkpoint.read(name for recipe in recipes.values() for name in recipe.names)
+        tensors: dict[str, torch.Tensor] = {}
+        for recipe in recipes.values():
+            made = recipe.make({name: files.pop(name) for name in recipe.names}, self._model)
+            tensors |= {name.removeprefix(prefix): tensor for name, tensor in made.items()}
+        return {name: _converted(tensors.pop(name), expected[name].dtype) for name in list(tensors)}
+
+    def load(self, module: nn.Module, prefix: str, device: torch.device | str) -> None:
+        """Fill a module of the skeleton and move it to `device`."""
+        assign(module, self.read(module, prefix), device)
+
+    def _check_names(self, missing: set[str], unexpected: set[str]) -> None:
+        if missing:
+            raise UserError(
+                f"{self._checkpoint.location}: {len(missing)} tensors are missing, the first is {min(missing)}; "
+                "is this checkpoint complete, and its config.json the right one?"
+            )
+        if unexpected:
+            raise UserError(
+                f"{self._checkpoint.location}: {len(unexpected)} tensors have no place in the model, the first is "
+                f"{min(unexpected)}; does its config.json describe these weights?"
+            )
+
+    def _check_shapes(self, recipe: Recipe, expected: Mapping[str, torch.Tensor]) -> None:
+        stored = {name: self._checkpoint.tensors[name] for name in recipe.names}
+        empty = {
+            name: torch.empty(tensor.shape, dtype=SAFETENSORS_DTYPES[tensor.dtype], device="meta")
+            for name, tensor in stored.items()
+        }
+        try:
+            made = recipe.make(empty, self._model)
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                f"{self._checkpoint.location}: the tensors of {recipe.target} do not fit each other ({error}); "
+                "is this checkpoint complete?"
+            ) from error
+        for name, tensor in made.items():
+            if tensor.shape != expected[name].shape:
+                raise UserError(
+                    f"{self._checkpoint.location}: {name} has shape {list(tensor.shape)}, "
+                    f"config.json asks for {list(expected[name].shape)}"
+                )
+
+
+def unmatched_tensors(model: PreTrainedModel, tensor_map: TensorMap) -> tuple[set[str], set[str]]:
+    """Model tensors that the files lack, and file tensors that the model has no use for."""
+    made = {name for recipe in tensor_map.recipes.values() for name in recipe.targets}
+    homeless = tensor_map.homeless
+    missing = model.state_dict(keep_vars=True).keys() - made - tied_tensors(model)
+    return missing, {*homeless} - _dropped_tensors(model, homeless) - _ignored_tensors(model, homeless)
+
+
+def tied_tensors(model: PreTrainedModel) -> set[str]:
+    """Names of parameters that share another's tensor, and so may be absent from a checkpoint."""
+    if not model.config.tie_word_embeddings:
+        return set()
+    return set(model._tied_weights_keys or ())
+
+
+def assign(module: nn.Module, tensors: dict[str, torch.Tensor], device: torch.device | str) -> None:
+    """Make `tensors` the module's parameters on `device`; buffers follow, tied parameters are tied again."""
+    on_device = {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
+    module.load_state_dict(on_device, assign=True, strict=False)
+    for part in module.modules():
+        for name, buffer in part._buffers.items():
+            if buffer is not None:
+                part._buffers[name] = buffer.to(device)
+    if isinstance(module, PreTrainedModel):
+        module.tie_weights()
+    left = [name for name, parameter in module.named_parameters() if parameter.is_meta]
+    if left:
+        raise UserError(f"tensor {left[0]} is missing from the checkpoint")
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+
+
+def release(modules: Iterable[nn.Module]) -> None:
+    """Give the memory of loaded modules back: their parameters return to the meta device."""
+    for module in modules:
+        for part in module.modules():
+            for name, parameter in part._parameters.items():
+                if parameter is not None:
+                    part._parameters[name] = nn.Parameter(parameter.to("meta"), requires_grad=False)
+
+
+def _dropped_tensors(model: PreTrainedModel, homeless: Mapping[str, str]) -> set[str]:
+    """File tensors of the sub-layers that the model lacks; a base's own files may leave out `model.`."""
+    prefixes = _sublayer_prefixes(model, drop_lists_of_model(model))
+    base = f"{model.base_model_prefix}."
+    return {name for name, target in homeless.items() if target.removeprefix(base).startswith(prefixes or ("\0",))}
+
+
+def _sublayer_prefixes(model: PreTrainedModel, drops: DropLists) -> tuple[str, ...]:
+    return tuple(
+        f"layers.{index}.{name}."
+        for sublayer, dropped in (("attention", drops.attn), ("mlp", drops.mlp))
+        for index in dropped
+        for name in sublayer_names(decoder_layers(model)[index])[sublayer]
+    )
+
+
+def _ignored_tensors(model: PreTrainedModel, homeless: Mapping[str, str]) -> set[str]:
+    """What no model here has a place for: computed buffers, and the layers that predict further tokens (DeepSeek-V3),
+    which lie behind the last decoder layer."""
+    first, count = model.config.num_hidden_layers, getattr(model.config, "num_nextn_predict_layers", None) or 0
+    extra = tuple(f"{model.base_model_prefix}.layers.{first + index}." for index in range(count))
+    return {
+        name
+        for name, target in homeless.items()
+        if COMPUTED_TENSORS.search(name) or target.startswith(extra or ("\0",))
+    }
+
+
+def _converted(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    if tensor.dtype == dtype:
+        return tensor
+    return empty_pages(tuple(tensor.shape), dtype).copy_(tensor)

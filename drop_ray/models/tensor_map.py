@@ -1,0 +1,81 @@
+"""Which tensors of a checkpoint make which tensor of a model, by the conversions that transformers has for the family.
+
+Most tensors keep name and form. The experts of a mixture are one tensor each in the files, and fused in the model.
+"""
+
+import copy
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter, WeightRenaming, dot_natural_key, rename_source_key
+
+
+@dataclass
+class Recipe:
+    """How one group of file tensors becomes tensors of the model: as they are, or through a converter."""
+
+    target: str
+    converter: Any = None
+    sources: list[tuple[str, str]] = field(default_factory=list)  # (the converter's pattern, name in the files)
+
+    @property
+    def names(self) -> list[str]:
+        return [name for _, name in self.sources]
+
+    @property
+    def targets(self) -> list[str]:
+        """The model tensors that it makes."""
+        if self.converter is None:
+            return [self.target]
+        first = self.converter.target_patterns[0]
+        return [self.target.replace(first, pattern) for pattern in self.converter.target_patterns]
+
+    def make(self, tensors: Mapping[str, torch.Tensor], model: PreTrainedModel) -> dict[str, torch.Tensor]:
+        """The model's tensors by name, from the file tensors by name."""
+        if self.converter is None:
+            return {self.target: tensors[self.names[0]]}
+        converter = copy.deepcopy(self.converter)
+        for pattern, name in self.sources:
+            converter.add_tensor(self.target, name, pattern, tensors[name])
+        made = converter.convert(self.target, model=model, config=model.config)
+        return {name: value[0] if isinstance(value, list) else value for name, value in made.items()}
+
+
+@dataclass(frozen=True)
+class TensorMap:
+    """recipes: by the first model tensor that each makes; homeless: file tensors that the model has no place for, with
+    the names that they would have in it."""
+
+    recipes: Mapping[str, Recipe]
+    homeless: Mapping[str, str]
+
+
+def map_tensors(model: PreTrainedModel, names: Iterable[str]) -> TensorMap:
+    """Match the names in a checkpoint's files with those of a model.
+
+    The order of the steps is that of `transformers.core_model_loading.convert_and_load_state_dict_in_model`.
+    """
+    conversions = get_model_conversion_mapping(model)
+    renamings = [entry for entry in conversions if isinstance(entry, WeightRenaming)]
+    converters = [entry for entry in conversions if isinstance(entry, WeightConverter)]
+    by_pattern = {pattern: converter for converter in converters for pattern in converter.source_patterns}
+    expected = model.state_dict(keep_vars=True)
+    recipes: dict[str, Recipe] = {}
+    homeless: dict[str, str] = {}
+    # Experts are stacked in the order of their numbers.
+    for name in sorted(names, key=dot_natural_key):
+        target, pattern = rename_source_key(name, renamings, converters, model.base_model_prefix, expected)
+        if target not in expected and name in expected:
+            target, pattern = name, None
+        if target not in expected:
+            homeless[name] = target
+        elif pattern is not None:
+            recipe = recipes.setdefault(target, Recipe(target, by_pattern[pattern]))
+            recipe.sources.append((pattern, name))
+        else:
+            recipes[target] = Recipe(target, None, [(name, name)])
+    return TensorMap(recipes, homeless)

@@ -1,0 +1,27 @@
+"""The README's table of model families, from the list that the tests run. Run as a script, it writes it there."""
+
+from pathlib import Path
+
+from tiny_models import REPRESENTATIVES
+
+from drop_ray.models.families import FAMILIES
+
+README = Path(__file__).parents[1] / "README.md"
+BEGIN, END = "<!-- families: written by tests/families_table.py -->\n", "<!-- end of families -->\n"
+
+
+def families_table() -> str:
+    lines = ["| models | architecture | decoder layer | tested by |", "|---|---|---|---|"]
+    for architecture, family in FAMILIES.items():
+        target = "`make test`" if architecture in REPRESENTATIVES else "`make test-full`"
+        lines.append(f"| {family.models} | `{architecture}` | {family.layers} | {target} |")
+    return "\n".join(lines) + "\n"
+
+
+def with_table(text: str) -> str:
+    before, rest = text.split(BEGIN)
+    return before + BEGIN + families_table() + END + rest.split(END)[1]
+
+
+if __name__ == "__main__":
+    README.write_text(with_table(README.read_text()))
