@@ -1,15 +1,8 @@
-"""A model folder as it lies on disk: configuration, tokenizer files and safetensors shards, read tensor by tensor.
-
-Tensors are copied out of the file into memory of their own: a memory map would give each tensor the alignment of its
-place in the file, and matrix kernels may sum in another order for another alignment.
-"""
+"""A model as it lies in a folder, local or behind a URL: configuration, tokenizer files, weights by the tensor."""
 
 import hashlib
 import json
-import math
-import mmap
-import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,21 +12,13 @@ import torch
 
 from drop_ray.errors import UserError
 from drop_ray.identity import canonical_json
+from drop_ray.models.model_folder import LocalFolder, LocalSource, ModelFolder
+from drop_ray.models.remote_folder import open_remote_folder
+from drop_ray.models.safetensors_file import open_safetensors
+from drop_ray.models.torch_file import open_torch_file
+from drop_ray.models.weight_files import find_weights
+from drop_ray.models.weights import Shard, StoredTensor
 
-SAFETENSORS_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
-SINGLE_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
 # What decides how text becomes tokens, and so belongs to a model's identity.
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -45,69 +30,46 @@ TOKENIZER_FILES = (
     "merges.txt",
     "chat_template.jinja",
 )
-IDENTITY_BLOCK = 1 << 20
 # Fields of config.json that say where it came from, not what the model is.
 PROVENANCE_FIELDS = ("_name_or_path", "transformers_version")
 
 
 @dataclass(frozen=True)
-class TensorSpan:
-    """Where a tensor lies: `start` and `stop` are byte offsets in `file`."""
-
-    file: str
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    stop: int
-
-    @property
-    def num_bytes(self) -> int:
-        return self.stop - self.start
-
-
-@dataclass(frozen=True)
-class Shard:
-    """The header of one safetensors file."""
-
-    file: str
-    tensors: Mapping[str, TensorSpan]
-    metadata: Mapping[str, str]
-    header: bytes
-    data_start: int
-    size: int
-
-
-@dataclass(frozen=True)
 class Checkpoint:
-    """A local model folder with safetensors weights. Open with `open_checkpoint`."""
+    """Open with `open_checkpoint`. location: the path or URL that the user gave, for messages; folder: a local folder
+    with the configuration and tokenizer files, not always the weights."""
 
+    location: str
     folder: Path
     config: Mapping[str, Any]
     shards: tuple[Shard, ...]
 
     @cached_property
-    def tensors(self) -> dict[str, TensorSpan]:
-        return {name: span for shard in self.shards for name, span in shard.tensors.items()}
+    def tensors(self) -> dict[str, StoredTensor]:
+        return {name: tensor for shard in self.shards for name, tensor in shard.tensors.items()}
 
     def read(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
-        """The named tensors, copied, in the order in which they lie in their files."""
-        spans = sorted(((self.tensors[name], name) for name in names), key=lambda item: (item[0].file, item[0].start))
+        """The named tensors, copied, in the order in which they lie in their files. KeyError for an unknown name."""
+        wanted = set(names)
+        if not wanted <= self.tensors.keys():
+            raise KeyError(min(wanted - self.tensors.keys()))
         tensors: dict[str, torch.Tensor] = {}
-        for shard in sorted({span.file for span, _ in spans}):
-            # Unbuffered: one read straight into each tensor, no second copy.
-            with (self.folder / shard).open("rb", buffering=0) as file:
-                for span, name in spans:
-                    if span.file == shard:
-                        tensors[name] = _read_tensor(file, span)
+        for shard in self.shards:
+            inside = wanted & shard.tensors.keys()
+            if inside:
+                tensors |= shard.read(inside)
         return tensors
 
     @cached_property
     def identity(self) -> str:
-        """sha256 over configuration, tokenizer files, safetensors headers and three 1 MiB blocks of each shard.
+        """sha256 over configuration, tokenizer files, headers of the weight files and three 1 MiB blocks of each.
 
-        Never the path: a copy of a model is the same model. The blocks tell apart checkpoints of one training run,
-        whose headers are equal, at a price that does not grow with the model.
+        Never the path: a copy of a model is the same model, wherever it lies. The blocks tell apart checkpoints of one
+        training run, whose headers are equal, at a price that does not grow with the model. ValueError if the
+        checkpoint was opened without its weights: they are what a model is.
         """
+        if not self.shards:
+            raise ValueError(f"{self.location} was opened without its weights, which identify a model")
         config = {key: value for key, value in self.config.items() if key not in PROVENANCE_FIELDS}
         digest = hashlib.sha256(canonical_json(config).encode())
         for name in TOKENIZER_FILES:
@@ -115,91 +77,80 @@ class Checkpoint:
                 digest.update(name.encode() + (self.folder / name).read_bytes())
         for shard in self.shards:
             digest.update(shard.header)
-            length = shard.size - shard.data_start
-            with (self.folder / shard.file).open("rb") as file:
-                for offset in (0, max(0, length // 2 - IDENTITY_BLOCK // 2), max(0, length - IDENTITY_BLOCK)):
-                    file.seek(shard.data_start + offset)
-                    digest.update(file.read(IDENTITY_BLOCK))
+            for block in shard.sample_blocks():
+                digest.update(block)
         return digest.hexdigest()
 
 
-def empty_pages(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """An uninitialized tensor on memory pages of its own, which the system gets back as soon as it is released.
+def open_checkpoint(
+    location: Path | str, options: Mapping[str, Any] | None = None, *, weights: bool = True
+) -> Checkpoint:
+    """Read the configuration and the weight files' headers of a model in a local folder or at `s3://bucket/prefix`.
 
-    The C library's heap keeps much of what is freed in between: a model streamed through it grew with every layer.
+    options: for a URL, arguments of its fsspec class, such as `s3fs.S3FileSystem`. weights=False needs nothing but
+    config.json, and gives a checkpoint without tensors. UserError names what is missing or broken, and the remedy.
     """
-    num_bytes = math.prod(shape) * dtype.itemsize
-    if num_bytes == 0:
-        return torch.empty(shape, dtype=dtype)
-    return torch.frombuffer(mmap.mmap(-1, num_bytes), dtype=dtype).reshape(shape)
+    folder = _open_folder(str(location), options or {})
+    config = _read_config(folder)
+    shards = _open_shards(folder) if weights else ()
+    return Checkpoint(folder.location, folder.folder, config, shards)
 
 
-def open_checkpoint(folder: Path | str) -> Checkpoint:
-    """Read a model folder's configuration and safetensors headers. UserError names what is missing or broken."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"model.path: {folder} is not a folder")
-    config_file = folder / "config.json"
-    if not config_file.is_file():
-        raise UserError(f"model.path: {folder} has no config.json; give the folder that holds a transformers model")
+def _open_folder(location: str, options: Mapping[str, Any]) -> ModelFolder:
+    if "://" in location:
+        return open_remote_folder(location, options)
+    if not Path(location).is_dir():
+        raise UserError(f"model.path: {location} is not a folder")
+    return LocalFolder(Path(location))
+
+
+def _read_config(folder: ModelFolder) -> dict[str, Any]:
+    file = folder.folder / "config.json"
+    if not file.is_file():
+        raise UserError(
+            f"model.path: {folder.location} has no config.json; give the folder that holds a transformers model"
+        )
     try:
-        config = json.loads(config_file.read_text())
-    except json.JSONDecodeError as error:
-        raise UserError(f"model.path: {config_file} is not JSON: {error}") from error
-    return Checkpoint(folder, config, tuple(_read_header(folder, file) for file in _shard_files(folder)))
+        config = json.loads(file.read_text())
+    except ValueError as error:
+        raise UserError(f"model.path: {folder.location}/config.json is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"model.path: {folder.location}/config.json is not a JSON object; give the model's own")
+    return config
 
 
-def _shard_files(folder: Path) -> list[str]:
-    index_file = folder / INDEX_FILE
-    if index_file.is_file():
-        return sorted(set(json.loads(index_file.read_text())["weight_map"].values()))
-    if (folder / SINGLE_FILE).is_file():
-        return [SINGLE_FILE]
-    found = sorted(path.name for path in folder.glob("*.bin")) or sorted(path.name for path in folder.iterdir())
+def _open_shards(folder: ModelFolder) -> tuple[Shard, ...]:
+    files = find_weights(folder)
+    shards = tuple(_open_shard(folder, file) for file in sorted(files))
+    owners: dict[str, str] = {}
+    for shard in shards:
+        _check_shard(folder, shard, files[shard.file], owners)
+    return shards
+
+
+def _open_shard(folder: ModelFolder, file: str) -> Shard:
+    source = folder.source(file)
+    if file.endswith(".safetensors"):
+        return open_safetensors(file, source)
+    if isinstance(source, LocalSource):
+        return open_torch_file(file, source)
     raise UserError(
-        f"model.path: {folder} has no safetensors weights ({SINGLE_FILE} or {INDEX_FILE}); it holds {', '.join(found)}"
+        f"model.path: {source.location} is a PyTorch file, of which parts cannot be read over the network; convert the "
+        "model to safetensors, or copy it to a folder"
     )
 
 
-def _read_header(folder: Path, name: str) -> Shard:
-    path = folder / name
-    if not path.is_file():
-        raise UserError(f"model.path: {folder / INDEX_FILE} names {name}, which is not there; download it again")
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        prefix = file.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else size
-        if length > size - 8:
-            raise UserError(f"model.path: {path} is truncated inside its header; download it again")
-        header = file.read(length)
-    try:
-        entries = json.loads(header)
-    except ValueError as error:
-        raise UserError(f"model.path: {path} is not a safetensors file: {error}") from error
-    metadata = entries.pop("__metadata__", {})
-    data_start = 8 + length
-    tensors = {
-        tensor: TensorSpan(
-            name, entry["dtype"], tuple(entry["shape"]), *(data_start + offset for offset in entry["data_offsets"])
+def _check_shard(folder: ModelFolder, shard: Shard, promised: Collection[str], owners: dict[str, str]) -> None:
+    lacking = sorted(set(promised) - shard.tensors.keys())
+    if lacking:
+        raise UserError(
+            f"model.path: {folder.location}/{shard.file} lacks {lacking[0]}, which the index says is in it; "
+            "download both again"
         )
-        for tensor, entry in entries.items()
-    }
-    end = max((span.stop for span in tensors.values()), default=data_start)
-    if end > size:
-        raise UserError(f"model.path: {path} is truncated: {size} bytes of {end}; download it again")
-    return Shard(name, tensors, metadata, header, data_start, size)
-
-
-def _read_tensor(file: Any, span: TensorSpan) -> torch.Tensor:
-    if span.dtype not in SAFETENSORS_DTYPES:
-        raise UserError(f"model.path: {span.file} holds {span.dtype} tensors; give a checkpoint in BF16, F16 or F32")
-    tensor = empty_pages(span.shape, SAFETENSORS_DTYPES[span.dtype])
-    view = tensor.reshape(-1).view(torch.uint8).numpy().data if span.num_bytes else memoryview(b"")
-    file.seek(span.start)
-    done = 0
-    while done < span.num_bytes:
-        count = file.readinto(view[done:])
-        if not count:
-            raise UserError(f"model.path: {span.file} ended {span.num_bytes - done} bytes early; download it again")
-        done += count
-    return tensor
+    for name in shard.tensors:
+        if name in owners:
+            raise UserError(
+                f"model.path: {folder.location}: {name} is both in {owners[name]} and in {shard.file}; "
+                "download the model into an empty folder"
+            )
+        owners[name] = shard.file

@@ -1,4 +1,4 @@
-"""Where a model's files are (a local folder, or a Hugging Face name that is downloaded), and its tokenizer."""
+"""Where a model's files are (a local folder, a URL, or a Hugging Face name that is downloaded), and its tokenizer."""
 
 import re
 from pathlib import Path
@@ -9,20 +9,30 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, Offl
 from transformers import AutoTokenizer
 
 from drop_ray.errors import UserError
+from drop_ray.models.model_folder import SMALL_FILES
+from drop_ray.models.weight_files import FORMATS, read_index
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "merges.txt", "chat_template*", "LICENSE*", "README*", "NOTICE*"]
 
 
-def locate_model(path: str, revision: str | None) -> Path:
-    """The folder itself if it is one; else downloads a Hugging Face name at `revision`. UserError with the remedy."""
+def locate_model(path: str, revision: str | None, *, weights: bool = True) -> str:
+    """The local folder or URL of a model, for `open_checkpoint`; a Hugging Face name is downloaded.
+
+    revision: branch, tag or commit of a Hugging Face name; subfolder of a folder or URL. weights=False leaves a name's
+    weights where they are. UserError with the remedy.
+    """
+    if "://" in path:
+        return path if revision is None else f"{path.rstrip('/')}/{revision}"
     folder = Path(path)
     if folder.is_dir():
-        return folder
+        return str(_subfolder(folder, revision))
     if not HUB_NAME.fullmatch(path):
-        raise UserError(f"model.path: {path} is neither a folder nor a Hugging Face name (organisation/model)")
+        raise UserError(
+            f"model.path: {path} is neither a folder, nor a URL such as s3://bucket/prefix, nor a Hugging Face name "
+            "(organisation/model)"
+        )
     try:
-        return Path(snapshot_download(path, revision=revision, allow_patterns=HUB_FILES))
+        return str(_download(path, revision, weights))
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise UserError(
             f"model.path: {path} is no local folder, and the Hugging Face hub did not give it ({error}); "
@@ -33,9 +43,33 @@ def locate_model(path: str, revision: str | None) -> Path:
 def load_tokenizer(folder: Path) -> Any:
     """The tokenizer that lies beside a model's weights; UserError if there is none that transformers can load."""
     try:
-        return AutoTokenizer.from_pretrained(folder)
+        # False, not None: transformers would ask at the terminal whether to run the code that a config.json names.
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UserError(
             f"model.path: {folder} has no tokenizer that transformers can load "
             f"({str(error).strip().splitlines()[0]}); copy the base model's tokenizer files into it"
         ) from error
+
+
+def _download(name: str, revision: str | None, weights: bool) -> Path:
+    """The small files, then the weights in the first format that the repository has: many have the same twice."""
+    folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(SMALL_FILES)))
+    for form in FORMATS if weights else ():
+        index = folder / form.index
+        files = sorted(read_index(index, str(index))) if index.is_file() else [form.single]
+        # A snapshot's folder is called by its commit: a branch may move between two downloads.
+        snapshot_download(name, revision=folder.name, allow_patterns=files)
+        if index.is_file() or (folder / form.single).is_file():
+            break
+    return folder
+
+
+def _subfolder(folder: Path, revision: str | None) -> Path:
+    if revision is None:
+        return folder
+    if not (folder / revision).is_dir():
+        raise UserError(
+            f"model.path: the folder {folder} has no subfolder {revision}; the revision of a local model is a subfolder"
+        )
+    return folder / revision

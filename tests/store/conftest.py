@@ -1,37 +1,10 @@
 """A store on a local folder and on an S3 server; every behaviour test runs on both."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
-import boto3
 import pytest
-from store_s3_server import S3Server
 
 from drop_ray.store import Step, Store, open_store
-
-
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[S3Server]:
-    environment = pytest.MonkeyPatch()
-    server = S3Server()
-    for variable in [name for name in os.environ if name.startswith("AWS_")]:
-        environment.delenv(variable)
-    environment.setenv("AWS_ACCESS_KEY_ID", "test")
-    environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    environment.setenv("AWS_ENDPOINT_URL", server.url)
-    boto3.client("s3").create_bucket(Bucket="artifacts")
-    yield server
-    environment.undo()
-    server.stop()
-
-
-@pytest.fixture
-def s3_url(s3_server: S3Server) -> Iterator[str]:
-    yield f"s3://artifacts/{uuid4().hex}"
-    s3_server.fault = None
 
 
 @pytest.fixture(params=["local", "s3"])

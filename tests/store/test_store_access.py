@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store_s3_server import Application, S3Server
+from s3_server import Application, S3Server
 
 from drop_ray.errors import UserError
 from drop_ray.store import Step, Store, open_store

@@ -1,0 +1,118 @@
+"""A model's folder: its small files as local files, and its weights as bytes that can be read from any offset."""
+
+import fnmatch
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from drop_ray.errors import UserError
+
+# Beside weights and configuration, what a user of a model finds in its folder: tokenizer, licence, model card.
+COMPANION_PATTERNS = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template*",
+    "generation_config.json",
+    "LICENSE*",
+    "LICENCE*",
+    "*License*",  # as Baichuan's: Community License for Baichuan2 Model.pdf
+    "*许可协议*",
+    "NOTICE*",
+    "USE_POLICY*",
+    "README*",
+)
+# What is fetched from elsewhere in any case: the configuration and an index are JSON too.
+SMALL_FILES = ("*.json", *COMPANION_PATTERNS)
+
+
+class ByteSource(Protocol):
+    """A file of weights, local or remote."""
+
+    @property
+    def location(self) -> str:
+        """Its path or URL, for messages."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+
+    def fill(self, pieces: Sequence[tuple[int, memoryview]]) -> None:
+        """Read into each buffer the bytes that begin at its offset. UserError if the file ends early."""
+
+
+class ModelFolder(Protocol):
+    """What `open_checkpoint` reads a model from."""
+
+    @property
+    def location(self) -> str:
+        """The path or URL that the user gave, for messages."""
+
+    @property
+    def folder(self) -> Path:
+        """A local folder with the small files."""
+
+    @property
+    def names(self) -> Collection[str]:
+        """Of all files directly in it, the weights among them."""
+
+    def source(self, name: str) -> ByteSource:
+        """A file of weights."""
+
+
+@dataclass(frozen=True)
+class LocalFolder:
+    folder: Path
+
+    @property
+    def location(self) -> str:
+        return str(self.folder)
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir() if path.is_file())
+
+    def source(self, name: str) -> ByteSource:
+        return LocalSource(self.folder / name)
+
+
+@dataclass(frozen=True)
+class LocalSource:
+    path: Path
+
+    @property
+    def location(self) -> str:
+        return str(self.path)
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size
+
+    def fill(self, pieces: Sequence[tuple[int, memoryview]]) -> None:
+        # Unbuffered: one read straight into each buffer, no second copy.
+        with self.path.open("rb", buffering=0) as file:
+            for offset, view in pieces:
+                file.seek(offset)
+                done = 0
+                while done < len(view):
+                    count = file.readinto(view[done:])
+                    if not count:
+                        raise ended_early(self, len(view) - done)
+                    done += count
+
+
+def read_bytes(source: ByteSource, offset: int, count: int) -> bytes:
+    buffer = bytearray(count)
+    source.fill([(offset, memoryview(buffer))])
+    return bytes(buffer)
+
+
+def is_small_file(name: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in SMALL_FILES)
+
+
+def ended_early(source: ByteSource, missing: int) -> UserError:
+    return UserError(f"model.path: {source.location} ended {missing} bytes early; download it again")

@@ -1,0 +1,128 @@
+"""A safetensors file: its header, checked against the bytes that are there, and its tensors.
+
+Tensors are copied out of the file into memory of their own: a memory map would give each tensor the alignment of its
+place in the file, and matrix kernels may sum in another order for another alignment.
+"""
+
+import json
+import math
+import struct
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import torch
+
+from drop_ray.errors import UserError
+from drop_ray.models.model_folder import ByteSource, read_bytes
+from drop_ray.models.weights import COPY_BYTES, SAFETENSORS_DTYPES, StoredTensor, byte_view, empty_pages, sample_offsets
+
+
+@dataclass(frozen=True)
+class SafetensorsShard:
+    """Made by `open_safetensors`. offsets: of the tensors' first bytes in the file; data_start: the header's end."""
+
+    file: str
+    source: ByteSource
+    header: bytes
+    metadata: Mapping[str, str]
+    tensors: Mapping[str, StoredTensor]
+    offsets: Mapping[str, int]
+    data_start: int
+
+    def sample_blocks(self) -> Iterator[bytes]:
+        for offset, count in sample_offsets(self.data_start, self.source.size):
+            yield read_bytes(self.source, offset, count)
+
+    def read(self, names: Collection[str]) -> dict[str, torch.Tensor]:
+        wanted = set(names)
+        tensors = {name: self._empty(name) for name in self.tensors if name in wanted}
+        self.source.fill([(self.offsets[name], byte_view(tensor)) for name, tensor in tensors.items()])
+        return tensors
+
+    def copy(self, name: str, target: BinaryIO) -> None:
+        num_bytes = self.tensors[name].num_bytes
+        buffer = memoryview(bytearray(min(num_bytes, COPY_BYTES)))
+        for start in range(0, num_bytes, COPY_BYTES):
+            piece = buffer[: num_bytes - start]
+            self.source.fill([(self.offsets[name] + start, piece)])
+            target.write(piece)
+
+    def _empty(self, name: str) -> torch.Tensor:
+        tensor = self.tensors[name]
+        if tensor.dtype not in SAFETENSORS_DTYPES:
+            raise UserError(
+                f"model.path: {self.source.location} holds {tensor.dtype} tensors; "
+                "give a checkpoint in BF16, F16 or F32"
+            )
+        return empty_pages(tensor.shape, SAFETENSORS_DTYPES[tensor.dtype])
+
+
+def open_safetensors(file: str, source: ByteSource) -> SafetensorsShard:
+    """Read and check a header. UserError names the file, what is wrong with it and the remedy."""
+    header = _read_header(source)
+    data_start = 8 + len(header)
+    try:
+        entries = json.loads(header)
+        metadata = dict(entries.pop("__metadata__", {}))
+        spans = sorted(((*_span(entry), name) for name, entry in entries.items()), key=lambda span: span[:2])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(
+            f"model.path: {source.location} is not a safetensors file ({error!r}); download it again"
+        ) from error
+    end = 0
+    for start, stop, tensor, name in spans:
+        _check_span(source, name, tensor, start, end)
+        end = stop
+    expected = data_start + end
+    if source.size < expected:
+        raise UserError(
+            f"model.path: {source.location} is truncated: {source.size} bytes of {expected}; download it again"
+        )
+    if source.size > expected:
+        raise UserError(
+            f"model.path: {source.location} goes on after its last tensor: {source.size} bytes instead of {expected}; "
+            "download it again"
+        )
+    return SafetensorsShard(
+        file=file,
+        source=source,
+        header=header,
+        metadata=metadata,
+        tensors={name: tensor for _, _, tensor, name in spans},
+        offsets={name: data_start + start for start, _, _, name in spans},
+        data_start=data_start,
+    )
+
+
+def _read_header(source: ByteSource) -> bytes:
+    """The format begins with the header's length as little-endian u64."""
+    size = source.size
+    length = struct.unpack("<Q", read_bytes(source, 0, 8))[0] if size >= 8 else size
+    if length > size - 8:
+        raise UserError(f"model.path: {source.location} is truncated inside its header; download it again")
+    return read_bytes(source, 8, length)
+
+
+def _span(entry: Mapping[str, Any]) -> tuple[int, int, StoredTensor]:
+    """(first byte, byte after the last, tensor) of a header entry."""
+    start, stop = (int(offset) for offset in entry["data_offsets"])
+    return start, stop, StoredTensor(str(entry["dtype"]), tuple(int(size) for size in entry["shape"]), stop - start)
+
+
+def _check_span(source: ByteSource, name: str, tensor: StoredTensor, start: int, end: int) -> None:
+    """The format allows neither overlaps nor gaps: every tensor begins where the one before it ended."""
+    if start != end or tensor.num_bytes < 0:
+        raise UserError(
+            f"model.path: {source.location}: the data of {name} begins at byte {start}, not where the tensor before it "
+            f"ends ({end}); the file is damaged, download it again"
+        )
+    if min(tensor.shape, default=0) < 0:
+        raise UserError(f"model.path: {source.location}: {name} has shape {list(tensor.shape)}; download it again")
+    dtype = SAFETENSORS_DTYPES.get(tensor.dtype)
+    expected = math.prod(tensor.shape) * dtype.itemsize if dtype else tensor.num_bytes
+    if tensor.num_bytes != expected:
+        raise UserError(
+            f"model.path: {source.location}: {name} has {tensor.num_bytes} bytes, but {tensor.dtype} of shape "
+            f"{list(tensor.shape)} takes {expected}; the file is damaged, download it again"
+        )

@@ -1,0 +1,88 @@
+"""Writes safetensors tensor by tensor, from whatever can write a tensor's bytes: no tensor need ever be in memory."""
+
+import json
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from drop_ray.models.weights import SAFETENSORS_DTYPES
+from drop_ray.progress import ignore_progress
+
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """A tensor to be written. dtype: as in a safetensors header; write: writes exactly `num_bytes` bytes to a file."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    num_bytes: int
+    write: Callable[[BinaryIO], None]
+
+
+@dataclass(frozen=True)
+class ShardEntries:
+    """The tensors of one file; metadata: its `__metadata__`, beside `format`."""
+
+    entries: Sequence[TensorEntry]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(entry.num_bytes for entry in self.entries)
+
+
+def write_shards(
+    folder: Path, shards: Sequence[ShardEntries], progress: Callable[[int, int], None] = ignore_progress
+) -> None:
+    """Write the weights of a model: one file, or numbered files and their index. Shards without a tensor are left out.
+
+    `progress` is told (bytes done, bytes in all) after each file.
+    """
+    kept = [shard for shard in shards if shard.entries]
+    total = sum(shard.num_bytes for shard in kept)
+    done = 0
+    weight_map: dict[str, str] = {}
+    for number, shard in enumerate(kept, start=1):
+        name = SINGLE_FILE if len(kept) == 1 else f"model-{number:05}-of-{len(kept):05}.safetensors"
+        write_safetensors(folder / name, shard.entries, shard.metadata)
+        weight_map.update(dict.fromkeys((entry.name for entry in shard.entries), name))
+        done += shard.num_bytes
+        progress(done, total)
+    if len(kept) > 1:
+        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
+        (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n")
+
+
+def write_safetensors(path: Path, entries: Sequence[TensorEntry], metadata: Mapping[str, str]) -> None:
+    """The format: header length as little-endian u64, JSON header padded to 8 bytes, then the data without gaps.
+
+    Tensors of wider types come first, so that each lies on a multiple of its item size. ValueError if an entry writes
+    another number of bytes than it says.
+    """
+    ordered = sorted(entries, key=lambda entry: -_item_size(entry.dtype))
+    header: dict[str, Any] = {"__metadata__": {"format": "pt", **metadata}}
+    offset = 0
+    for entry in ordered:
+        stop = offset + entry.num_bytes
+        header[entry.name] = {"dtype": entry.dtype, "shape": list(entry.shape), "data_offsets": [offset, stop]}
+        offset = stop
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(encoded)) + encoded)
+        for entry in ordered:
+            start = file.tell()
+            entry.write(file)
+            if file.tell() - start != entry.num_bytes:
+                raise ValueError(f"{entry.name}: {file.tell() - start} bytes were written of {entry.num_bytes}")
+
+
+def _item_size(dtype: str) -> int:
+    """Types that torch does not name here are narrow ones."""
+    return SAFETENSORS_DTYPES[dtype].itemsize if dtype in SAFETENSORS_DTYPES else 1

@@ -1,0 +1,64 @@
+"""Which files of a model's folder hold its weights: a single file, or the files that an index names."""
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from drop_ray.errors import UserError
+from drop_ray.models.model_folder import ModelFolder
+from drop_ray.models.safetensors_writer import INDEX_FILE, SINGLE_FILE
+
+
+@dataclass(frozen=True)
+class WeightFormat:
+    """Names of transformers for the weights of a model in one file, and for the index of many."""
+
+    single: str
+    index: str
+
+
+# The first that a model has is read.
+FORMATS = (
+    WeightFormat(SINGLE_FILE, INDEX_FILE),
+    WeightFormat("pytorch_model.bin", "pytorch_model.bin.index.json"),
+)
+
+
+def find_weights(folder: ModelFolder) -> dict[str, Collection[str]]:
+    """The weight files, each with the tensors that an index says are in it. UserError names what is missing."""
+    names = set(folder.names)
+    for form in FORMATS:
+        if form.index in names:
+            files = read_index(folder.folder / form.index, f"{folder.location}/{form.index}")
+            missing = sorted(files.keys() - names)
+            if missing:
+                raise UserError(
+                    f"model.path: {folder.location}/{form.index} names {missing[0]}, which is not there; "
+                    "download it again"
+                )
+            return files
+        if form.single in names:
+            return {form.single: ()}
+    found = sorted(name for name in names if name.endswith((".bin", ".safetensors", ".pt", ".pth"))) or sorted(names)
+    raise UserError(
+        f"model.path: {folder.location} has no weights ({' or '.join(form.single for form in FORMATS)}, or an index of "
+        f"either); it holds {', '.join(found)}"
+    )
+
+
+def read_index(path: Path, location: str) -> dict[str, Collection[str]]:
+    """The files that an index names, each with its tensors."""
+    try:
+        weight_map: Any = json.loads(path.read_text())["weight_map"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"model.path: {location} is not an index of weights in JSON ({error!r}); download it again"
+        ) from error
+    if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
+        raise UserError(f"model.path: {location}: weight_map does not map tensors to files; download it again")
+    files: dict[str, list[str]] = {}
+    for tensor, file in weight_map.items():
+        files.setdefault(file, []).append(tensor)
+    return dict(files)

@@ -1,0 +1,87 @@
+"""A file of weights, whatever its format and wherever it lies, as the rest of the package sees it."""
+
+import math
+import mmap
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+import torch
+
+# By the names that safetensors headers have for them.
+SAFETENSORS_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+COPY_BYTES = 16 << 20
+IDENTITY_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """dtype: as in a safetensors header. Of one that is not in `SAFETENSORS_DTYPES` the bytes can only be copied."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    num_bytes: int
+
+
+class Shard(Protocol):
+    """One file of weights."""
+
+    @property
+    def file(self) -> str:
+        """Its name in the model's folder."""
+
+    @property
+    def tensors(self) -> Mapping[str, StoredTensor]:
+        """In the order in which they lie in the file."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Of the file; what a safetensors header has as `__metadata__`."""
+
+    @property
+    def header(self) -> bytes:
+        """Names, dtypes and shapes of all tensors, in a spelling that a copy of the file has too."""
+
+    def sample_blocks(self) -> Iterator[bytes]:
+        """Three blocks of the file: what tells it from another with the same header."""
+
+    def read(self, names: Collection[str]) -> dict[str, torch.Tensor]:
+        """The named tensors, each in memory of its own. UserError if the file ends early."""
+
+    def copy(self, name: str, target: BinaryIO) -> None:
+        """Write a tensor's bytes, row by row, `COPY_BYTES` at a time. UserError if the file ends early."""
+
+
+def sample_offsets(start: int, size: int) -> Iterator[tuple[int, int]]:
+    """(offset, bytes) of the blocks at the start, in the middle and at the end of a file's bytes from `start` on."""
+    length = size - start
+    for offset in (0, max(0, length // 2 - IDENTITY_BLOCK // 2), max(0, length - IDENTITY_BLOCK)):
+        yield start + offset, min(IDENTITY_BLOCK, length - offset)
+
+
+def empty_pages(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """An uninitialized tensor on memory pages of its own, which the system gets back as soon as it is released.
+
+    The C library's heap keeps much of what is freed in between: a model streamed through it grew with every layer.
+    """
+    num_bytes = math.prod(shape) * dtype.itemsize
+    if num_bytes == 0:
+        return torch.empty(shape, dtype=dtype)
+    return torch.frombuffer(mmap.mmap(-1, num_bytes), dtype=dtype).reshape(shape)
+
+
+def byte_view(tensor: torch.Tensor) -> memoryview:
+    """The memory of a contiguous tensor."""
+    view: memoryview = tensor.reshape(-1).view(torch.uint8).numpy().data
+    return view

@@ -1,0 +1,117 @@
+"""Peak memory of an export from every form of a checkpoint: it must not follow the size of the model.
+
+    python tests/benchmarks/export_memory.py [--layers 12]
+
+A random model of about 1 GiB, written shard by shard, exported without one attention layer by a process of its own.
+Target: a peak (resident set, mapped file pages included) of less than twice the largest tensor plus 300 MiB above that
+of the imports alone.
+"""
+
+import argparse
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from drop_ray.models.checkpoint import open_checkpoint
+from drop_ray.models.export import export_checkpoint
+from drop_ray.models.families import DropLists
+from drop_ray.models.safetensors_writer import INDEX_FILE
+
+sys.path.append(str(Path(__file__).parents[1]))
+from checkpoint_forms import write_index
+
+FORMS = ("safetensors", "bin", "s3")
+MIB = 1 << 20
+
+
+def write(folder, num_layers, form):
+    """float32 shards: one for the tensors around the layers, one a layer. Returns the bytes of the largest tensor."""
+    config = LlamaConfig(
+        hidden_size=1024,
+        intermediate_size=4096,
+        num_hidden_layers=num_layers,
+        num_attention_heads=16,
+        vocab_size=32000,
+        architectures=["LlamaForCausalLM"],
+        dtype="float32",
+    )
+    config.save_pretrained(folder)
+    with torch.device("meta"):
+        state = LlamaForCausalLM(config).state_dict()
+    shards = {}
+    for name, tensor in state.items():
+        part = name.split(".")[2] if ".layers." in name else "outside"
+        shards.setdefault(f"part-{part}.{form}", {})[name] = tensor.shape
+    for file, shapes in shards.items():
+        tensors = {name: torch.randn(shape) for name, shape in shapes.items()}
+        save = save_file if form == "safetensors" else torch.save
+        save(tensors, folder / file)
+    name = INDEX_FILE if form == "safetensors" else "pytorch_model.bin.index.json"
+    write_index(folder / name, shards)
+    return max(tensor.numel() * 4 for tensor in state.values())
+
+
+def peak():
+    # Not getrusage: there a process starts with the peak of the one that forked it.
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def export_once(location):
+    torch.set_num_threads(1)
+    imports = peak()
+    with tempfile.TemporaryDirectory() as folder:
+        export_checkpoint(open_checkpoint(location), DropLists((1,), ()), Path(folder) / "dropped")
+    print(imports, peak())
+
+
+def upload(folder):
+    import s3fs
+    from s3_server import S3Server
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # or it prints every request
+    server = S3Server()
+    credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    os.environ |= {**credentials, "AWS_ENDPOINT_URL": server.url}
+    files = s3fs.S3FileSystem()
+    files.mkdir("models")
+    files.put(str(folder), "models/random", recursive=True)
+    return server, "s3://models/random"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--only", metavar="LOCATION", help="measure this model in this process")
+    options = parser.parse_args()
+    if options.only:
+        export_once(options.only)
+        return
+    for form in FORMS:
+        with tempfile.TemporaryDirectory() as path:
+            folder = Path(path) / "random"
+            folder.mkdir()
+            largest = write(folder, options.layers, "bin" if form == "bin" else "safetensors") / MIB
+            weights = sum(file.stat().st_size for file in folder.iterdir()) / MIB
+            server, location = upload(folder) if form == "s3" else (None, str(folder))
+            result = subprocess.run([sys.executable, __file__, "--only", location], capture_output=True, text=True)
+            if server:
+                server.stop()
+        if result.returncode:
+            sys.exit(result.stderr)
+        imports, total = map(float, result.stdout.split())
+        print(
+            f"{form:11} {weights:5.0f} MiB of weights, largest tensor {largest:4.0f} MiB: peak {total:5.0f} MiB, "
+            f"{total - imports:4.0f} above the imports (target: less than {2 * largest + 300:.0f})"
+        )
+
+
+if __name__ == "__main__":
+    main()
