@@ -1,12 +1,15 @@
-"""Writes a dropped checkpoint: the base's safetensors without the dropped tensors, copied in small pieces.
+"""Writes a plan's checkpoint in one of the `EXPORT_FORMATS`: the base's tensors, copied in small pieces to safetensors.
 
 No tensor is decoded, so that the memory it takes does not depend on the model, and every kept byte is the base's own.
 """
 
 import json
+import logging
 import shutil
-import struct
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +18,26 @@ from transformers import PreTrainedModel
 
 from drop_ray.errors import UserError
 from drop_ray.models import modeling_dropped
-from drop_ray.models.checkpoint import INDEX_FILE, Checkpoint, Shard, TensorSpan
-from drop_ray.models.dropped import build_skeleton, check_tensors, drop_lists_of, dropped_prefixes, read_config
+from drop_ray.models.checkpoint import Checkpoint
+from drop_ray.models.dropped import build_skeleton, drop_lists_of, read_config
+from drop_ray.models.export_formats import ExportFormat
 from drop_ray.models.families import DropLists
+from drop_ray.models.loading import Weights
+from drop_ray.models.model_folder import COMPANION_PATTERNS
+from drop_ray.models.plain import plain_form
+from drop_ray.models.safetensors_writer import ShardEntries, TensorEntry, write_shards
 from drop_ray.progress import ignore_progress
 
-COPY_BYTES = 16 << 20
-# Beside weights and configuration, what a user of the base finds in its folder: tokenizer, licence, model card.
-COMPANION_PATTERNS = (
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template*",
-    "generation_config.json",
-    "LICENSE*",
-    "LICENCE*",
-    "NOTICE*",
-    "USE_POLICY*",
-    "README*",
-)
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What sets a format apart. tensors: names in the new files by names in the base's; code: modeling files."""
+
+    config: Mapping[str, Any]
+    tensors: Mapping[str, str]
+    code: frozenset[Path] = frozenset()
 
 
 def export_checkpoint(
@@ -43,100 +45,118 @@ def export_checkpoint(
     drops: DropLists,
     output: Path,
     *,
-    provenance: dict[str, Any] | None = None,
+    format: ExportFormat = "dropped",
+    provenance: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] = ignore_progress,
 ) -> None:
     """Write the model without the sub-layers of `drops` to the new folder `output`.
 
     `provenance` goes into config.json as `drop_ray`. `progress` is told (bytes done, bytes in all).
-    Raises UserError if the checkpoint does not fit its config.json or if `output` exists and is not empty.
+    Raises UserError if the checkpoint does not fit its config.json, if the model without `drops` has no such format, or
+    if `output` exists and is not empty.
     """
-    if output.exists() and any(output.iterdir()):
-        raise UserError(f"{output} is not empty; give a new folder")
-    drops = drop_lists_of(checkpoint).union(drops)
-    skeleton = build_skeleton(read_config(checkpoint), drops, torch.bfloat16, "eager")
-    check_tensors(skeleton, checkpoint)
+    check_new_folder(output)
+    contents = _contents(checkpoint, drop_lists_of(checkpoint).union(drops), format)
     output.mkdir(parents=True, exist_ok=True)
-    weight_map = _write_shards(checkpoint, dropped_prefixes(skeleton, drops), output, progress)
-    if (checkpoint.folder / INDEX_FILE).is_file():
-        total_size = sum(checkpoint.tensors[name].num_bytes for name in weight_map)
-        _write_json(output / INDEX_FILE, {"metadata": {"total_size": total_size}, "weight_map": weight_map})
-    _write_json(output / "config.json", dropped_config(checkpoint, skeleton, drops, provenance))
+    write_shards(output, _renamed_tensors(checkpoint, contents.tensors), progress)
+    config = {**contents.config, "use_cache": True, **({"drop_ray": dict(provenance)} if provenance else {})}
+    (output / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     for pattern in COMPANION_PATTERNS:
         for path in sorted(checkpoint.folder.glob(pattern)):
             shutil.copyfile(path, output / path.name)
-    source = Path(modeling_dropped.__file__)
-    shutil.copyfile(source, output / source.name)
+    for path in contents.code:
+        shutil.copyfile(path, output / path.name)
 
 
-def dropped_config(
-    checkpoint: Checkpoint, skeleton: PreTrainedModel, drops: DropLists, provenance: dict[str, Any] | None
-) -> dict[str, Any]:
-    """The base's config.json with a model type of its own, so that no program takes it for a full model."""
-    config_class = type(skeleton.config)
-    module = Path(modeling_dropped.__file__).stem
+def check_new_folder(output: Path) -> None:
+    """UserError unless a checkpoint can be written to `output`: it does not exist yet, or is an empty folder."""
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"{output} is a file, or is not empty; give a new folder")
+
+
+def check_full(checkpoint: Checkpoint, field: str) -> None:
+    """Raise UserError unless all tensors of the base are there: what has the family's own type may lack none.
+
+    field: what asked for it, for the message.
+    """
+    try:
+        Weights(build_skeleton(read_config(checkpoint), DropLists(), torch.bfloat16, "eager"), checkpoint)
+    except UserError as error:
+        raise UserError(
+            f"{field}: llm-drop has all tensors of the model ({error}); export it from the base model"
+        ) from error
+
+
+def _contents(checkpoint: Checkpoint, drops: DropLists, format: ExportFormat) -> _Contents:
+    skeleton = build_skeleton(read_config(checkpoint), drops, torch.bfloat16, "eager")
+    weights = Weights(skeleton, checkpoint)
+    kept = [name for name in checkpoint.tensors if name not in weights.dropped | weights.ignored]
+    if format == "plain":
+        form = plain_form(checkpoint, drops)
+        names = {name: renamed for name in kept if (renamed := form.name_of(name))}
+        return _Contents({**form.config, **_no_further_layers(checkpoint)}, names)
+    config, code = _config_with_lists(checkpoint, skeleton, drops), _modeling_files(skeleton)
+    if format == "dropped":
+        config |= _dropped_type(skeleton) | _no_further_layers(checkpoint)
+        return _Contents(config, {name: name for name in kept}, code)
+    if format == "llm-drop":
+        check_full(checkpoint, "--format")
+    tensors = checkpoint.tensors if format == "llm-drop" else ()
+    return _Contents({**config, **_family_type(checkpoint)}, {name: name for name in tensors}, code)
+
+
+def _config_with_lists(checkpoint: Checkpoint, skeleton: PreTrainedModel, drops: DropLists) -> dict[str, Any]:
+    """The base's config.json with the drop lists, and with the modeling files that understand them."""
     return {
         **{key: value for key, value in checkpoint.config.items() if key != "_name_or_path"},
-        "model_type": config_class.model_type,
-        "architectures": [type(skeleton).__name__],
         "auto_map": {
-            "AutoConfig": f"{module}.{config_class.__name__}",
-            "AutoModelForCausalLM": f"{module}.{type(skeleton).__name__}",
+            "AutoConfig": _remote_name(type(skeleton.config)),
+            "AutoModelForCausalLM": _remote_name(type(skeleton)),
         },
         "drop_attn_list": list(drops.attn),
         "drop_mlp_list": list(drops.mlp),
-        "use_cache": True,
-        **({"drop_ray": provenance} if provenance else {}),
     }
 
 
-def _write_shards(
-    checkpoint: Checkpoint, dropped: tuple[str, ...], output: Path, progress: Callable[[int, int], None]
-) -> dict[str, str]:
-    """Write every shard that keeps a tensor; returns the new index's tensor name -> file name."""
-    kept = [
-        (shard, {name: span for name, span in shard.tensors.items() if not name.startswith(dropped or ("\0",))})
+def _dropped_type(skeleton: PreTrainedModel) -> dict[str, Any]:
+    """A model type of its own, so that no program takes what lacks tensors for a full model."""
+    return {"model_type": type(skeleton.config).model_type, "architectures": [type(skeleton).__name__]}
+
+
+def _no_further_layers(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Those that predict further tokens (DeepSeek-V3) lie behind the decoder's, and were trained on all of these."""
+    count = checkpoint.config.get("num_nextn_predict_layers")
+    if not count:
+        return {}
+    logger.warning("export leaves out the %d layers that predict further tokens", count)
+    return {"num_nextn_predict_layers": 0}
+
+
+def _family_type(checkpoint: Checkpoint) -> dict[str, Any]:
+    config = read_config(checkpoint)
+    return {"model_type": config.model_type, "architectures": config.architectures}
+
+
+def _remote_name(made: type) -> str:
+    """A class as `auto_map` names it: the file beside the weights, then the class."""
+    return f"{made.__module__.rpartition('.')[2]}.{made.__name__}"
+
+
+def _modeling_files(skeleton: PreTrainedModel) -> frozenset[Path]:
+    modules = {modeling_dropped.__name__, type(skeleton).__module__, type(skeleton.config).__module__}
+    return frozenset(Path(str(sys.modules[module].__file__)) for module in modules)
+
+
+def _renamed_tensors(checkpoint: Checkpoint, names: Mapping[str, str]) -> list[ShardEntries]:
+    """What is taken from each weight file under which name, to be copied from it byte for byte."""
+    return [
+        ShardEntries(
+            [
+                TensorEntry(names[name], tensor.dtype, tensor.shape, tensor.num_bytes, partial(shard.copy, name))
+                for name, tensor in shard.tensors.items()
+                if name in names
+            ],
+            shard.metadata,
+        )
         for shard in checkpoint.shards
     ]
-    kept = [(shard, spans) for shard, spans in kept if spans]
-    total = sum(span.num_bytes for _, spans in kept for span in spans.values())
-    done = 0
-    weight_map: dict[str, str] = {}
-    for number, (shard, spans) in enumerate(kept, start=1):
-        name = shard.file if len(checkpoint.shards) == 1 else f"model-{number:05}-of-{len(kept):05}.safetensors"
-        _write_shard(checkpoint.folder, shard, spans, output / name)
-        weight_map.update(dict.fromkeys(spans, name))
-        done += sum(span.num_bytes for span in spans.values())
-        progress(done, total)
-    return dict(sorted(weight_map.items()))
-
-
-def _write_shard(folder: Path, shard: Shard, spans: dict[str, TensorSpan], path: Path) -> None:
-    """The safetensors format: header length as little-endian u64, JSON header padded to 8 bytes, then the data."""
-    ordered = sorted(spans.items(), key=lambda item: item[1].start)
-    header: dict[str, Any] = {"__metadata__": {"format": "pt", **shard.metadata}}
-    offset = 0
-    for name, span in ordered:
-        header[name] = {
-            "dtype": span.dtype,
-            "shape": list(span.shape),
-            "data_offsets": [offset, offset + span.num_bytes],
-        }
-        offset += span.num_bytes
-    encoded = json.dumps(header, separators=(",", ":")).encode()
-    encoded += b" " * (-len(encoded) % 8)
-    with (folder / shard.file).open("rb") as source, path.open("wb") as target:
-        target.write(struct.pack("<Q", len(encoded)) + encoded)
-        for _, span in ordered:
-            source.seek(span.start)
-            left = span.num_bytes
-            while left:
-                piece = source.read(min(left, COPY_BYTES))
-                if not piece:
-                    raise UserError(f"{folder / shard.file} ended {left} bytes early; download it again")
-                target.write(piece)
-                left -= len(piece)
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n")

@@ -1,0 +1,48 @@
+"""How a layer was built, as far as it can be told without weights: to prove that a layer stays the same elsewhere."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+# A layer's place in the KV cache: its number, which is to change.
+NUMBER = "layer_idx"
+ABSENT = "absent"
+
+
+def setting_that_differs(layer: nn.Module, other: nn.Module) -> tuple[str, Any, Any] | None:
+    """The first setting, such as `self_attn.sliding_window`, that two layers do not share, with the value in each."""
+    settings, others = dict(_settings(layer)), dict(_settings(other))
+    for name in [*settings, *others]:
+        value, other_value = settings.get(name, ABSENT), others.get(name, ABSENT)
+        if not _equal(value, other_value):
+            return name, value, other_value
+    return None
+
+
+def _settings(layer: nn.Module) -> Iterator[tuple[str, Any]]:
+    for path, module in layer.named_modules():
+        prefix = f"{path}." if path else ""
+        yield f"{prefix}__class__", type(module).__name__
+        for name, value in vars(module).items():
+            if _is_plain(value) and name != NUMBER:
+                yield f"{prefix}{name}", value
+        for name, parameter in module.named_parameters(recurse=False):
+            yield f"{prefix}{name}", tuple(parameter.shape)
+        for name, buffer in module.named_buffers(recurse=False):
+            # A buffer that no checkpoint holds was computed from the configuration.
+            is_computed = name in module._non_persistent_buffers_set
+            yield f"{prefix}{name}", buffer if is_computed else tuple(buffer.shape)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(_is_plain(part) for part in value)
+    return value is None or isinstance(value, int | float | str)
+
+
+def _equal(value: Any, other: Any) -> bool:
+    if isinstance(value, torch.Tensor) and isinstance(other, torch.Tensor):
+        return torch.equal(value, other)
+    return type(value) is type(other) and bool(value == other)

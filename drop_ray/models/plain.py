@@ -1,0 +1,120 @@
+"""The plain form of a model without whole blocks: a model of the family with fewer layers, which needs no code of ours.
+
+The kept layers are numbered anew. What config.json says of a layer by its number travels with it; what is left is
+proven by building both models without weights, and comparing every kept layer with itself.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from drop_ray.errors import UserError
+from drop_ray.models.checkpoint import Checkpoint
+from drop_ray.models.dropped import build_skeleton, decoder_layers, read_config
+from drop_ray.models.families import DropLists
+from drop_ray.models.layer_settings import setting_that_differs
+
+# Fields that list layers by number.
+LAYER_NUMBERS = ("mlp_only_layers",)
+# Fields that say how many of the first layers are of one kind.
+FIRST_LAYERS = ("first_k_dense_replace", "max_window_layers")
+# Lists that may be as long as the model has layers, and are not of layers; a name ends in one of these.
+NOT_OF_LAYERS = ("architectures", "_token_id", "_token_ids")
+# What a config.json says of drops, of remote code, and of where it comes from.
+OTHER_FORMS_FIELDS = ("drop_attn_list", "drop_mlp_list", "auto_map", "drop_ray", "_name_or_path")
+LAYER_TENSOR = re.compile(r"((?:.*?\.)?layers\.)(\d+)(\..+)")
+
+
+@dataclass(frozen=True)
+class PlainForm:
+    """config: of config.json; kept: by a layer's new number the one it had."""
+
+    config: Mapping[str, Any]
+    kept: tuple[int, ...]
+
+    def name_of(self, tensor: str) -> str | None:
+        """A file tensor's name in the plain checkpoint; None if it is of no kept layer."""
+        match = LAYER_TENSOR.fullmatch(tensor)
+        if match is None:
+            return tensor
+        prefix, layer, name = match.groups()
+        return f"{prefix}{self.kept.index(int(layer))}{name}" if int(layer) in self.kept else None
+
+
+def plain_form(checkpoint: Checkpoint, drops: DropLists) -> PlainForm:
+    """Needs no weights. UserError if the model without `drops` has no plain form, with the reason.
+
+    drops: all that is to be absent, also what the checkpoint lacks already.
+    """
+    if drops.attn != drops.mlp:
+        raise _refusal("it can lack whole blocks only, and the plan drops attention or MLP alone")
+    fields = {field: value for field, value in checkpoint.config.items() if field not in OTHER_FORMS_FIELDS}
+    base = replace(checkpoint, config=fields)
+    config = read_config(base)
+    kept = tuple(layer for layer in range(config.num_hidden_layers) if layer not in drops.attn)
+    if not kept:
+        raise _refusal("no layer would be left")
+
+    def renumber(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {field: _renumbered(field, value, kept, config.num_hidden_layers) for field, value in values.items()}
+
+    full = config.to_dict()
+    renumbered = renumber(full)
+    plain = replace(
+        base,
+        config={
+            **renumber(fields),
+            # Also what config.json leaves to the family's class, which would compute it for the new numbers.
+            **{field: value for field, value in renumbered.items() if value != full[field]},
+            "model_type": config.model_type,
+            "architectures": config.architectures,
+        },
+    )
+    _check_config(read_config(plain).to_dict(), renumbered)
+    _check_layers(base, plain, kept)
+    return PlainForm(plain.config, kept)
+
+
+def _renumbered(field: str, value: Any, kept: tuple[int, ...], num_layers: int) -> Any:
+    """A field of config.json as the plain model has it."""
+    if field == "num_hidden_layers":
+        return len(kept)
+    if field in FIRST_LAYERS and isinstance(value, int):
+        return sum(layer < value for layer in kept)
+    if field in LAYER_NUMBERS and value:
+        return [kept.index(layer) for layer in value if layer in kept]
+    if isinstance(value, list | tuple) and len(value) == num_layers and not field.endswith(NOT_OF_LAYERS):
+        return [value[layer] for layer in kept]
+    return value
+
+
+def _check_config(config: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """The family's class must read from the plain config.json what it read from the model's own."""
+    for field in sorted(config.keys() | expected.keys()):
+        if config.get(field) != expected.get(field):
+            raise _cannot_travel(f"`{field}` of config.json is {expected.get(field)}", f"{config.get(field)}")
+    if expected.get("per_layer_config"):
+        raise _cannot_travel("config.json has a `per_layer_config`", "of other layers")
+
+
+def _check_layers(base: Checkpoint, plain: Checkpoint, kept: tuple[int, ...]) -> None:
+    before, after = (
+        decoder_layers(build_skeleton(read_config(checkpoint), DropLists(), torch.bfloat16, "eager"))
+        for checkpoint in (base, plain)
+    )
+    for new, old in enumerate(kept):
+        difference = setting_that_differs(before[old], after[new])
+        if difference is not None:
+            setting, value, other = difference
+            raise _cannot_travel(f"`{setting}` of layer {old} is {value}", f"{other}, as layer {new}")
+
+
+def _cannot_travel(what: str, otherwise: str) -> UserError:
+    return _refusal(f"{what}, and would be {otherwise}: this per-layer setting cannot travel")
+
+
+def _refusal(reason: str) -> UserError:
+    return UserError(f"no plain checkpoint: {reason}; export as `dropped`")
