@@ -38,8 +38,11 @@ class DropPlan:
         return json.dumps({"format": FORMAT, **self.__dict__}, indent=2) + "\n"
 
 
-def read_plan(path: Path, num_layers: int, model_identity: str) -> DropPlan:
-    """Read a plan made by drop_ray or by hand. UserError for unknown keys, layers that do not fit, another model."""
+def read_plan(path: Path, num_layers: int, model_identity: str | None) -> DropPlan:
+    """Read a plan made by drop_ray or by hand. UserError for unknown keys, layers that do not fit, another model.
+
+    model_identity: of the model at hand; None if its weights are not, which leaves that unchecked.
+    """
     try:
         values = json.loads(path.read_text())
     except FileNotFoundError as error:
@@ -50,9 +53,9 @@ def read_plan(path: Path, num_layers: int, model_identity: str) -> DropPlan:
     check_drop_lists(plan.drops, num_layers, f"plan {path}")
     if plan.drops.count == 0:
         raise UserError(f"plan {path} drops nothing: drop_attn and drop_mlp are empty")
-    if plan.model_identity not in (None, model_identity):
+    if model_identity is not None and plan.model_identity not in (None, model_identity):
         raise UserError(
-            f"plan {path} was made for another model (identity {plan.model_identity[:16]}, this one is "
+            f"plan {path} was made for another model (identity {str(plan.model_identity)[:16]}, this one is "
             f"{model_identity[:16]}); remove model_identity from it to use it all the same"
         )
     return plan
