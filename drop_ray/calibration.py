@@ -6,7 +6,8 @@ No BOS and no padding, as in He et al., arXiv 2406.15786: every token of every s
 import hashlib
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -41,28 +42,34 @@ def read_documents(path: Path, text_field: str, field: str) -> list[str]:
     return [document for document in documents if document]
 
 
+def shuffled(documents: list[str], seed: int | None) -> list[str]:
+    """The documents in a seeded order; None keeps theirs."""
+    if seed is None:
+        return documents
+    order = documents.copy()
+    random.Random(seed).shuffle(order)
+    return order
+
+
 def pack(
-    documents: Sequence[str],
+    documents: Iterable[str],
     tokenize: Tokenize,
     eos_token_id: int,
     num_samples: int,
     seq_len: int,
     *,
-    shuffle_seed: int | None,
     field: str,
 ) -> np.ndarray:
     """The first `num_samples` blocks of the joined documents: int32 [num_samples, seq_len].
 
-    shuffle_seed: put the documents into a seeded order first; None keeps theirs. UserError says how many samples the
-    text gives if they are too few.
+    Takes no more documents than it needs, a few hundred at a time. UserError says how many samples the text gives if
+    they are too few.
     """
-    order = list(range(len(documents)))
-    if shuffle_seed is not None:
-        random.Random(shuffle_seed).shuffle(order)
     wanted = num_samples * seq_len
     token_ids: list[int] = []
-    for batch in _batches(order):
-        for ids in tokenize([documents[index] for index in batch]):
+    remaining = iter(documents)
+    while batch := list(islice(remaining, DOCUMENTS_AT_ONCE)):
+        for ids in tokenize(batch):
             token_ids += [*ids, eos_token_id]
         if len(token_ids) >= wanted:
             return np.array(token_ids[:wanted], dtype=np.int32).reshape(num_samples, seq_len)
@@ -117,11 +124,6 @@ def to_table(token_ids: np.ndarray) -> pa.Table:
 def from_table(table: pa.Table) -> np.ndarray:
     """int32 [num_samples, seq_len]."""
     return np.array(table.column("token_ids").to_pylist(), dtype=np.int32)
-
-
-def _batches(order: list[int]) -> Iterator[list[int]]:
-    for start in range(0, len(order), DOCUMENTS_AT_ONCE):
-        yield order[start : start + DOCUMENTS_AT_ONCE]
 
 
 def _check_file(path: Path, suffixes: tuple[str, ...], field: str) -> None:

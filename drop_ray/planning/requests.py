@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from drop_ray.config import PlanSpec
 from drop_ray.errors import UserError
 from drop_ray.models.families import DropLists
-from drop_ray.planning.scores import ScoreTable
+from drop_ray.planning.scores import ScoreTables
 from drop_ray.planning.strategies import (
     Module,
     candidates,
@@ -22,13 +22,14 @@ class PlanRequest:
     """One plan to be made: drop `count` of what `of` names.
 
     strategy: attention, mlp, joint, block, block_consecutive, random or reverse; iterative: how many to drop before
-    scoring again, None for all at once.
+    scoring again, None for all at once; metric: whose scores it ranks by, unused by the baselines.
     """
 
     name: str
     strategy: str
     of: str
     count: int
+    metric: str
     iterative: int | None = None
     seed: int = 0
 
@@ -55,26 +56,29 @@ class PlanRequest:
         full, rest = divmod(self.count, self.iterative)
         return [self.iterative] * full + ([rest] if rest else [])
 
-    def choose(self, scores: ScoreTable, num_layers: int, dropped: DropLists, count: int) -> list[Module]:
+    def choose(self, scores: ScoreTables, num_layers: int, dropped: DropLists, count: int) -> list[Module]:
         """The next modules to drop; `scores` are those of the model without `dropped` (unused by the baselines)."""
         if self.strategy == "random":
             return random_order(self.of, num_layers, dropped, self.seed)[:count]
         if self.strategy == "reverse":
             return reverse_order(self.of, num_layers, dropped)[:count]
         if self.strategy == "block_consecutive":
-            return consecutive_blocks(scores, count)
-        return next_drops(scores, self.of, num_layers, dropped, count)
+            return consecutive_blocks(scores[self.metric], count)
+        return next_drops(scores[self.metric], self.of, num_layers, dropped, count)
 
 
-def plan_requests(specs: Sequence[PlanSpec], num_layers: int, dropped: DropLists) -> list[PlanRequest]:
+def plan_requests(
+    specs: Sequence[PlanSpec], num_layers: int, dropped: DropLists, default_metric: str
+) -> list[PlanRequest]:
     """Expand the specs with a strategy; equal requests are made once. UserError if a count exceeds the model.
 
-    dropped: what the model given already lacks.
+    dropped: what the model given already lacks; default_metric: of specs that name none. Plans by another metric say so
+    in their names.
     """
     requests = {
         request.name: request
         for position, spec in enumerate(specs)
-        for request in _expand(spec, position, num_layers, dropped)
+        for request in _expand(spec, position, num_layers, dropped, default_metric)
     }
     return list(requests.values())
 
@@ -84,7 +88,9 @@ def gaps_of(requests: Iterable[PlanRequest]) -> tuple[int, ...]:
     return tuple(sorted({1, *(request.gap for request in requests)}))
 
 
-def _expand(spec: PlanSpec, position: int, num_layers: int, dropped: DropLists) -> Iterator[PlanRequest]:
+def _expand(
+    spec: PlanSpec, position: int, num_layers: int, dropped: DropLists, default_metric: str
+) -> Iterator[PlanRequest]:
     if spec.strategy is None:
         return
     of = spec.of or ("block" if spec.strategy == "block_consecutive" else spec.strategy)
@@ -95,7 +101,9 @@ def _expand(spec: PlanSpec, position: int, num_layers: int, dropped: DropLists) 
                 of, "blocks"
             )
             raise UserError(f"plans[{position}].drop: {count} is more than the model's {available} {what}")
-        yield PlanRequest(_name(spec, of, count), spec.strategy, of, count, spec.iterative, spec.seed)
+        metric = spec.metric or default_metric
+        name = _name(spec, of, count) + (f"-{metric}" if metric != default_metric else "")
+        yield PlanRequest(name, spec.strategy, of, count, metric, spec.iterative, spec.seed)
 
 
 def _name(spec: PlanSpec, of: str, count: int) -> str:

@@ -9,7 +9,7 @@ from drop_ray.scoring.rows import ScoreRow
 
 @dataclass(frozen=True)
 class Importance:
-    """Mean over all tokens of 1 - cos(X, Y), and its standard error over samples, of which there are two or more."""
+    """Mean over all tokens of the distance between X and Y, and its standard error over samples (two or more)."""
 
     mean: float
     stderr: float
@@ -17,10 +17,9 @@ class Importance:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """Importance by (module, layer, gap); gap 1 but for windows of blocks layer .. layer + gap - 1."""
+    """Importance by (module, layer, gap) in one metric; gap 1 but for windows of blocks layer .. layer + gap - 1."""
 
     importance: Mapping[tuple[str, int, int], Importance]
-    metric: str = "cosine"
 
     def layers(self, module: str) -> list[int]:
         """Layers that have this module, in order."""
@@ -29,17 +28,29 @@ class ScoreTable:
     def mean(self, module: str, layer: int, gap: int = 1) -> float:
         return self.importance[module, layer, gap].mean
 
+    def means(self, module: str) -> dict[int, float]:
+        """Importance by layer, of the layers that have this module."""
+        return {layer: self.mean(module, layer) for layer in self.layers(module)}
+
     def windows(self, gap: int) -> list[int]:
         """First layers of the windows of `gap` blocks, in order."""
         return sorted(layer for name, layer, size in self.importance if name == "block" and size == gap)
 
 
-def aggregate(rows: Iterable[ScoreRow], metric: str = "cosine") -> ScoreTable:
-    """Sum in sample order, so that the order of delivery cannot show. Rows of other metrics are left out."""
-    by_module: dict[tuple[str, int, int], list[ScoreRow]] = {}
-    for row in sorted((row for row in rows if row.metric == metric), key=lambda row: row.sample):
-        by_module.setdefault((row.module, row.layer, row.gap), []).append(row)
-    return ScoreTable({key: _importance(samples) for key, samples in by_module.items()}, metric)
+# The tables of one state of a model, by metric.
+ScoreTables = Mapping[str, ScoreTable]
+
+
+def aggregate(rows: Iterable[ScoreRow]) -> ScoreTables:
+    """A table for each metric of the rows. Sums in sample order, so that the order of delivery cannot show."""
+    by_metric: dict[str, dict[tuple[str, int, int], list[ScoreRow]]] = {}
+    for row in sorted(rows, key=lambda row: row.sample):
+        modules = by_metric.setdefault(row.metric, {})
+        modules.setdefault((row.module, row.layer, row.gap), []).append(row)
+    return {
+        metric: ScoreTable({key: _importance(samples) for key, samples in modules.items()})
+        for metric, modules in by_metric.items()
+    }
 
 
 def _importance(rows: list[ScoreRow]) -> Importance:

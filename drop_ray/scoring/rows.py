@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """The importance of one module for one sample: `total / tokens` is the mean over its tokens of 1 - cos(X, Y)."""
+    """The importance of one module for one sample: `total / tokens` is the mean distance of X and Y over its tokens."""
 
     sample: int
     layer: int

@@ -19,21 +19,22 @@ from drop_ray.progress import ignore_progress
 from drop_ray.scoring.inputs import InputRecorder
 from drop_ray.scoring.layers import LayerSource
 from drop_ray.scoring.rows import ScoreRow
-from drop_ray.scoring.similarity import State, make_state, rows_of, sample_totals
+from drop_ray.scoring.similarity import State, TotalKey, make_state, rows_of, sample_totals
 
-Totals = dict[tuple[int, int, str], torch.Tensor]
+Totals = dict[TotalKey, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class SweepSettings:
     """micro_batch: samples per forward; gaps: block windows wanted, 1 = attention, MLP and block; wave_bytes: how much
     memory the residual states of one wave may take when layers are streamed; state_device: where they wait for the
-    next layer, None being the model's device."""
+    next layer, None being the model's device; metrics: of `similarity.DISTANCES`, taken from the same states."""
 
     micro_batch: int
     gaps: tuple[int, ...] = (1,)
     wave_bytes: int = 1 << 30
     state_device: str | None = None
+    metrics: tuple[str, ...] = ("cosine",)
 
 
 @dataclass
@@ -80,7 +81,7 @@ def sweep(
         with source.wave() as layers:
             for index, layer in enumerate(layers):
                 for micro_batch in running:
-                    _apply(layer, index, micro_batch, settings.gaps, drops, device)
+                    _apply(layer, index, micro_batch, settings, drops, device)
                 done += len(running)
                 progress(done, total)
         finished.update((micro_batch.samples, micro_batch.totals) for micro_batch in running)
@@ -113,7 +114,7 @@ def _apply(
     layer: nn.Module,
     index: int,
     batch: _MicroBatch,
-    gaps: tuple[int, ...],
+    settings: SweepSettings,
     drops: DropLists,
     device: torch.device,
 ) -> None:
@@ -121,19 +122,23 @@ def _apply(
     before = batch.history[-1].to(device)
     middle, after = _forward(layer, before, batch.keyword_arguments[index])
     batch.history.append(after.to(batch.history[-1].hidden.device))
-    if 1 in gaps:
+
+    def add(first_layer: int, gap: int, module: str, start: State, end: State) -> None:
+        for metric, total in sample_totals(start, end, settings.metrics).items():
+            batch.totals[first_layer, gap, module, metric] = total
+
+    if 1 in settings.gaps:
         has_attention, has_mlp = index not in drops.attn, index not in drops.mlp
         if has_attention:
-            batch.totals[index, 1, "attention"] = sample_totals(before, middle)
+            add(index, 1, "attention", before, middle)
         if has_mlp:
-            batch.totals[index, 1, "mlp"] = sample_totals(middle, after)
+            add(index, 1, "mlp", middle, after)
         if has_attention or has_mlp:
-            batch.totals[index, 1, "block"] = sample_totals(before, after)
-    for gap in gaps:
+            add(index, 1, "block", before, after)
+    for gap in settings.gaps:
         if gap > 1 and len(batch.history) > gap:
             # The last entry is the state after this layer; `gap` entries earlier lies the one before layer index-gap+1.
-            first = batch.history[-1 - gap].to(device)
-            batch.totals[index - gap + 1, gap, "block"] = sample_totals(first, after)
+            add(index - gap + 1, gap, "block", batch.history[-1 - gap].to(device), after)
 
 
 def _forward(layer: nn.Module, before: State, keyword_arguments: dict[str, Any]) -> tuple[State, State]:

@@ -21,7 +21,7 @@ def score(folder, device, placement, state_device=None):
         placement=placement,
         device=device,
     )
-    settings = SweepSettings(2, (1, 2, 3), wave_bytes=60_000, state_device=state_device)
+    settings = SweepSettings(2, (1, 2, 3), 60_000, state_device, ("cosine", "angular"))
     return [row for _, rows in scorer.score(token_ids(6, 24), [range(6)], settings) for row in rows]
 
 

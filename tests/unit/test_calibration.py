@@ -18,9 +18,8 @@ def tokenize(texts):
 
 
 def pack(documents, num_samples, seq_len, seed=None):
-    return calibration.pack(
-        documents, tokenize, EOS, num_samples, seq_len, shuffle_seed=seed, field="calibration.source"
-    )
+    documents = calibration.shuffled(documents, seed)
+    return calibration.pack(documents, tokenize, EOS, num_samples, seq_len, field="calibration.source")
 
 
 def test_documents_are_joined_with_eos_and_cut_without_bos_or_padding():
@@ -34,6 +33,26 @@ def test_a_seed_shuffles_documents_reproducibly():
     plain, first, again, other = (pack(documents, 5, 4, seed).tolist() for seed in (None, 1, 1, 2))
     assert first == again
     assert len({str(plain), str(first), str(other)}) == 3
+
+
+def test_a_stream_is_read_no_further_than_the_samples_need():
+    taken = []
+
+    def stream():
+        for number in range(10_000):
+            taken.append(number)
+            yield "abc"
+
+    packed = calibration.pack(stream(), tokenize, EOS, 300, 4, field="calibration.dataset")
+    assert packed.tolist() == [[97, 98, 99, EOS]] * 300
+    assert len(taken) == 2 * calibration.DOCUMENTS_AT_ONCE
+
+
+def test_a_seed_gives_the_order_it_always_gave():
+    # Pinned: samples of a seed that are in a store must stay those of that seed.
+    documents = [chr(97 + i) for i in range(10)]
+    assert "".join(calibration.shuffled(documents, 7)) == "idbehajgcf"
+    assert "".join(documents) == "abcdefghij"
 
 
 def test_too_little_text_says_how_many_samples_there_are():

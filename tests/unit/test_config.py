@@ -20,6 +20,13 @@ def test_a_minimal_config_has_the_papers_calibration_and_the_files_name(tmp_path
     assert (config.name, config.calibration.num_samples, config.calibration.seq_len) == ("myrun", 256, 2048)
 
 
+def test_options_of_s3_are_for_what_lies_on_s3_only(tmp_path):
+    config = load(tmp_path, model={"path": "s3://bucket/m"}, execution={"store_options": {"anon": True}})
+    assert config.s3_options(config.model.path) == {"anon": True}
+    assert config.s3_options(config.store) == {}
+    assert config.model.location == "s3://bucket/m"
+
+
 def test_overrides_reach_sections_lists_and_new_fields(tmp_path):
     config = load(
         tmp_path,
@@ -41,6 +48,12 @@ def test_the_resolved_config_can_be_read_again(tmp_path):
     assert load_config(again) == config
 
 
+def test_the_last_revision_is_the_runs_model(tmp_path):
+    assert load(tmp_path, model={"path": "m", "revisions": ["a", "b"]}).model.name == "m at b"
+    assert load(tmp_path, model={"path": "m", "revision": "a"}).model.name == "m at a"
+    assert load(tmp_path).model.name == "m"
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -52,13 +65,31 @@ def test_the_resolved_config_can_be_read_again(tmp_path):
         ({"calibration": {}}, "calibration: give either `source`"),
         ({"calibration": {"source": "a", "token_ids": "b"}}, "calibration: give either `source`"),
         ({"calibration": {"source": "a", "num_samples": 0}}, "calibration.num_samples: "),
+        ({"export_formats": ["plain", "plain"]}, "export_formats: name each format once"),
+        ({"export_formats": []}, "export_formats: .*at least 1"),
+        ({"export_formats": ["gguf"]}, r"export_formats\[0\]: .*'dropped', 'plain', 'llm-drop' or 'config-only'"),
         ({"plans": [{"strategy": "attention"}]}, r"plans\[0\]: `drop` says how many"),
         ({"plans": [{"strategy": "atention", "drop": 1}]}, r"plans\[0\].strategy: .*'attention'"),
         ({"plans": [{"drop": 1}]}, r"plans\[0\]: give either `strategy` or `file`"),
         ({"plans": [{"strategy": "random", "drop": 1}]}, r"plans\[0\]: `of`"),
         ({"plans": [{"strategy": "reverse", "of": "mlp", "drop": 1, "iterative": 1}]}, "`iterative` goes with"),
         ({"plans": [{"strategy": "mlp", "drop": [0]}]}, "numbers from 1"),
+        ({"scoring": {"metrics": []}}, "scoring.metrics: .*at least 1"),
+        ({"scoring": {"metrics": ["cosine", "cosine"]}}, "scoring.metrics: name each metric once"),
+        ({"scoring": {"metrics": ["euclidean"]}}, r"scoring.metrics\[0\]: .*'cosine' or 'angular'"),
+        (
+            {"plans": [{"strategy": "mlp", "drop": 1}, {"strategy": "mlp", "drop": 1, "metric": "angular"}]},
+            r"plans\[1\].metric: angular is not scored; add it to scoring.metrics",
+        ),
+        ({"plans": [{"strategy": "random", "of": "mlp", "drop": 1, "metric": "cosine"}]}, "`metric` goes with"),
+        ({"calibration": {"dataset": "a/b", "source": "c"}}, "calibration: give either `source`"),
+        ({"calibration": {"source": "c", "dataset_split": "test"}}, "calibration: `dataset_split` goes with `dataset`"),
         ({"model": {}}, "model.path: missing"),
+        ({"model": {"path": "m", "revision": "a", "revisions": ["a", "b"]}}, "model: give either `revision` or"),
+        ({"model": {"path": "m", "revisions": ["a"]}}, "model: `revisions` compares two or more .* give `revision`"),
+        ({"model": {"path": "m", "revisions": ["a", "b", "a"]}}, "model: `revisions` names a twice"),
+        ({"model": {"path": "m", "revisions": ["a", ""]}}, r"model.revisions\[1\]: "),
+        ({"execution": {"store_options": {"anon": True}}}, "execution.store_options are for s3:// only, and neither"),
         ({"name": "a/b"}, "name: "),
     ],
 )

@@ -9,10 +9,11 @@ from drop_ray.errors import UserError
 from drop_ray.models.families import DropLists
 from drop_ray.planning.plans import DropPlan, read_plan
 from drop_ray.planning.requests import gaps_of, plan_requests
+from drop_ray.planning.scores import Importance, ScoreTable
 
 
 def requests(*specs, num_layers=8, dropped=DropLists()):
-    return plan_requests([PlanSpec(**spec) for spec in specs], num_layers, dropped)
+    return plan_requests([PlanSpec(**spec) for spec in specs], num_layers, dropped, "cosine")
 
 
 def test_a_sweep_makes_many_plans_with_names_that_tell_them_apart():
@@ -33,6 +34,32 @@ def test_a_sweep_makes_many_plans_with_names_that_tell_them_apart():
         "reverse-joint-1",
     ]
     assert gaps_of(made) == (1, 3)
+
+
+def test_a_plan_by_another_metric_than_the_runs_first_says_so_in_its_name():
+    made = requests(
+        {"strategy": "attention", "drop": 4, "metric": "angular"},
+        {"strategy": "attention", "drop": 4, "metric": "cosine"},
+        {"strategy": "attention", "drop": 4, "iterative": 2, "metric": "angular"},
+        {"strategy": "block_consecutive", "drop": 2, "metric": "angular"},
+    )
+    assert {request.name: request.metric for request in made} == {
+        "attention-4-angular": "angular",
+        "attention-4": "cosine",
+        "attention-4-iterative2-angular": "angular",
+        "block_consecutive-2-angular": "angular",
+    }
+    assert gaps_of(made) == (1, 2)
+
+
+def test_a_plan_ranks_by_its_own_metric():
+    tables = {
+        "cosine": ScoreTable({("attention", layer, 1): Importance(0.1 * layer, 0.0) for layer in range(3)}),
+        "angular": ScoreTable({("attention", layer, 1): Importance(-0.1 * layer, 0.0) for layer in range(3)}),
+    }
+    for metric, layer in (("cosine", 0), ("angular", 2)):
+        (request,) = requests({"strategy": "attention", "drop": 1, "metric": metric}, num_layers=3)
+        assert [module.layer for module in request.choose(tables, 3, DropLists(), 1)] == [layer]
 
 
 @pytest.mark.parametrize(

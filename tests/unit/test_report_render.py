@@ -198,6 +198,24 @@ def test_a_run_without_evaluation_still_shows_scores_and_plans() -> None:
     assert "block 0-1" in text
 
 
+def test_each_metric_has_charts_and_a_table_of_its_own() -> None:
+    results = example()
+    angular = [replace(row, metric="angular", mean=0.5 + row.mean) for row in results.scores]
+    both = replace(results, scores=[*results.scores, *angular])
+    parsed = Page(render_html(both))
+    assert [name for name in parsed.ids if re.fullmatch(r"(scores|heat)-[0-9-]+", name)] == [
+        *("scores-0", "heat-0-0", "heat-0-1", "scores-1", "heat-1-0", "heat-1-1")
+    ]
+    cosine_part, angular_part = parsed.text.split("Scores of the base as numbers (cosine)")
+    assert "0.66 \u00b1 0.001" not in cosine_part  # the base's last layer: 0.16 cosine, 0.66 angular
+    assert angular_part.index("0.16 \u00b1 0.001") < angular_part.index("(angular)") < angular_part.index("0.66 \u00b1")
+    tables = markdown_tables(render_markdown(both))
+    assert [("0.16 \u00b1" in str(lines), "0.66 \u00b1" in str(lines)) for lines in tables[:2]] == [
+        (True, False),
+        (False, True),
+    ]
+
+
 def test_windows_and_iteration_states_are_drawn() -> None:
     text = Page(render_html(example())).text
     assert "block windows" in text

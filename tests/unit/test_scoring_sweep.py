@@ -1,13 +1,18 @@
 """A sweep's numbers, against a plain forward of the whole model in float64, and that no arrangement changes them."""
 
+import math
+from typing import get_args
+
 import pytest
 import torch
-from tiny_models import token_ids
+from tiny_models import Silenced, token_ids
 
+from drop_ray.config import Metric
 from drop_ray.models.checkpoint import open_checkpoint
-from drop_ray.models.dropped import load_model
 from drop_ray.models.families import DropLists
+from drop_ray.models.loading import load_model
 from drop_ray.scoring.scorer import Scorer
+from drop_ray.scoring.similarity import DISTANCES, make_state, sample_totals
 from drop_ray.scoring.sweep import SweepSettings
 
 SAMPLES = token_ids(6, 24)
@@ -16,29 +21,35 @@ DROPS = [DropLists(), DropLists((0,), ()), DropLists((1, 2), (2, 3)), DropLists(
 
 
 def score(folder, drops=DropLists(), placement="resident", parts=(range(6),), gaps=GAPS, **settings):
-    scorer = Scorer(
-        open_checkpoint(folder), drops, dtype=torch.float32, attn_implementation="sdpa", placement=placement
-    )
+    scorer = Scorer(open_checkpoint(folder), drops, dtype=torch.float32, attn_implementation=None, placement=placement)
     results = list(scorer.score(SAMPLES, parts, SweepSettings(2, gaps, **settings)))
     assert [part for part, _ in results] == list(parts)
     return [row for _, rows in results for row in rows]
 
 
+METRICS = ("cosine", "angular")
+
+
 def reference(folder, drops):
-    """{(sample, layer, gap, module): mean of 1 - cos} from hooks on the whole model, in float64."""
+    """{(sample, layer, gap, module, metric): mean distance} from hooks on the whole model, in float64."""
     model = load_model(folder, drops, dtype=torch.float64)
-    states = {}
-    for index, layer in enumerate(model.model.layers):
-        layer.register_forward_pre_hook(lambda _, args, i=index: states.update({(i, "in"): args[0]}))
-        layer.post_attention_layernorm.register_forward_pre_hook(
-            lambda _, args, i=index: states.update({(i, "mid"): args[0]})
-        )
-        layer.register_forward_hook(lambda _, args, output, i=index: states.update({(i, "out"): output}))
+    model.set_experts_implementation("eager")  # one by one: the fused kernels take no float64
+    layers, calls, outputs = model.model.layers, [], []
+    for layer in layers:
+        layer.register_forward_pre_hook(lambda _, args, kwargs: calls.append((args[0], kwargs)), with_kwargs=True)
+        layer.register_forward_hook(lambda _, args, output: outputs.append(output))
     with torch.no_grad():
-        model(SAMPLES)
+        model(SAMPLES, use_cache=False)
+        states = {(i, "in"): hidden for i, (hidden, _) in enumerate(calls)}
+        states |= {(i, "out"): hidden for i, hidden in enumerate(outputs)}
+        for i, (hidden, kwargs) in enumerate(calls[:]):
+            # What the layer makes of its input without its MLP is the state between attention and MLP.
+            layers[i].mlp = Silenced(layers[i].mlp)
+            states[i, "mid"] = layers[i](hidden, **kwargs)
 
     def importance(x, y):
-        return (1 - torch.nn.functional.cosine_similarity(x, y, dim=-1)).mean(-1)
+        cosine = torch.nn.functional.cosine_similarity(x, y, dim=-1)
+        return {"cosine": (1 - cosine).mean(-1), "angular": (torch.arccos(cosine.clamp(-1, 1)) / math.pi).mean(-1)}
 
     expected = {}
     for index in range(4):
@@ -51,17 +62,64 @@ def reference(folder, drops):
             expected[index, 1, "block"] = importance(before, after)
         for gap in range(2, 5 - index):
             expected[index, gap, "block"] = importance(before, states[index + gap - 1, "out"])
-    return {(sample, *key): values[sample].item() for key, values in expected.items() for sample in range(6)}
+    return {
+        (sample, *key, metric): values[sample].item()
+        for key, metrics in expected.items()
+        for metric, values in metrics.items()
+        for sample in range(6)
+    }
 
 
 @pytest.mark.parametrize("drops", DROPS, ids=str)
 def test_scores_are_those_of_a_whole_model_forward_in_float64(family_folder, drops):
     expected = reference(family_folder, drops)
-    rows = score(family_folder, drops)
-    found = {(row.sample, row.layer, row.gap, row.module): row.total / row.tokens for row in rows}
+    rows = score(family_folder, drops, metrics=METRICS)
+    found = {(row.sample, row.layer, row.gap, row.module, row.metric): row.total / row.tokens for row in rows}
     assert found.keys() == expected.keys()
     assert max(abs(found[key] - expected[key]) for key in expected) < 1e-6
     assert max(expected.values()) > 0.05  # the modules of this model do something
+
+
+def test_a_second_metric_changes_no_bit_of_the_first(llama_folder):
+    both = score(llama_folder, metrics=METRICS)
+    for metric in METRICS:
+        assert [row for row in both if row.metric == metric] == score(llama_folder, metrics=(metric,))
+
+
+def distances(x, y):
+    """Of one token, by metric."""
+    before, after = (make_state(torch.tensor(values, dtype=torch.float32).view(1, 1, -1)) for values in (x, y))
+    return {metric: total.item() for metric, total in sample_totals(before, after, METRICS).items()}
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "cosine", "angular"),
+    [
+        ([3.0, 0.0], [0.0, 7.0], 1.0, 0.5),
+        ([0.1, 0.2, 0.3], [0.1, 0.2, 0.3], 0.0, 0.0),
+        ([0.1, 0.2, 0.3], [-0.1, -0.2, -0.3], 2.0, 1.0),
+        ([1.0, 0.0], [1.0, 1.0], 1 - math.sqrt(0.5), 0.25),
+        ([0.0, 0.0], [1.0, 2.0], 1.0, 0.5),
+    ],
+)
+def test_distances_of_known_angles(x, y, cosine, angular):
+    assert distances(x, y) == {"cosine": pytest.approx(cosine, abs=2e-7), "angular": pytest.approx(angular, abs=1e-7)}
+
+
+@pytest.mark.parametrize("angle", [1e-6, 1e-4, 1e-2, 1.0, math.pi - 1e-4])
+def test_small_angles_are_not_lost_in_the_rounding_of_their_cosine(angle):
+    generator = torch.Generator().manual_seed(0)
+    plane = torch.linalg.qr(torch.randn(512, 2, generator=generator, dtype=torch.float64))[0]
+    x, y = 30 * plane[:, 0], 0.7 * (math.cos(angle) * plane[:, 0] + math.sin(angle) * plane[:, 1])
+    before, after = (make_state(values.float().view(1, 1, -1)) for values in (x, y))
+    exact = torch.stack([before.hidden.double().flatten(), after.hidden.double().flatten()])
+    unit = exact / exact.norm(dim=1, keepdim=True)
+    wanted = 2 * math.atan2((unit[0] - unit[1]).norm(), (unit[0] + unit[1]).norm()) / math.pi
+    assert sample_totals(before, after, ["angular"])["angular"].item() == pytest.approx(wanted, abs=1e-7)
+
+
+def test_every_metric_that_a_config_can_name_has_a_distance():
+    assert get_args(Metric) == (*DISTANCES,) == METRICS
 
 
 def test_streamed_and_resident_layers_give_the_same_numbers_in_waves_of_any_size(family_folder):

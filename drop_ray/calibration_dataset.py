@@ -1,0 +1,142 @@
+"""Calibration text from a Hugging Face dataset or a folder of data files: a stream of documents, of known content."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi
+
+from drop_ray.config import CalibrationConfig, resolve_path
+from drop_ray.errors import UserError
+from drop_ray.identity import canonical_json
+from drop_ray.models.location import HUB_NAME
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+# Documents among which a shuffled stream chooses the next one: a stream cannot be shuffled as a whole.
+SHUFFLE_BUFFER = 10_000
+
+
+@dataclass(frozen=True)
+class CalibrationDataset:
+    """A split that is known to the byte: a hub's dataset at a commit, or a folder by the sha256 of its files."""
+
+    path: str
+    config: str | None
+    split: str
+    commit: str | None
+    files_sha256: str | None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """A folder goes by its content, never by its path."""
+        content = {"files": self.files_sha256} if self.commit is None else {"name": self.path, "commit": self.commit}
+        return {**content, "config": self.config, "split": self.split}
+
+    @property
+    def label(self) -> str:
+        """For people: `allenai/c4, en, validation, commit 1588ec454efa`."""
+        parts = (self.path, self.config, self.split, self.commit and f"commit {self.commit[:12]}")
+        return ", ".join(part for part in parts if part)
+
+    def documents(self, text_field: str, shuffle_seed: int | None) -> Iterator[str]:
+        """The texts in the dataset's order, or in a seeded one; empty ones are left out. Reads only what is taken.
+
+        UserError names the field and the remedy.
+        """
+        with _errors_named(self.path):
+            rows = self._open_split()
+            if shuffle_seed is not None:
+                rows = rows.shuffle(seed=shuffle_seed, buffer_size=SHUFFLE_BUFFER)
+            for row in rows:
+                text = _text_of(row, text_field, self.path)
+                if text:
+                    yield text
+
+    def _open_split(self) -> Any:
+        from datasets import load_dataset
+
+        try:
+            splits = load_dataset(self.path, self.config, revision=self.commit, streaming=True)
+        except ValueError as error:
+            if "BuilderConfig" not in str(error) and "Config name" not in str(error):
+                raise
+            reason = " ".join(str(error).partition("Example of usage")[0].split())
+            raise UserError(f"calibration.dataset_config: {self.path}: {reason}") from error
+        if self.split not in splits:
+            raise UserError(
+                f"calibration.dataset_split: {self.path} has no split {self.split}; it has {', '.join(splits)}"
+            )
+        return splits[self.split]
+
+
+def open_dataset(settings: CalibrationConfig) -> CalibrationDataset:
+    """Find what `calibration.dataset` names. The hub is asked for the commit, unless `dataset_revision` is one.
+
+    UserError if it is neither a folder nor a dataset that the hub gives.
+    """
+    assert settings.dataset is not None
+    folder = resolve_path(settings.dataset)
+    config, split, revision = settings.dataset_config, settings.dataset_split, settings.dataset_revision
+    if folder.is_dir():
+        if revision is not None:
+            raise UserError("calibration.dataset_revision: a folder has no revisions; remove it")
+        # Absolute: the library reads a relative `json` or `text` as the name of a format.
+        return CalibrationDataset(str(folder.absolute()), config, split, None, _files_sha256(folder))
+    if not HUB_NAME.fullmatch(settings.dataset):
+        raise UserError(
+            f"calibration.dataset: {settings.dataset} is neither a folder nor a Hugging Face name "
+            "(organisation/dataset); a single file goes into `source`"
+        )
+    return CalibrationDataset(settings.dataset, config, split, _commit(settings.dataset, revision), None)
+
+
+def _commit(name: str, revision: str | None) -> str:
+    if revision is not None and COMMIT.fullmatch(revision):
+        return revision
+    with _errors_named(name):
+        sha = HfApi().dataset_info(name, revision=revision).sha
+    assert sha is not None
+    return sha
+
+
+def _files_sha256(folder: Path) -> str:
+    """Of the names and contents of all files but hidden ones, which the library passes over too."""
+    files = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
+    contents = {}
+    for name, path in files.items():
+        if not any(part.startswith(".") for part in name.parts):
+            with path.open("rb") as file:
+                contents[name.as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(canonical_json(contents).encode()).hexdigest()
+
+
+def _text_of(row: Mapping[str, Any], text_field: str, path: str) -> str | None:
+    columns = ", ".join(row)
+    if text_field not in row:
+        raise UserError(f"calibration.text_field: {path} has no column {text_field}; it has {columns}")
+    text = row[text_field]
+    if not isinstance(text, str | None):
+        raise UserError(
+            f"calibration.text_field: column {text_field} of {path} holds no text but {type(text).__name__}; "
+            f"columns: {columns}"
+        )
+    return text
+
+
+@contextmanager
+def _errors_named(path: str) -> Iterator[None]:
+    """Whatever fails in there is the dataset's fault: the hub, the file systems and the readers of each format have
+    errors of their own, without a common base."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"calibration.dataset: {path} cannot be read ({type(error).__name__}: {error}); check the name and the "
+            "revision, the network, HF_TOKEN for a gated dataset, or give a folder of data files"
+        ) from error

@@ -1,0 +1,31 @@
+"""What a finished command prints, in a terminal and elsewhere."""
+
+import sys
+
+import pytest
+
+from drop_ray.cli import main
+from drop_ray.pipeline import Outcome
+from drop_ray.planning.plans import DropPlan
+from drop_ray.planning.scores import Importance, ScoreTable
+
+TABLE = ScoreTable({("mlp", layer, 1): Importance(0.1 * layer, 0.0) for layer in range(3)})
+OUTCOME = Outcome(1, 0, DropPlan("base"), (), {}, "store/runs/r", None, 4, {"cosine": TABLE}, {})
+
+
+@pytest.mark.parametrize(
+    ("terminal", "no_color", "coloured"), [(True, "", True), (True, "1", False), (False, "", False)]
+)
+def test_the_strip_is_coloured_in_a_terminal_that_is_not_told_otherwise(
+    terminal, no_color, coloured, monkeypatch, capsys, tmp_path
+):
+    config = tmp_path / "r.yaml"
+    config.write_text("{model: {path: m}, calibration: {source: c.txt}}")
+    monkeypatch.setattr("drop_ray.pipeline.run", lambda *_: OUTCOME)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    monkeypatch.setenv("NO_COLOR", no_color)
+    assert main(["score", str(config)]) == 0
+    output = capsys.readouterr().out
+    assert ("\x1b[" in output) == coloured
+    assert "mlp  " in output
+    assert ("▁<▃▃▆▆× " in output) != coloured
