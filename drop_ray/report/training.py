@@ -1,0 +1,76 @@
+"""Importance through training: which layers are redundant, since when, and whether their ranking persists.
+
+A profile is the mean importance by layer of one module in one training checkpoint. Checkpoints are given by revision,
+oldest first; the last is what the others are compared with.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Profile = Mapping[int, float]
+REDUNDANT_PART = 4
+"""One layer in four counts as redundant here: enough layers to see a pattern, few enough to drop at little cost."""
+
+
+@dataclass(frozen=True)
+class CheckpointLine:
+    """One training checkpoint, by module: mean importance, rank correlation with the last checkpoint (None where one
+    of the two has no ranking) and the most redundant quarter of the layers."""
+
+    revision: str
+    means: Mapping[str, float]
+    correlations: Mapping[str, float | None]
+    redundant: Mapping[str, tuple[int, ...]]
+
+
+def checkpoint_lines(checkpoints: Mapping[str, Mapping[str, Profile]]) -> list[CheckpointLine]:
+    """checkpoints: profiles by revision and module, of one layer at least; all have the same modules and layers."""
+    last = [*checkpoints.values()][-1]
+    return [
+        CheckpointLine(
+            revision,
+            {module: float(np.mean([*profile.values()])) for module, profile in profiles.items()},
+            {module: _correlation(profile, last[module]) for module, profile in profiles.items()},
+            {module: most_redundant(profile) for module, profile in profiles.items()},
+        )
+        for revision, profiles in checkpoints.items()
+    ]
+
+
+def most_redundant(profile: Profile) -> tuple[int, ...]:
+    """The quarter of the layers with the lowest importance, one at least, the lowest first."""
+    ranked = sorted(profile, key=lambda layer: (profile[layer], layer))
+    return tuple(ranked[: max(1, len(ranked) // REDUNDANT_PART)])
+
+
+def redundant_since(profiles: Mapping[str, Profile]) -> dict[str, tuple[int, ...]]:
+    """Layers of the last checkpoint's most redundant quarter, by the revision from which on they always were in it."""
+    redundant = {revision: most_redundant(profile) for revision, profile in profiles.items()}
+    revisions = [*profiles]
+    since: dict[str, tuple[int, ...]] = dict.fromkeys(revisions, ())
+    for layer in redundant[revisions[-1]]:
+        others = [index for index, revision in enumerate(revisions) if layer not in redundant[revision]]
+        first = revisions[others[-1] + 1 if others else 0]
+        since[first] += (layer,)
+    return {revision: layers for revision, layers in since.items() if layers}
+
+
+def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Spearman's rank correlation; equal values share the mean of their ranks. None where one side is all equal."""
+    ranks = _ranks(first), _ranks(second)
+    if any(np.ptp(rank) == 0 for rank in ranks):
+        return None
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def _correlation(profile: Profile, last: Profile) -> float | None:
+    layers = sorted(last)
+    return spearman([profile[layer] for layer in layers], [last[layer] for layer in layers])
+
+
+def _ranks(values: Sequence[float]) -> np.ndarray:
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    mean_ranks: np.ndarray = np.cumsum(counts) - (counts - 1) / 2
+    return mean_ranks[place]
