@@ -22,8 +22,8 @@ class DeepseekConfig(LlamaConfig):
     scoring_func: str = "softmax"
     routed_scaling_factor: float = 1.0
     topk_method: str = "greedy"
-    n_group: int | None = None
-    topk_group: int | None = None
+    n_group: int = 1
+    topk_group: int = 1
 
     def has_experts(self, layer):
         return (

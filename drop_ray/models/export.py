@@ -22,10 +22,10 @@ from drop_ray.models.checkpoint import Checkpoint
 from drop_ray.models.dropped import build_skeleton, drop_lists_of, read_config
 from drop_ray.models.export_formats import ExportFormat
 from drop_ray.models.families import DropLists
+from drop_ray.models.files.model_folder import COMPANION_PATTERNS
+from drop_ray.models.files.safetensors_writer import ShardEntries, TensorEntry, write_shards
 from drop_ray.models.loading import Weights
-from drop_ray.models.model_folder import COMPANION_PATTERNS
 from drop_ray.models.plain import plain_form
-from drop_ray.models.safetensors_writer import ShardEntries, TensorEntry, write_shards
 from drop_ray.progress import ignore_progress
 
 logger = logging.getLogger(__name__)

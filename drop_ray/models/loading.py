@@ -19,9 +19,9 @@ from drop_ray.models.dropped import (
     read_config,
 )
 from drop_ray.models.families import DropLists
+from drop_ray.models.files.stored_tensors import SAFETENSORS_DTYPES, empty_pages
 from drop_ray.models.modeling_dropped import sublayer_names
 from drop_ray.models.tensor_map import Recipe, TensorMap, map_tensors
-from drop_ray.models.weights import SAFETENSORS_DTYPES, empty_pages
 
 # Buffers that old checkpoints carry as tensors; every class of transformers 5 computes them.
 COMPUTED_TENSORS = re.compile(r"rotary_emb\.inv_freq$")

@@ -9,8 +9,8 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, Offl
 from transformers import AutoTokenizer
 
 from drop_ray.errors import UserError
-from drop_ray.models.model_folder import SMALL_FILES
-from drop_ray.models.weight_files import FORMATS, read_index
+from drop_ray.models.files.model_folder import SMALL_FILES
+from drop_ray.models.files.weight_files import FORMATS, read_index
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 

@@ -12,10 +12,11 @@ from safetensors import safe_open
 from tiny_models import edit_json, logits_of, make_model, token_ids, write_checkpoint
 
 from drop_ray.errors import UserError
-from drop_ray.models import location, remote_folder
+from drop_ray.models import location
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.export import export_checkpoint
 from drop_ray.models.families import DropLists
+from drop_ray.models.files import remote_folder
 from drop_ray.models.loading import load_model
 from drop_ray.models.location import load_tokenizer, locate_model
 from drop_ray.scoring.scorer import Scorer

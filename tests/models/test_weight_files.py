@@ -12,10 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from drop_ray.errors import UserError
-from drop_ray.models import weights
 from drop_ray.models.checkpoint import open_checkpoint
-from drop_ray.models.safetensors_writer import ShardEntries, TensorEntry, write_safetensors, write_shards
-from drop_ray.models.weights import SAFETENSORS_DTYPES
+from drop_ray.models.files import stored_tensors
+from drop_ray.models.files.safetensors_writer import ShardEntries, TensorEntry, write_safetensors, write_shards
+from drop_ray.models.files.stored_tensors import SAFETENSORS_DTYPES
 
 DTYPE_NAMES = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
 
@@ -81,8 +81,8 @@ def test_copying_takes_pieces_of_limited_size(tmp_path, monkeypatch, suffix):
             return super().write(data)
 
     for module in ("safetensors_file", "torch_file"):
-        monkeypatch.setattr(f"drop_ray.models.{module}.COPY_BYTES", 100)
-    assert weights.COPY_BYTES == 16 << 20
+        monkeypatch.setattr(f"drop_ray.models.files.{module}.COPY_BYTES", 100)
+    assert stored_tensors.COPY_BYTES == 16 << 20
     state = {"before": torch.ones(7), "it": torch.randn(9, 7), "after": torch.ones(3)}
     (tmp_path / "config.json").write_text("{}")
     if suffix == "safetensors":

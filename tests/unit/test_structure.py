@@ -40,7 +40,7 @@ def test_only_runtime_imports_ray():
 
 @pytest.mark.parametrize("folder", ["models", "scoring"])
 def test_models_and_scoring_need_little(folder):
-    for path in (PACKAGE / folder).glob("*.py"):
+    for path in (PACKAGE / folder).rglob("*.py"):
         assert set(imported(path)) - set(sys.stdlib_module_names) <= PORTABLE, path
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from drop_ray.models.weights import SAFETENSORS_DTYPES
+from drop_ray.models.files.stored_tensors import SAFETENSORS_DTYPES
 from drop_ray.progress import ignore_progress
 
 SINGLE_FILE = "model.safetensors"

@@ -13,8 +13,15 @@ import torch
 
 from drop_ray.errors import UserError
 from drop_ray.identity import canonical_json
-from drop_ray.models.model_folder import LocalSource, read_bytes
-from drop_ray.models.weights import COPY_BYTES, SAFETENSORS_DTYPES, StoredTensor, byte_view, empty_pages, sample_offsets
+from drop_ray.models.files.model_folder import LocalSource, read_bytes
+from drop_ray.models.files.stored_tensors import (
+    COPY_BYTES,
+    SAFETENSORS_DTYPES,
+    StoredTensor,
+    byte_view,
+    empty_pages,
+    sample_offsets,
+)
 
 DTYPE_NAMES = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
 ZIP_MAGIC = b"PK\x03\x04"

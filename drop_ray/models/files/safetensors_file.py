@@ -14,8 +14,15 @@ from typing import Any, BinaryIO
 import torch
 
 from drop_ray.errors import UserError
-from drop_ray.models.model_folder import ByteSource, read_bytes
-from drop_ray.models.weights import COPY_BYTES, SAFETENSORS_DTYPES, StoredTensor, byte_view, empty_pages, sample_offsets
+from drop_ray.models.files.model_folder import ByteSource, read_bytes
+from drop_ray.models.files.stored_tensors import (
+    COPY_BYTES,
+    SAFETENSORS_DTYPES,
+    StoredTensor,
+    byte_view,
+    empty_pages,
+    sample_offsets,
+)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from drop_ray.errors import UserError
-from drop_ray.models.model_folder import ModelFolder
-from drop_ray.models.safetensors_writer import INDEX_FILE, SINGLE_FILE
+from drop_ray.models.files.model_folder import ModelFolder
+from drop_ray.models.files.safetensors_writer import INDEX_FILE, SINGLE_FILE
 
 
 @dataclass(frozen=True)

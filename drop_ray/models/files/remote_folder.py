@@ -11,7 +11,7 @@ from typing import Any
 import fsspec
 
 from drop_ray.errors import UserError
-from drop_ray.models.model_folder import ByteSource, ended_early, is_small_file
+from drop_ray.models.files.model_folder import ByteSource, ended_early, is_small_file
 
 PIECE_BYTES = 16 << 20
 # Requests under way at a time; with the size of a piece it bounds what a read takes beside the tensors themselves.
