@@ -1,0 +1,60 @@
+"""Peak memory of an import of a Baichuan 2: it must not follow the size of the model.
+
+    python tests/benchmarks/import_memory.py [--layers 8]
+
+A random model of about 1.5 GiB, whose normalized head is its largest tensor, imported by a process of its own. Target:
+a peak (resident set, mapped file pages included) of less than twice the largest tensor plus 300 MiB above that of the
+imports alone.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from export_memory import MIB, peak
+
+from drop_ray.single_import import import_model
+
+sys.path.append(str(Path(__file__).parents[1]))
+from tiny_baichuan import config_of, make_state, write_baichuan
+
+
+def write(folder, num_layers, form):
+    """Returns the bytes of the weights and of the largest tensor."""
+    sizes = {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": num_layers, "num_attention_heads": 8}
+    state = make_state(config_of(2, **sizes))
+    write_baichuan(folder, 2, form, state, **sizes)
+    sizes = [tensor.numel() * tensor.itemsize for tensor in state.values()]
+    return sum(sizes), max(sizes)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--only", metavar="FOLDER", help="import the model in this folder, in this process")
+    options = parser.parse_args()
+    if options.only:
+        torch.set_num_threads(1)
+        imports = peak()
+        import_model(options.only, None, Path(options.only).parent / "output")
+        print(imports, peak())
+        return
+    for form in ("safetensors", "single bin", "sharded bin"):
+        with tempfile.TemporaryDirectory() as path:
+            weights, largest = (count / MIB for count in write(Path(path) / "source", options.layers, form))
+            command = [sys.executable, __file__, "--only", f"{path}/source"]
+            result = subprocess.run(command, capture_output=True, text=True)
+        if result.returncode:
+            sys.exit(result.stderr)
+        imports, total = map(float, result.stdout.split())
+        print(
+            f"{form:11} {weights:5.0f} MiB of weights, largest tensor {largest:4.0f} MiB: peak {total:5.0f} MiB, "
+            f"{total - imports:4.0f} above the imports (target: less than {2 * largest + 300:.0f})"
+        )
+
+
+if __name__ == "__main__":
+    main()
