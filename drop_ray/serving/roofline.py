@@ -1,0 +1,88 @@
+"""What a plan can gain by its sizes alone: a step takes the longer of moving its bytes and doing its operations.
+
+Only ratios are predicted, so that no bandwidth and no peak rate of a device has to be known: decoding is taken as bound
+by bytes, prefilling by operations (Williams et al., "Roofline", CACM 2009).
+"""
+
+from dataclasses import dataclass
+
+from drop_ray.models.accounting import ModelSize
+from drop_ray.models.families import DropLists
+
+
+@dataclass(frozen=True)
+class Step:
+    """num_bytes: of weights and KV cache that are read; flops: floating point operations."""
+
+    num_bytes: float
+    flops: float
+
+
+def decode_step(size: ModelSize, vocab_size: int, drops: DropLists, batch: int, context: int) -> Step:
+    """One new token for each of `batch` sequences that have `context` tokens.
+
+    Of a mixture's experts those are read that some token of the batch is routed to, at even and independent routing.
+    Embeddings are looked up, not read; the output layer is both read and computed.
+    """
+    head = vocab_size * size.hidden_size
+    weights: float = head + sum(
+        count for layer, count in enumerate(size.attention_parameters) if layer not in drops.attn
+    )
+    for layer, (count, active) in enumerate(zip(size.mlp_parameters, size.active_mlp_parameters, strict=True)):
+        if layer not in drops.mlp and count:
+            weights += count * (1 - (1 - active / count) ** batch)
+    # A token sees `context` others; `forward_flops` counts half of its seq_len, the mean of a causal forward pass.
+    flops = batch * (size.forward_flops(drops, 1, 2 * context) + 2 * head)
+    return Step(weights * size.bytes_per_parameter + batch * size.kv_bytes(drops, context), flops)
+
+
+def prefill_step(size: ModelSize, vocab_size: int, drops: DropLists, batch: int, prompt: int) -> Step:
+    """The prompts of `batch` sequences; the output layer sees the last token of each."""
+    weights = size.kept_parameters(drops) - size.outside_parameters + vocab_size * size.hidden_size
+    flops = batch * (size.forward_flops(drops, prompt, prompt) + 2 * vocab_size * size.hidden_size)
+    return Step(weights * size.bytes_per_parameter, flops)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Times of the base over times of the plan, above 1 where the plan is faster; `decode` and `prefill` as bound by
+    what usually binds them, the others for comparison. batch_ratio: the plan's batch over the base's."""
+
+    decode: float
+    prefill: float
+    decode_flops: float
+    prefill_bytes: float
+    batch_ratio: float
+
+    def of(self, metric: str, prefill_share: float) -> float:
+        """The predicted speedup of a metric of `measures`. prefill_share: of the base's measured time, for metrics of
+        whole requests."""
+        rate = self.batch_ratio if metric.endswith("_per_s") else 1.0
+        kind = metric.split("_")[0]
+        if kind in ("prefill", "ttft"):
+            return self.prefill * rate
+        if kind in ("decode", "tpot"):
+            return self.decode * rate
+        return rate / (prefill_share / self.prefill + (1 - prefill_share) / self.decode)
+
+
+def predict(
+    size: ModelSize,
+    vocab_size: int,
+    base: DropLists,
+    plan: DropLists,
+    batches: tuple[int, int],
+    prompt: int,
+    output: int,
+) -> Prediction:
+    """batches: of the base and of the plan. Decoding is taken at its mean context."""
+    context = prompt + output // 2
+    decode = [decode_step(size, vocab_size, *arm, context) for arm in zip((base, plan), batches, strict=True)]
+    prefill = [prefill_step(size, vocab_size, *arm, prompt) for arm in zip((base, plan), batches, strict=True)]
+    return Prediction(
+        decode=decode[0].num_bytes / decode[1].num_bytes,
+        prefill=prefill[0].flops / prefill[1].flops,
+        decode_flops=decode[0].flops / decode[1].flops,
+        prefill_bytes=prefill[0].num_bytes / prefill[1].num_bytes,
+        batch_ratio=batches[1] / batches[0],
+    )

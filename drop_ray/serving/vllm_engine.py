@@ -1,0 +1,151 @@
+"""vLLM in this process, on a base checkpoint with drop lists; engine_process.py sets its environment before."""
+
+import re
+import resource
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import vllm
+from vllm import LLM, SamplingParams
+
+from drop_ray.serving.engine import EngineFacts, EngineSettings, Generation, Prompts, PromptScores, RequestTiming
+
+LAYER = re.compile(r"layers\.(\d+)\.")
+
+
+class VllmEngine:
+    """Prefix caching is off, since prompts are sent again; the KV cache has the model's dtype."""
+
+    def __init__(self, settings: EngineSettings):
+        self._device = settings.device
+        self._llm = LLM(**_arguments(settings))
+
+    def facts(self) -> EngineFacts:
+        cache = self._llm.llm_engine.vllm_config.cache_config
+        ranks: list[_WorkerFacts] = self._llm.collective_rpc(_worker_facts)
+        rank = ranks[0]
+        # Layers with windows share the blocks with others in groups: how many tokens that holds, vLLM knows, at the
+        # largest length of requests.
+        tokens = cache.num_gpu_blocks * cache.block_size if rank.kv_groups == 1 else cache.kv_cache_size_tokens
+        return EngineFacts(
+            version=vllm.__version__,
+            device=rank.device,
+            kv_tokens=tokens if rank.kv_layers else None,
+            kv_blocks=cache.num_gpu_blocks if rank.kv_layers else None,
+            block_size=cache.block_size,
+            kv_layers=rank.kv_layers,
+            kv_bytes_per_token=rank.kv_bytes,
+            weights_bytes=sum(rank.weights_bytes for rank in ranks),
+        )
+
+    def generate(self, prompts: Prompts, output_length: int) -> Generation:
+        # Not `min_tokens` too: it would forbid the end of text where the model wants it, and change the tokens.
+        sampling = SamplingParams(temperature=0, max_tokens=output_length, ignore_eos=True, detokenize=False)
+        start = time.perf_counter()
+        outputs = self._run(prompts, sampling)
+        wall = time.perf_counter() - start
+        tokens = tuple(tuple(output.outputs[0].token_ids) for output in outputs)
+        if {len(row) for row in tokens} != {output_length}:
+            raise RuntimeError(f"asked for {output_length} tokens, vLLM made {[len(row) for row in tokens]}")
+        return Generation(wall, tuple(_timing(output.metrics, output_length) for output in outputs), tokens)
+
+    def score_prompts(self, prompts: Prompts) -> PromptScores:
+        sampling = SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=1, detokenize=False)
+        logprobs, top = [], []
+        for prompt, output in zip(prompts, self._run(prompts, sampling), strict=True):
+            # The first token has no prediction; the others' come with the most probable one.
+            for token, found in zip(prompt[1:], output.prompt_logprobs[1:], strict=True):
+                logprobs.append(found[token].logprob)
+                top.append(next(other for other, entry in found.items() if entry.rank == 1))
+        return PromptScores(np.array(logprobs, np.float64), np.array(top, np.int64))
+
+    def peak_memory_bytes(self) -> int:
+        if self._device == "cpu":
+            # Of the workers of tensor parallelism, which are processes of their own, each says its own.
+            return int(sum(self._llm.collective_rpc(_peak_host_bytes)))
+        return int(sum(self._llm.collective_rpc(_peak_device_bytes)))
+
+    def _run(self, prompts: Prompts, sampling: SamplingParams) -> list[Any]:
+        requests = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
+        outputs: list[Any] = self._llm.generate(requests, sampling, use_tqdm=False)
+        return outputs
+
+
+def _arguments(settings: EngineSettings) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "model": settings.folder,
+        "skip_tokenizer_init": True,
+        "dtype": settings.dtype,
+        "max_model_len": settings.max_model_len,
+        "max_num_seqs": settings.max_batch,
+        "enforce_eager": settings.enforce_eager,
+        "seed": settings.seed,
+        "tensor_parallel_size": settings.tensor_parallel,
+        "distributed_executor_backend": "uni" if settings.tensor_parallel == 1 else "mp",
+        "enable_prefix_caching": False,
+        "disable_log_stats": False,
+    }
+    if settings.kv_cache_bytes is not None:
+        arguments["kv_cache_memory_bytes"] = settings.kv_cache_bytes
+        # The budget decides. vLLM would still refuse to start beside an engine that takes the rest of its fraction.
+        arguments["gpu_memory_utilization"] = 0.01
+    if settings.drops != settings.own_drops:
+        arguments["hf_overrides"] = {
+            "drop_attn_list": list(settings.drops.attn),
+            "drop_mlp_list": list(settings.drops.mlp),
+        }
+    return arguments
+
+
+def _timing(metrics: Any, output_length: int) -> RequestTiming:
+    decode = metrics.last_token_ts - metrics.first_token_ts
+    tpot = decode / (output_length - 1) if output_length > 1 else None
+    return RequestTiming(metrics.first_token_latency, tpot, metrics.first_token_latency + decode)
+
+
+@dataclass(frozen=True)
+class _WorkerFacts:
+    """kv_bytes: per token, in all layers; kv_layers: those that own KV cache; kv_groups: those that share blocks."""
+
+    weights_bytes: int
+    kv_bytes: int
+    kv_layers: tuple[int, ...]
+    kv_groups: int
+    device: str
+
+
+def _worker_facts(worker: Any) -> _WorkerFacts:
+    """Runs in each of vLLM's workers."""
+    specs = worker.get_kv_cache_spec()
+    layers = sorted(int(match.group(1)) for name in specs if (match := LAYER.search(name)))
+    return _WorkerFacts(
+        weights_bytes=_weights_bytes(worker.get_model()),
+        kv_bytes=sum(spec.page_size_bytes // spec.block_size for spec in specs.values()),
+        kv_layers=tuple(layers),
+        kv_groups=len(worker.model_runner.kv_cache_config.kv_cache_groups),
+        device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+    )
+
+
+def _weights_bytes(model: torch.nn.Module) -> int:
+    """On a CPU, vLLM hands the weights of linear layers to its kernels, and leaves empty parameters in their place."""
+    sizes: dict[int, int] = {}  # by parameter: some are tied
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            count = parameter.numel()
+            linear: Any = module
+            if name == "weight" and not count and hasattr(linear, "input_size_per_partition"):
+                count = linear.input_size_per_partition * linear.output_size_per_partition
+            sizes[id(parameter)] = count * parameter.element_size()
+    return sum(sizes.values())
+
+
+def _peak_host_bytes(_: Any) -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _peak_device_bytes(_: Any) -> int:
+    return int(torch.cuda.max_memory_reserved())

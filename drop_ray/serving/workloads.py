@@ -1,0 +1,48 @@
+"""What an engine is given to do: prompts of random tokens, in batches that grow until throughput saturates."""
+
+import math
+import random
+from collections.abc import Collection, Sequence
+
+# A batch size is worth going beyond if doubling it gives this much more throughput.
+MIN_GAIN = 0.05
+
+
+def ordinary_tokens(vocab_size: int, special: Collection[int]) -> list[int]:
+    """Token ids that prompts are drawn from: the model's own vocabulary without its special tokens."""
+    return [token for token in range(vocab_size) if token not in special]
+
+
+def draw_prompts(tokens: Sequence[int], num_prompts: int, length: int, *seeds: object) -> list[list[int]]:
+    """Prompts of `length` tokens. Equal seeds give equal prompts, and more prompts begin with the fewer."""
+    generator = random.Random("/".join(map(str, seeds)))
+    return [generator.choices(tokens, k=length) for _ in range(num_prompts)]
+
+
+def saturated(rates: Sequence[tuple[int, float]]) -> bool:
+    """Whether the last of (batch size, tokens per second) gained too little over the one before it.
+
+    The gain is that of a doubling: from 8 to 32, which doubles twice, the square root of the whole gain counts.
+    """
+    if len(rates) < 2:
+        return False
+    (batch, rate), (next_batch, next_rate) = rates[-2:]
+    return bool((next_rate / rate) ** (1 / math.log2(next_batch / batch)) < 1 + MIN_GAIN)
+
+
+def largest_batch(kv_tokens: int | None, block_size: int, request_tokens: int) -> int | None:
+    """Requests of `request_tokens` (prompt and output) whose KV fits at once, in whole blocks; None if any number."""
+    if kv_tokens is None:
+        return None
+    return kv_tokens // (-(-request_tokens // block_size) * block_size)
+
+
+def equal_memory_batch(batch: int, base_kv_tokens: int | None, plan_kv_tokens: int | None, fits: int | None) -> int:
+    """The plan's batch in the memory that `batch` takes of the base: `batch` times the ratio of KV tokens.
+
+    fits: what the plan's KV cache holds. `batch` itself where a plan's KV cache has no limit to go by.
+    """
+    if not base_kv_tokens or not plan_kv_tokens:
+        return batch
+    scaled = batch * plan_kv_tokens // base_kv_tokens
+    return scaled if fits is None else min(scaled, fits)
