@@ -7,6 +7,8 @@ SCORES = "scores.parquet"
 CHECKPOINT = "checkpoint"
 METRICS = "metrics.json"
 DOCUMENTS = "documents.parquet"
+SERVING = "serving.parquet"
+SERVING_FACTS = "serving.json"
 
 SCORE_SCHEMA = pa.schema(
     [
@@ -19,3 +21,26 @@ SCORE_SCHEMA = pa.schema(
         ("tokens", pa.int64()),
     ]
 )
+
+SERVING_SCHEMA = pa.schema(
+    [
+        ("workload", pa.string()),
+        ("prompt_tokens", pa.int32()),
+        ("output_tokens", pa.int32()),
+        ("engine", pa.string()),
+        ("mode", pa.string()),
+        ("control", pa.bool_()),
+        ("comparison", pa.string()),
+        ("batch_size", pa.int32()),
+        ("plan_batch_size", pa.int32()),
+        ("metric", pa.string()),
+        ("base", pa.float64()),
+        ("plan", pa.float64()),
+        ("ratio", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("pairs", pa.int32()),
+        ("predicted", pa.float64()),
+    ]
+)
+"""A row per workload, batch size, comparison and metric; `report.results.ServingRow` says what the columns mean."""

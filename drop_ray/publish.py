@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drop_ray import steps
-from drop_ray.artifacts import CHECKPOINT, DOCUMENTS, METRICS
+from drop_ray.artifacts import CHECKPOINT, DOCUMENTS, METRICS, SERVING, SERVING_FACTS
 from drop_ray.job import Job
 from drop_ray.ledger import Ledger
+from drop_ray.models.export_formats import EXPORT_FORMATS
 from drop_ray.models.families import DropLists
 from drop_ray.planning.plans import DropPlan
-from drop_ray.planning.scores import ScoreTable
+from drop_ray.planning.scores import ScoreTables
 from drop_ray.report.answer import find_answer
 from drop_ray.report.html import render_html
 from drop_ray.report.markdown import render_markdown
 from drop_ray.report.results import ArtifactRow, DocumentRow, EvaluationRow, PlanRow, Results, RunFacts, ScoreRow
 from drop_ray.report.statistics import standings
 from drop_ray.report.table import write_results_parquet
+from drop_ray.serving.report_rows import serving_facts, serving_rows
 from drop_ray.store import Commit
 from drop_ray.store.tables import read_table
 from drop_ray.versions import full_versions
@@ -34,9 +36,15 @@ class Published:
     answer: str
 
 
-def publish(job: Job, ledger: Ledger, tables: Mapping[DropLists, ScoreTable], plans: tuple[DropPlan, ...]) -> Published:
-    """Write report.html, report.md and results.parquet into the run's folder."""
-    results = collect(job, ledger, tables, plans)
+def publish(
+    job: Job,
+    ledger: Ledger,
+    tables: Mapping[DropLists, ScoreTables],
+    training: Mapping[str, ScoreTables],
+    plans: tuple[DropPlan, ...],
+) -> Published:
+    """Write report.html, report.md and results.parquet into the run's folder. training: base tables by revision."""
+    results = collect(job, ledger, tables, training, plans)
     folder = job.run_folder
     job.store.write_file(f"{folder}/{REPORT_HTML}", render_html(results).encode())
     job.store.write_file(f"{folder}/{REPORT_MARKDOWN}", render_markdown(results).encode())
@@ -48,8 +56,14 @@ def publish(job: Job, ledger: Ledger, tables: Mapping[DropLists, ScoreTable], pl
     return Published(job.store.location(f"{folder}/{REPORT_HTML}"), answer)
 
 
-def collect(job: Job, ledger: Ledger, tables: Mapping[DropLists, ScoreTable], plans: tuple[DropPlan, ...]) -> Results:
-    """The report's tables. An evaluation that equal plans share appears under each of their names."""
+def collect(
+    job: Job,
+    ledger: Ledger,
+    tables: Mapping[DropLists, ScoreTables],
+    training: Mapping[str, ScoreTables],
+    plans: tuple[DropPlan, ...],
+) -> Results:
+    """The report's tables. An evaluation or benchmark that equal plans share appears under each of their names."""
     everything = (job.base_plan, *plans)
     done = {entry.step.path: entry.commit for entry in ledger.entries if entry.commit is not None}
     evaluated = [
@@ -58,6 +72,7 @@ def collect(job: Job, ledger: Ledger, tables: Mapping[DropLists, ScoreTable], pl
         for step in steps.evaluation_steps(job, plan).values()
         if step.path in done
     ]
+    served = _served(job, everything, done)
     return Results(
         run=_run_facts(job, done),
         scores=[row for drops, table in tables.items() for row in _score_rows(job, drops, table)],
@@ -65,15 +80,39 @@ def collect(job: Job, ledger: Ledger, tables: Mapping[DropLists, ScoreTable], pl
         evaluations=[row for plan, commit in evaluated for row in _evaluation_rows(job, plan, commit)],
         documents=[row for plan, commit in evaluated for row in _document_rows(job, plan, commit)],
         artifacts=[_artifact_row(commit) for commit in done.values()],
+        training={
+            revision: [row for row in _score_rows(job, job.base_drops, tables_then) if row.gap == 1]
+            for revision, tables_then in training.items()
+        },
+        serving=[
+            row
+            for name, commit in served
+            for row in serving_rows(name, read_table(job.store, commit, SERVING).to_pylist())
+        ],
+        serving_facts=[
+            serving_facts(name, json.loads(job.store.read_bytes(commit, SERVING_FACTS))) for name, commit in served
+        ],
     )
+
+
+def _served(job: Job, plans: tuple[DropPlan, ...], done: Mapping[str, Commit]) -> list[tuple[str, Commit]]:
+    """Benchmarks by name of plan, of which the base is the first. Its own is the control, and no other plan's."""
+    if job.config.serving is None:
+        return []
+    paths = {plan.name: steps.bench_step(job, plan.drops).path for plan in plans}
+    return [
+        (plan.name, done[paths[plan.name]])
+        for plan in plans
+        if paths[plan.name] in done and (plan is plans[0] or plan.drops != plans[0].drops)
+    ]
 
 
 def _run_facts(job: Job, done: Mapping[str, Commit]) -> RunFacts:
     settings = job.config.calibration
-    text = settings.source or settings.token_ids
+    text = job.dataset.label if settings.dataset else settings.source or settings.token_ids
     return RunFacts(
         name=job.config.name,
-        model=job.config.model.path,
+        model=job.config.model.name,
         model_identity=job.checkpoint.identity,
         num_layers=job.size.num_layers,
         dtype=job.config.model.dtype,
@@ -84,10 +123,11 @@ def _run_facts(job: Job, done: Mapping[str, Commit]) -> RunFacts:
     )
 
 
-def _score_rows(job: Job, drops: DropLists, table: ScoreTable) -> Iterator[ScoreRow]:
+def _score_rows(job: Job, drops: DropLists, tables: ScoreTables) -> Iterator[ScoreRow]:
     state = "base" if drops == job.base_drops else _state_name(job, drops)
-    for (module, layer, gap), importance in sorted(table.importance.items()):
-        yield ScoreRow(state, module, layer, gap, table.metric, importance.mean, importance.stderr)  # type: ignore[arg-type]
+    for metric in job.config.scoring.metrics:
+        for (module, layer, gap), importance in sorted(tables[metric].importance.items()):
+            yield ScoreRow(state, module, layer, gap, metric, importance.mean, importance.stderr)  # type: ignore[arg-type]
 
 
 def _state_name(job: Job, drops: DropLists) -> str:
@@ -101,7 +141,6 @@ def _state_name(job: Job, drops: DropLists) -> str:
 
 def _plan_row(job: Job, plan: DropPlan, done: Mapping[str, Commit]) -> PlanRow:
     base, size = job.base_plan, job.size
-    exported = done.get(steps.export_step(job, plan.drops).path) if plan != base else None
     num_attn, num_mlp = len(plan.drop_attn) - len(base.drop_attn), len(plan.drop_mlp) - len(base.drop_mlp)
     parameters, kv_bytes = size.kept_parameters(plan.drops), size.kv_bytes_per_token(plan.drops)
     return PlanRow(
@@ -115,8 +154,17 @@ def _plan_row(job: Job, plan: DropPlan, done: Mapping[str, Commit]) -> PlanRow:
         parameters_saved=size.kept_parameters(base.drops) - parameters,
         kv_bytes_per_token=kv_bytes,
         kv_bytes_saved_per_token=size.kv_bytes_per_token(base.drops) - kv_bytes,
-        checkpoint=job.store.path_of(exported, CHECKPOINT) if exported else None,
+        checkpoint=_checkpoints(job, plan, done) if plan != base else None,
     )
+
+
+def _checkpoints(job: Job, plan: DropPlan, done: Mapping[str, Commit]) -> str | None:
+    """Where a plan was exported to: the path, or `format: path` for each of several formats."""
+    commits = {format: done.get(steps.export_step(job, plan.drops, format).path) for format in EXPORT_FORMATS}
+    paths = {format: job.store.path_of(commit, CHECKPOINT) for format, commit in commits.items() if commit}
+    if len(paths) < 2:
+        return next(iter(paths.values()), None)
+    return ", ".join(f"{format}: {path}" for format, path in paths.items())
 
 
 def _evaluation_rows(job: Job, plan: DropPlan, commit: Commit) -> Iterator[EvaluationRow]:

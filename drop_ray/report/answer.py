@@ -2,7 +2,8 @@
 
 In: `Results` and the plans' standings. Out: one sentence and the evidence for it, in plain text for both renderers.
 The answer is the plan with the most sub-layers dropped (a block counts two) among those whose average is at most one
-standard error of the base's average below it; ties go to more parameters saved, then to the earlier plan.
+standard error of the base's average below it; ties go to more parameters saved, then to the earlier plan. Its
+speedup is said too where it was measured, and decides nothing.
 """
 
 import math
@@ -10,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from drop_ray.report.formatting import count, dropped_layers, estimate, number, percent, signed
-from drop_ray.report.results import PlanRow, Results
+from drop_ray.report.results import PlanRow, Results, ServingRow
+from drop_ray.report.serving import ratio_of, references
 from drop_ray.report.statistics import Standing, averaged_tasks
 
 CRITERION = "one standard error of the base"
@@ -18,11 +20,15 @@ CRITERION = "one standard error of the base"
 
 @dataclass(frozen=True)
 class Answer:
-    """`standing` is the winner's, None when there is none; `evidence` are the sentences that follow the first."""
+    """`standing` is the winner's, None when there is none; `evidence` are the sentences that follow the first.
+
+    speedup: the winner's in the first workload that it was measured in, if any.
+    """
 
     sentence: str
     evidence: tuple[str, ...] = ()
     standing: Standing | None = None
+    speedup: ServingRow | None = None
 
 
 def find_answer(results: Results, standings: Sequence[Standing]) -> Answer:
@@ -46,7 +52,10 @@ def find_answer(results: Results, standings: Sequence[Standing]) -> Answer:
     if not within:
         return _nothing_qualifies(results, base, compared)
     winner = max(within, key=lambda row: (row.plan.sublayers_dropped, row.plan.parameters_saved))
-    return Answer(_sentence(winner.plan, results.run.num_layers), _evidence(results, base, winner, compared), winner)
+    rows = (reference.rows.get(winner.plan.name) for reference in references(results))
+    speedup = next((row for row in rows if row), None)
+    sentence = _sentence(winner.plan, results.run.num_layers, speedup)
+    return Answer(sentence, _evidence(results, base, winner, compared), winner, speedup)
 
 
 def is_baseline(plan: PlanRow) -> bool:
@@ -54,14 +63,23 @@ def is_baseline(plan: PlanRow) -> bool:
     return plan.strategy.startswith(("random", "reverse"))
 
 
-def _sentence(plan: PlanRow, num_layers: int) -> str:
+def _sentence(plan: PlanRow, num_layers: int, speedup: ServingRow | None) -> str:
     parameters = percent(plan.parameters_saved, plan.parameters + plan.parameters_saved)
     kv_cache = percent(plan.kv_bytes_saved_per_token, plan.kv_bytes_per_token + plan.kv_bytes_saved_per_token)
-    return (
+    drops = (
         f"{plan.name} is the largest plan within {CRITERION}: it drops {plan.sublayers_dropped} of the "
-        f"{2 * num_layers} attention layers and MLPs ({dropped_layers(plan.drop_attn, plan.drop_mlp)}) and saves "
-        f"{parameters} of the parameters and {kv_cache} of the KV cache."
+        f"{2 * num_layers} attention layers and MLPs ({dropped_layers(plan.drop_attn, plan.drop_mlp)})"
     )
+    saves = f"saves {parameters} of the parameters and {kv_cache} of the KV cache"
+    return f"{drops}, {saves}, and {_speed(speedup)}." if speedup else f"{drops} and {saves}."
+
+
+def _speed(row: ServingRow) -> str:
+    interval = f"95 % interval {row.low:.3f} to {row.high:.3f}"
+    where = f"({interval}; workload {row.workload}, batch {row.batch_size})"
+    if ratio_of(row).contains_one:
+        return f"generates as fast as the base, as far as can be told {where}"
+    return f"generates {row.ratio:.3f} times the base's tokens per second {where}"
 
 
 def _evidence(results: Results, base: Standing, winner: Standing, compared: Sequence[Standing]) -> tuple[str, ...]:

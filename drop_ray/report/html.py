@@ -15,11 +15,13 @@ from drop_ray.report import formatting
 from drop_ray.report.answer import Answer, find_answer
 from drop_ray.report.plan_table import drop_strip, plan_lines, table_tasks
 from drop_ray.report.quality_charts import QualityChart, legend_mark, quality_chart
-from drop_ray.report.results import Results
+from drop_ray.report.results import Results, ScoreRow
 from drop_ray.report.score_charts import heat_map, score_panels
-from drop_ray.report.score_tables import heat_rows, layer_scores, score_table
+from drop_ray.report.score_tables import METRICS_TEXT, by_metric, heat_rows, layer_scores, score_table
 from drop_ray.report.series import Series, plan_series
+from drop_ray.report.serving_section import serving_section
 from drop_ray.report.statistics import Estimate, Standing, averaged_tasks, standings
+from drop_ray.report.training_tables import TrainingTables, correlation, training_tables
 
 FOLDER = Path(__file__).parent
 PAGE_WIDTH, SMALL_WIDTH = 1120, 366
@@ -32,6 +34,7 @@ def render_html(results: Results) -> str:
     rows = standings(results)
     answer = find_answer(results, rows)
     series = plan_series(results.plans)
+    training = training_tables(results)
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
@@ -45,8 +48,13 @@ def render_html(results: Results) -> str:
         results=results,
         answer=answer,
         averaged=averaged_tasks(results),
-        score_charts=_score_charts(results, answer),
-        score_table=score_table(results.scores),
+        metrics_text=METRICS_TEXT,
+        scores=[
+            (metric, _score_charts(str(index), rows, results, answer), score_table(rows))
+            for index, (metric, rows) in enumerate(by_metric(results.scores).items())
+        ],
+        training=[(tables, _training_charts(index, tables, results)) for index, tables in enumerate(training)],
+        correlation=correlation,
         main_chart=_main_chart(results, rows, series, answer),
         task_charts=_task_charts(results, series, answer),
         legend=[(entry.label, legend_mark(f"legend-{index}", entry)) for index, entry in enumerate(series)],
@@ -56,25 +64,30 @@ def render_html(results: Results) -> str:
             drop_strip(f"strip-{index}", plan, results.run.num_layers, STRIP_WIDTH)
             for index, plan in enumerate(results.plans)
         ],
+        serving=serving_section(results, rows, series, answer),
         artifacts=[(row, fingerprint(row.identity), canonical_json(row.identity)) for row in results.artifacts],
     )
 
 
-def _score_charts(results: Results, answer: Answer) -> list[Markup]:
-    """For each metric: the base's panels, then a heat map of the iteration states and one of the windows, if any."""
+def _score_charts(name: str, scores: Sequence[ScoreRow], results: Results, answer: Answer) -> list[Markup]:
+    """Of one metric: the base's panels, then a heat map of the iteration states and one of the windows, if any."""
     plan = answer.standing.plan if answer.standing else None
     blocks = set(plan.drop_attn) & set(plan.drop_mlp) if plan else ()
     picked = {"attention": plan.drop_attn, "mlp": plan.drop_mlp, "block": sorted(blocks)} if plan else {}
-    charts = []
     num_layers = results.run.num_layers
-    for index, metric in enumerate(dict.fromkeys(row.metric for row in results.scores)):
-        scores = [row for row in results.scores if row.metric == metric]
-        layers = layer_scores(scores)
-        if layers:
-            charts.append(score_panels(f"scores-{index}", layers, num_layers, PAGE_WIDTH, picked))
-        for number, (title, rows) in enumerate(heat_rows(scores)):
-            charts.append(heat_map(f"heat-{index}-{number}", title, rows, num_layers, PAGE_WIDTH))
+    layers = layer_scores(scores)
+    charts = [score_panels(f"scores-{name}", layers, num_layers, PAGE_WIDTH, picked)] if layers else []
+    for number, (title, rows) in enumerate(heat_rows(scores)):
+        charts.append(heat_map(f"heat-{name}-{number}", title, rows, num_layers, PAGE_WIDTH))
     return charts
+
+
+def _training_charts(index: int, tables: TrainingTables, results: Results) -> list[Markup]:
+    """A heat map per module, training checkpoints over layers."""
+    return [
+        heat_map(f"training-{index}-{module}", title, rows, results.run.num_layers, PAGE_WIDTH)
+        for module, title, rows in tables.maps
+    ]
 
 
 def _main_chart(results: Results, rows: Sequence[Standing], series: Sequence[Series], answer: Answer) -> Markup | None:

@@ -6,22 +6,30 @@ Markdown would read them as table cells or HTML.
 
 import re
 from collections.abc import Sequence
-from typing import Literal
 
 from drop_ray.identity import fingerprint
 from drop_ray.report import formatting
 from drop_ray.report.answer import find_answer
 from drop_ray.report.axes import levels
+from drop_ray.report.markdown_serving import serving_parts
+from drop_ray.report.markdown_table import LEFT, RIGHT, escaped, table
 from drop_ray.report.plan_table import PlanLine, plan_lines, table_tasks
 from drop_ray.report.results import Results, ScoreRow
-from drop_ray.report.score_tables import BASE_STATE, heat_rows, layer_scores, score_table
+from drop_ray.report.score_tables import (
+    BASE_STATE,
+    METRICS_TEXT,
+    MODULES,
+    by_metric,
+    heat_rows,
+    layer_scores,
+    score_table,
+)
 from drop_ray.report.statistics import Estimate, PairedDifference, standings
+from drop_ray.report.training import CheckpointLine
+from drop_ray.report.training_tables import correlation, training_tables
 
 LEVELS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"  # one eighth block to full block
 NO_SCORE = "\u00d7"
-Align = Literal["left", "right"]
-LEFT: tuple[Align, ...] = ("left",)
-RIGHT: tuple[Align, ...] = ("right",)
 
 
 def render_markdown(results: Results) -> str:
@@ -33,33 +41,11 @@ def render_markdown(results: Results) -> str:
     facts = f"Run {run.name} of {run.model}: {run.num_layers} layers, {run.dtype}, started {run.started}."
     parts = [escaped(answer.sentence), escaped(" ".join(answer.evidence)), escaped(facts)]
     parts += _scores(results)
+    parts += _training(results)
     parts += ["## Plans", *_plans(results, lines)]
+    parts += serving_parts(results, rows)
     parts += ["## What was run", *_facts(results)]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def escaped(text: str) -> str:
-    """Text that neither ends a table cell nor starts HTML."""
-    return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
-
-
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]], aligns: Sequence[Align]) -> str:
-    """A Markdown table whose columns line up in a fixed-width font; cells are escaped here."""
-    cells = [[escaped(cell) for cell in row] for row in (headings, *rows)]
-    widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(headings))]
-
-    def spelled(row: Sequence[str]) -> str:
-        padded = (
-            cell.rjust(width) if align == "right" else cell.ljust(width)
-            for cell, width, align in zip(row, widths, aligns, strict=True)
-        )
-        return f"| {' | '.join(padded)} |"
-
-    rules = (
-        "-" * (width - 1) + ":" if align == "right" else "-" * width
-        for width, align in zip(widths, aligns, strict=True)
-    )
-    return "\n".join([spelled(cells[0]), f"| {' | '.join(rules)} |", *(spelled(row) for row in cells[1:])])
 
 
 def strip(scores: Sequence[ScoreRow], num_layers: int) -> str:
@@ -76,25 +62,59 @@ def _scores(results: Results) -> list[str]:
         return ["## Which layers matter", "No scores were computed in this run."]
     parts = [
         "## Which layers matter",
-        "Importance is 1 - the similarity between what goes into a module and what comes out. One character per layer, "
-        f"the higher the more important, scaled within each strip from lowest to highest (by logarithm where they "
-        f"differ more than 10x); {NO_SCORE} has no score "
-        "(dropped, or past the last window).",
+        f"Importance is the distance between what goes into a module and what comes out ({METRICS_TEXT}). "
+        "One character per layer, the higher the more important, scaled within each strip from lowest to highest (by "
+        f"logarithm where they differ more than 10x); {NO_SCORE} has no score (dropped, or past the last window).",
     ]
-    for metric in dict.fromkeys(row.metric for row in results.scores):
-        scores = [row for row in results.scores if row.metric == metric]
+    for metric, scores in by_metric(results.scores).items():
         strips = _strips(scores)
         width = max(len(name) for name, _ in strips)
         body = [_strip_line(name, width, rows, results.run.num_layers) for name, rows in strips]
         parts.append(_fenced("\n".join([f"{metric}, layers 0-{results.run.num_layers - 1}", "", *body])))
-    numbers = [
-        (metric, str(layer), *(_score_cell(modules.get(module)) for module in ("attention", "mlp", "block")))
-        for metric, layer, modules in score_table(results.scores)
-    ]
-    if numbers:
-        headings = ("metric", "layer", "attention", "mlp", "block")
-        parts.append(table(headings, numbers, ("left", "right", "right", "right", "right")))
+        numbers = [
+            (str(layer), *(_score_cell(modules.get(module)) for module in MODULES))
+            for layer, modules in score_table(scores)
+        ]
+        if numbers:
+            headings = ("layer", *(f"{module} ({metric})" for module in MODULES))
+            parts.append(table(headings, numbers, RIGHT * len(headings)))
     return parts
+
+
+def _training(results: Results) -> list[str]:
+    parts = []
+    for tables in training_tables(results):
+        columns = [heading for module in tables.modules for heading in (f"mean {module}", f"\u03c1 {module}")]
+        rows = [
+            (
+                line.revision,
+                *_training_cells(line, tables.modules),
+                ", ".join(map(str, line.redundant.get("attention", ()))),
+            )
+            for line in tables.lines
+        ]
+        headings = ("revision", *columns, "most redundant attention layers")
+        parts += [
+            f"## Importance through training ({escaped(tables.metric)})",
+            "Training checkpoints, oldest first. \u03c1 is Spearman's rank correlation of a checkpoint's layers with "
+            "those of the last; the most redundant layers are a quarter of all, lowest first.",
+            table(headings, rows, (*LEFT, *RIGHT * len(columns), *LEFT)),
+            "The most redundant quarter of the last checkpoint, by how long it has been so:",
+            "\n".join(f"- {escaped(finding)}" for finding in tables.findings),
+        ]
+        width = max(len(f"{module}, {line.revision}") for module in tables.modules for line in tables.lines)
+        strips = [
+            _strip_line(f"{module}, {row.label}", width, list(row.scores.values()), results.run.num_layers)
+            for module, _, rows in tables.maps
+            for row in rows
+        ]
+        parts.append(_fenced("\n".join(strips)))
+    return parts
+
+
+def _training_cells(line: CheckpointLine, modules: Sequence[str]) -> list[str]:
+    cells = [(formatting.score(line.means[module]), correlation(line.correlations[module])) for module in modules]
+    return [text for pair in cells for text in pair]
 
 
 def _strips(scores: Sequence[ScoreRow]) -> list[tuple[str, list[ScoreRow]]]:

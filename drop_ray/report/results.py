@@ -5,7 +5,7 @@ Any table may be empty: a run without an evaluation still reports its scores and
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 
@@ -71,6 +71,66 @@ class DocumentRow:
 
 
 @dataclass(frozen=True)
+class ServingRow:
+    """One measurement of a plan against the base, made in pairs on one engine.
+
+    comparison: at an equal batch, or at equal memory, where the plan has the larger batch that its freed KV cache
+    allows. base_value, plan_value: medians over the pairs, in tokens per second or in seconds. ratio: median of the
+    pairs' ratios with its 95 % interval; above 1 the plan is faster, whatever the metric. predicted: by a roofline
+    estimate, None where there is none. control: the base against itself, under the base's name.
+    """
+
+    plan: str
+    workload: str
+    prompt_tokens: int
+    output_tokens: int
+    engine: str
+    mode: str  # resident or reload
+    control: bool
+    comparison: Literal["equal_batch", "equal_memory"]
+    batch_size: int  # the base's
+    plan_batch_size: int
+    metric: str  # output_tokens_per_s, ..., ttft_p50_s, ...
+    base_value: float
+    plan_value: float
+    ratio: float
+    low: float
+    high: float
+    pairs: int
+    predicted: float | None
+
+
+@dataclass(frozen=True)
+class ServingFacts:
+    """What a serving engine holds of the base and of a plan, and how near it is to the model's own forward pass.
+
+    kv_tokens: those that one KV budget has room for; None for engines without a budget. peak_bytes: of memory, None
+    where an engine does not know it. gate: mean and 99th percentile of the absolute difference of log-probabilities,
+    over gate_tokens; gate_greedy is None where greedy tokens were not compared.
+    """
+
+    plan: str
+    engine: str
+    engine_version: str
+    device: str
+    kv_tokens_base: int | None
+    kv_tokens_plan: int | None
+    kv_predicted_ratio: float | None
+    kv_bytes_per_token_base: int
+    kv_bytes_per_token_plan: int
+    weights_bytes_base: int
+    weights_bytes_plan: int
+    peak_bytes_base: int | None
+    peak_bytes_plan: int | None
+    gate_dtype: str
+    gate_mean: float
+    gate_p99: float
+    gate_top1_agreement: float
+    gate_tokens: int
+    gate_greedy: bool | None
+
+
+@dataclass(frozen=True)
 class ArtifactRow:
     """One artifact the run made or reused."""
 
@@ -98,7 +158,11 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class Results:
-    """Everything a report shows. Raises ValueError where rows contradict each other."""
+    """Everything a report shows. Raises ValueError where rows contradict each other.
+
+    training: the base scores of every training checkpoint by revision, oldest first; the last is the run's model, and
+    its rows are among `scores` too. All have the same modules and layers.
+    """
 
     run: RunFacts
     scores: Sequence[ScoreRow]
@@ -106,6 +170,9 @@ class Results:
     evaluations: Sequence[EvaluationRow]
     documents: Sequence[DocumentRow]
     artifacts: Sequence[ArtifactRow]
+    training: Mapping[str, Sequence[ScoreRow]] = field(default_factory=dict)
+    serving: Sequence[ServingRow] = ()
+    serving_facts: Sequence[ServingFacts] = ()
 
     def __post_init__(self) -> None:
         names = [plan.name for plan in self.plans]
@@ -116,6 +183,9 @@ class Results:
         unknown = {row.plan for row in self.evaluations}.union(row.plan for row in self.documents) - set(names)
         if unknown:
             raise ValueError(f"evaluations of unknown plans: {sorted(unknown)}")
+        unknown = {row.plan for row in self.serving}.union(row.plan for row in self.serving_facts) - set(names)
+        if unknown:
+            raise ValueError(f"serving measurements of unknown plans: {sorted(unknown)}")
         primary = [(row.plan, row.task) for row in self.evaluations if row.primary]
         if len(set(primary)) < len(primary):
             plan, task = next(key for key in primary if primary.count(key) > 1)

@@ -19,6 +19,8 @@ NORMAL_95 = 1.96
 """Half width of a 95 % interval in standard errors, for a mean over many samples."""
 LEFT, PANEL_HEIGHT, PANEL_GAP = 48.0, 112.0, 38.0
 HEAT_LEFT, HEAT_ROW, HEAT_RIGHT = 150.0, 22.0, 190.0
+LABEL_CHARACTER = 7.0
+"""Pixels of a label's character, on average and with room to spare."""
 HEAT_LEVELS = 9
 NUM_RANKED = 12
 
@@ -60,14 +62,19 @@ def score_panels(
 
 @dataclass(frozen=True)
 class HeatRow:
-    """One row of a heat map; layers without a score (dropped already, or past the last window) stay empty."""
+    """One row of a heat map; layers without a score (dropped already, or past the last window) stay empty.
+
+    framed: layers whose cells are framed; note: what stands to the right. Without them both are of the lowest cell.
+    """
 
     label: str
     scores: Mapping[int, ScoreRow]
+    framed: Collection[int] | None = None
+    note: str | None = None
 
 
 def heat_map(name: str, title: str, rows: Sequence[HeatRow], num_layers: int, width: float) -> Markup:
-    """Rows over layers, light = redundant; the lowest cell of each row is framed and spelled out to the right."""
+    """Rows over layers, light = redundant; all rows share one colour scale."""
     cells = [score for row in rows for score in row.scores.values()]
     means = [score.mean for score in cells]
     level = levels(means, HEAT_LEVELS)
@@ -76,10 +83,12 @@ def heat_map(name: str, title: str, rows: Sequence[HeatRow], num_layers: int, wi
     height = 30 + len(rows) * HEAT_ROW + 40
     root = figure(name, title, description, width, height)
     label(root, (0, 16), f"{title} (light: redundant)", "chart-title")
-    x = Scale(-0.5, num_layers - 0.5, HEAT_LEFT, width - HEAT_RIGHT)
+    left = max(HEAT_LEFT, LABEL_CHARACTER * max(len(row.label) for row in rows))
+    x = Scale(-0.5, num_layers - 0.5, left, width - HEAT_RIGHT)
     for index, row in enumerate(rows):
         top = 30 + index * HEAT_ROW
-        label(root, (HEAT_LEFT - 10, top + 15), row.label, "label", "end")
+        framed = {lowest[row.label].layer} if row.framed is None else row.framed
+        label(root, (left - 10, top + 15), row.label, "label", "end")
         for layer in range(num_layers):
             size = (x(1) - x(0) - 1, HEAT_ROW - 2)
             score = row.scores.get(layer)
@@ -87,9 +96,10 @@ def heat_map(name: str, title: str, rows: Sequence[HeatRow], num_layers: int, wi
                 rectangle(root, (x(layer - 0.5), top), size, "empty-cell")
                 continue
             cell = group(root, "cell", _tooltip(score))
-            framed = " lowest" if score is lowest[row.label] else ""
-            rectangle(cell, (x(layer - 0.5), top), size, f"heat-{int(level(score.mean))}{framed}")
-        label(root, (x.stop + 12, top + 15), f"lowest {_span(lowest[row.label])}", "note")
+            frame = " lowest" if layer in framed else ""
+            rectangle(cell, (x(layer - 0.5), top), size, f"heat-{int(level(score.mean))}{frame}")
+        note = f"lowest {_span(lowest[row.label])}" if row.note is None else row.note
+        label(root, (x.stop + 12, top + 15), note, "note")
     x_axis(root, x, whole_ticks(num_layers - 1, 26), 30 + len(rows) * HEAT_ROW + 2)
     _draw_ramp(root, x.stop + 12, 30 + len(rows) * HEAT_ROW + 10, min(means), max(means))
     return markup(root)

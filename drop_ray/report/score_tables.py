@@ -5,8 +5,15 @@ from collections.abc import Sequence
 from drop_ray.report.results import ScoreRow
 from drop_ray.report.score_charts import HeatRow
 
+METRICS_TEXT = "cosine: 1 \u2212 cos; angular: the angle, of which a half turn is 1"
 MODULES: tuple[str, ...] = ("attention", "mlp", "block")
 BASE_STATE = "base"
+
+
+def by_metric(scores: Sequence[ScoreRow]) -> dict[str, list[ScoreRow]]:
+    """The rows of each metric, which no chart or table mixes; in order of appearance."""
+    metrics = dict.fromkeys(row.metric for row in scores)
+    return {metric: [row for row in scores if row.metric == metric] for metric in metrics}
 
 
 def layer_scores(scores: Sequence[ScoreRow]) -> list[ScoreRow]:
@@ -44,12 +51,12 @@ def heat_rows(scores: Sequence[ScoreRow]) -> list[tuple[str, list[HeatRow]]]:
     return maps
 
 
-def score_table(scores: Sequence[ScoreRow]) -> list[tuple[str, int, dict[str, ScoreRow]]]:
-    """(metric, layer, module -> score) of the base's single layers, by metric and layer."""
-    table: dict[tuple[str, int], dict[str, ScoreRow]] = {}
+def score_table(scores: Sequence[ScoreRow]) -> list[tuple[int, dict[str, ScoreRow]]]:
+    """(layer, module -> score) of the base's single layers in one metric, by layer."""
+    table: dict[int, dict[str, ScoreRow]] = {}
     for row in layer_scores(scores):
-        table.setdefault((row.metric, row.layer), {})[row.module] = row
-    return [(metric, layer, modules) for (metric, layer), modules in sorted(table.items())]
+        table.setdefault(row.layer, {})[row.module] = row
+    return sorted(table.items())
 
 
 def _heat_row(label: str, rows: Sequence[ScoreRow]) -> HeatRow:

@@ -4,24 +4,31 @@ One row is one number. `kind` says which of the other columns identify it (the r
 
     kind        identified by                                      name
     score       drop_state, module, layer, gap, metric             score
+    training    revision, module, layer, gap, metric               score, of every checkpoint of model.revisions
     plan        plan, strategy, metric                             num_dropped, sublayers_dropped, parameters, ...
     dropped     plan, strategy, module, layer                      dropped (always 1)
     evaluation  plan, strategy, task, metric, primary, higher...   value, num_documents, num_fewshot
     document    plan, strategy, task, metric, doc_id               value
     comparison  plan, strategy                                     average, paired_difference, within_one_stderr
+    serving     plan, strategy, workload, comparison, batch_size,  base, plan, ratio, low, high, predicted, pairs
+                plan_batch_size, control, metric
+    gamma       plan, strategy, workload, batch_size               gamma, low, high; no row where it is undefined
+    engine      plan, strategy                                     kv_tokens_base, weights_bytes_plan, gate_mean, ...
     artifact    step, path                                         bytes
 
 Equal results give equal bytes under one version of pyarrow.
 """
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from drop_ray.report.results import Results
+from drop_ray.report.results import Results, ScoreRow
+from drop_ray.report.serving import gamma_rows, references
 from drop_ray.report.statistics import standings
 
 SCHEMA = pa.schema(
@@ -30,6 +37,7 @@ SCHEMA = pa.schema(
         ("plan", pa.string()),
         ("strategy", pa.string()),
         ("drop_state", pa.string()),
+        ("revision", pa.string()),
         ("task", pa.string()),
         ("module", pa.string()),
         ("layer", pa.int32()),
@@ -38,6 +46,11 @@ SCHEMA = pa.schema(
         ("doc_id", pa.int64()),
         ("step", pa.string()),
         ("path", pa.string()),
+        ("workload", pa.string()),
+        ("comparison", pa.string()),
+        ("batch_size", pa.int32()),
+        ("plan_batch_size", pa.int32()),
+        ("control", pa.bool_()),
         ("primary", pa.bool_()),
         ("higher_is_better", pa.bool_()),
         ("name", pa.string()),
@@ -58,28 +71,37 @@ def results_table(results: Results) -> pa.Table:
     """The long table, in the order of the results' own tables."""
     strategies = {plan.name: plan.strategy for plan in results.plans}
     rows = [
-        *_score_rows(results),
+        *(_score_row(row) for row in results.scores),
+        *_training_rows(results),
         *_plan_rows(results),
         *_evaluation_rows(results, strategies),
         *_comparison_rows(results),
+        *_serving_rows(results, strategies),
+        *_gamma_rows(results, strategies),
+        *_engine_rows(results, strategies),
         *_artifact_rows(results),
     ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def _score_rows(results: Results) -> Iterator[Row]:
-    for row in results.scores:
-        yield {
-            "kind": "score",
-            "drop_state": row.drop_state,
-            "module": row.module,
-            "layer": row.layer,
-            "gap": row.gap,
-            "metric": row.metric,
-            "name": "score",
-            "value": row.mean,
-            "stderr": row.stderr,
-        }
+def _score_row(row: ScoreRow) -> Row:
+    return {
+        "kind": "score",
+        "drop_state": row.drop_state,
+        "module": row.module,
+        "layer": row.layer,
+        "gap": row.gap,
+        "metric": row.metric,
+        "name": "score",
+        "value": row.mean,
+        "stderr": row.stderr,
+    }
+
+
+def _training_rows(results: Results) -> Iterator[Row]:
+    for revision, rows in results.training.items():
+        for row in rows:
+            yield {**_score_row(row), "kind": "training", "revision": revision}
 
 
 def _plan_rows(results: Results) -> Iterator[Row]:
@@ -138,6 +160,34 @@ def _comparison_rows(results: Results) -> Iterator[Row]:
         if standing.paired is not None:
             difference, stderr = standing.paired.value, standing.paired.stderr
             yield {**common, "name": "paired_difference", "value": difference, "stderr": stderr}
+
+
+def _serving_rows(results: Results, strategies: dict[str, str]) -> Iterator[Row]:
+    places = ("plan", "workload", "comparison", "batch_size", "plan_batch_size", "control", "metric")
+    for row in results.serving:
+        common = {"kind": "serving", "strategy": strategies[row.plan], **{name: getattr(row, name) for name in places}}
+        yield {**common, "name": "base", "value": row.base_value}
+        yield {**common, "name": "plan", "value": row.plan_value}
+        for name in ("ratio", "low", "high", "predicted", "pairs"):
+            if getattr(row, name) is not None:
+                yield {**common, "name": name, "value": getattr(row, name)}
+
+
+def _gamma_rows(results: Results, strategies: dict[str, str]) -> Iterator[Row]:
+    for row in gamma_rows(standings(results), references(results)):
+        common = {"kind": "gamma", "plan": row.plan, "strategy": strategies[row.plan], "workload": row.workload}
+        values = {"gamma": row.gamma.value, "low": row.gamma.low, "high": row.gamma.high}
+        for name, value in values.items():
+            if value is not None:
+                yield {**common, "batch_size": row.batch_size, "name": name, "value": value}
+
+
+def _engine_rows(results: Results, strategies: dict[str, str]) -> Iterator[Row]:
+    for row in results.serving_facts:
+        common = {"kind": "engine", "plan": row.plan, "strategy": strategies[row.plan]}
+        for name, value in asdict(row).items():
+            if isinstance(value, int | float):
+                yield {**common, "name": name, "value": float(value)}
 
 
 def _artifact_rows(results: Results) -> Iterator[Row]:

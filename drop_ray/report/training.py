@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 Profile = Mapping[int, float]
 REDUNDANT_PART = 4
@@ -70,7 +71,7 @@ def _correlation(profile: Profile, last: Profile) -> float | None:
     return spearman([profile[layer] for layer in layers], [last[layer] for layer in layers])
 
 
-def _ranks(values: Sequence[float]) -> np.ndarray:
+def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    mean_ranks: np.ndarray = np.cumsum(counts) - (counts - 1) / 2
+    mean_ranks: NDArray[np.float64] = np.cumsum(counts) - (counts - 1) / 2
     return mean_ranks[place]
