@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from drop_ray.errors import UserError
 from drop_ray.identity import canonical_json
@@ -59,7 +60,7 @@ def pack(
     seq_len: int,
     *,
     field: str,
-) -> np.ndarray:
+) -> NDArray[np.int32]:
     """The first `num_samples` blocks of the joined documents: int32 [num_samples, seq_len].
 
     Takes no more documents than it needs, a few hundred at a time. UserError says how many samples the text gives if
@@ -79,7 +80,7 @@ def pack(
     )
 
 
-def read_token_ids(path: Path, num_samples: int, seq_len: int, field: str) -> np.ndarray:
+def read_token_ids(path: Path, num_samples: int, seq_len: int, field: str) -> NDArray[np.int32]:
     """Ready samples: .json with a list of lists of ints, or .parquet with such a column `token_ids`.
 
     The first `num_samples`, each cut to `seq_len`: int32 [num_samples, seq_len]. UserError if there are too few or one
@@ -103,25 +104,25 @@ def read_token_ids(path: Path, num_samples: int, seq_len: int, field: str) -> np
     return np.array([ids[:seq_len] for ids in samples[:num_samples]], dtype=np.int32)
 
 
-def check_vocabulary(token_ids: np.ndarray, vocab_size: int, field: str) -> None:
+def check_vocabulary(token_ids: NDArray[np.int32], vocab_size: int, field: str) -> None:
     if token_ids.min() < 0 or token_ids.max() >= vocab_size:
         bad = int(token_ids.max() if token_ids.max() >= vocab_size else token_ids.min())
         raise UserError(f"{field}: token id {bad} is outside the model's vocabulary of {vocab_size}")
 
 
-def token_identity(token_ids: np.ndarray) -> str:
+def token_identity(token_ids: NDArray[np.int32]) -> str:
     """sha256 of the token ids and their shape: what identifies a calibration set, however it came to be."""
     digest = hashlib.sha256(canonical_json(list(token_ids.shape)).encode())
     digest.update(np.ascontiguousarray(token_ids, dtype="<i4").tobytes())
     return digest.hexdigest()
 
 
-def to_table(token_ids: np.ndarray) -> pa.Table:
+def to_table(token_ids: NDArray[np.int32]) -> pa.Table:
     samples = pa.array(range(len(token_ids)), pa.int32())
     return pa.table([samples, pa.array(token_ids.tolist(), pa.list_(pa.int32()))], schema=SCHEMA)
 
 
-def from_table(table: pa.Table) -> np.ndarray:
+def from_table(table: pa.Table) -> NDArray[np.int32]:
     """int32 [num_samples, seq_len]."""
     return np.array(table.column("token_ids").to_pylist(), dtype=np.int32)
 

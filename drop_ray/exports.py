@@ -33,12 +33,19 @@ def exports_of(job: Job, plans: Sequence[DropPlan]) -> tuple[list[Export], dict[
     exports: list[Export] = []
     refused: dict[str, list[str]] = {}
     for plan in plans:
-        for format in job.config.export_formats if is_exported(job, plan.name) else ():
+        for format in _formats_of(job, plan):
             if format == "plain" and (reason := _plain_refusal(job, plan)):
                 refused.setdefault(reason, []).append(plan.name)
             else:
                 exports.append(Export(plan, format, steps.export_step(job, plan.drops, format)))
     return exports, refused
+
+
+def _formats_of(job: Job, plan: DropPlan) -> Sequence[ExportFormat]:
+    """`plain` is for whole blocks: with other formats beside it, nobody expects it of an attention plan."""
+    formats = job.config.export_formats if is_exported(job, plan.name) else ()
+    is_whole = plan.drops.attn == plan.drops.mlp
+    return formats if is_whole or len(formats) == 1 else [format for format in formats if format != "plain"]
 
 
 def _plain_refusal(job: Job, plan: DropPlan) -> str | None:

@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from drop_ray import calibration, steps
-from drop_ray.artifacts import SCORES
+from drop_ray.artifacts import SAMPLES, SCORES
 from drop_ray.config import RunConfig
 from drop_ray.errors import CorruptArtifactError
+from drop_ray.exports import Export, exports_of, is_exported
 from drop_ray.job import Job, load_calibration, open_job
 from drop_ray.models.families import DropLists
 from drop_ray.pipeline import make_plan
 from drop_ray.planning.plans import DropPlan
-from drop_ray.planning.requests import gaps_of
-from drop_ray.planning.scores import ScoreTable, aggregate
+from drop_ray.planning.requests import PlanRequest, gaps_of
+from drop_ray.planning.scores import ScoreTables, aggregate
 from drop_ray.readable import human_bytes, human_flops
 from drop_ray.scoring.rows import ScoreRow
 from drop_ray.store import Commit, Step
@@ -53,54 +54,72 @@ def forecast_lines(config: RunConfig) -> Iterator[str]:
 
 
 def forecast(job: Job) -> Iterator[Work]:
-    """The stages of `pipeline.run`, in its order. Tokenizes the calibration text; writes nothing."""
+    """The stages of `pipeline.run`, in its order. Tokenizes the calibration text if that is to do; writes nothing."""
     step = steps.calibration_step(job)
-    samples = load_calibration(job)
-    yield Work("calibrate", 1, 0 if _done(job, step) else 1, samples.nbytes)
+    commit = _find(job, step)
+    samples = calibration.from_table(read_table(job.store, commit, SAMPLES)) if commit else load_calibration(job)
+    note = job.dataset.label if job.config.calibration.dataset else ""
+    yield Work("calibrate", 1, 0 if commit else 1, samples.nbytes, note=note)
     identity = calibration.token_identity(samples)
-    yield _score_work(job, identity, job.base_drops, gaps_of(job.requests), "score base")
+    for revision in job.earlier:
+        yield _score_work(job, identity, job.base_drops, (1,), revision)
+    yield _score_work(job, identity, job.base_drops, gaps_of(job.requests))
     states: dict[DropLists, None] = {}
 
-    def table(drops: DropLists, gaps: tuple[int, ...]) -> ScoreTable:
+    def table(drops: DropLists, gaps: tuple[int, ...]) -> ScoreTables:
         if drops != job.base_drops:
             states[drops] = None
         return _table(job, identity, drops, gaps)
 
     plans: list[DropPlan] = []
-    unknown = 0
+    unknown: list[PlanRequest] = []
     for request in job.requests:
         try:
             plans.append(make_plan(job, request, table))
         except _NotScoredError:
-            unknown += 1
+            unknown.append(request)
     for drops in states:
-        yield _score_work(job, identity, drops, (1,), f"score without {drops.count} sub-layers")
-    note = f"{unknown} depend on scores to come" if unknown else ""
-    yield Work("plan", len(job.requests) + len(job.given_plans), unknown, note=note)
+        yield _score_work(job, identity, drops, (1,))
+    note = f"{len(unknown)} depend on scores to come" if unknown else ""
+    yield Work("plan", len(job.requests) + len(job.given_plans), len(unknown), note=note)
     plans += job.given_plans
     yield from _export_work(job, plans, unknown)
-    yield from _evaluation_work(job, plans, unknown)
+    yield from _evaluation_work(job, plans, len(unknown))
+    yield from _bench_work(job, plans, unknown)
 
 
-def _score_work(job: Job, identity: str, drops: DropLists, gaps: tuple[int, ...], name: str) -> Work:
+def _score_work(job: Job, identity: str, drops: DropLists, gaps: tuple[int, ...], revision: str | None = None) -> Work:
     seq_len = job.config.calibration.seq_len
     ranges = steps.sample_ranges(job)
-    tables = [steps.score_step(job, identity, drops, gap) for gap in gaps]
+    tables = [steps.score_step(job, identity, drops, gap, revision) for gap in gaps]
     todo = [part for part in ranges if not all(_done(job, steps.score_unit(table, part)) for table in tables)]
     flops = sum(job.size.forward_flops(drops, len(part) * seq_len, seq_len) for part in todo)
     weights = job.size.kept_parameters(drops) * job.size.bytes_per_parameter if todo else 0
     windows = f"block windows of {', '.join(map(str, gaps[1:]))}" if len(gaps) > 1 else ""
-    return Work(name, len(ranges), len(todo), weights, flops, windows)
+    return Work(f"score {job.state_name(drops, revision)}", len(ranges), len(todo), weights, flops, windows)
 
 
-def _export_work(job: Job, plans: list[DropPlan], unknown: int) -> Iterator[Work]:
+def _export_work(job: Job, plans: list[DropPlan], unknown: list[PlanRequest]) -> Iterator[Work]:
+    """unknown: plans whose drop lists depend on scores to come; of these, only the blocks are sure to be plain."""
     if job.config.export == "none":
         return
-    wanted = [plan for plan in plans if job.config.export == "all" or plan.name in job.config.export]
-    total = len(wanted) + unknown if job.config.export == "all" else len(job.config.export)
-    todo = [plan for plan in wanted if not _done(job, steps.export_step(job, plan.drops))]
-    size = sum(job.size.kept_parameters(plan.drops) for plan in todo) * job.size.bytes_per_parameter
-    yield Work("export", total, total - len(wanted) + len(todo), size)
+    exports, _ = exports_of(job, plans)
+    todo = [export for export in exports if not _done(job, export.step)]
+    to_come = sum(
+        format != "plain" or request.of == "block"
+        for request in unknown
+        if is_exported(job, request.name)
+        for format in job.config.export_formats
+    )
+    size = sum(_parameters(job, export) for export in todo) * job.size.bytes_per_parameter
+    yield Work("export", len(exports) + to_come, len(todo) + to_come, size)
+
+
+def _parameters(job: Job, export: Export) -> int:
+    """What an exported checkpoint holds."""
+    if export.format == "config-only":
+        return 0
+    return job.size.parameters if export.format == "llm-drop" else job.size.kept_parameters(export.plan.drops)
 
 
 def _evaluation_work(job: Job, plans: list[DropPlan], unknown: int) -> Iterator[Work]:
@@ -117,7 +136,17 @@ def _evaluation_work(job: Job, plans: list[DropPlan], unknown: int) -> Iterator[
         yield replace(work, flops=sum(job.size.forward_flops(drops, tokens, text.seq_len) for drops in sized))
 
 
-def _table(job: Job, identity: str, drops: DropLists, gaps: tuple[int, ...]) -> ScoreTable:
+def _bench_work(job: Job, plans: list[DropPlan], unknown: list[PlanRequest]) -> Iterator[Work]:
+    serving = job.config.serving
+    if serving is None:
+        return
+    units = steps.bench_steps(job, plans)
+    todo = sum(not _done(job, step) for _, step in units.values())
+    to_come = sum(serving.plans == "all" or request.name in serving.plans for request in unknown)
+    yield Work("bench", len(units) + to_come, todo + to_come, note=f"{serving.engine}, {serving.mode}")
+
+
+def _table(job: Job, identity: str, drops: DropLists, gaps: tuple[int, ...]) -> ScoreTables:
     rows: list[ScoreRow] = []
     for gap in gaps:
         step = steps.score_step(job, identity, drops, gap)

@@ -12,11 +12,11 @@ from drop_ray.models.accounting import ModelSize, measure
 from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
 from drop_ray.models.dropped import build_skeleton, drop_lists_of, read_config
 from drop_ray.models.families import FAMILIES, DropLists
+from drop_ray.models.files.weight_files import FORMATS, read_index
 from drop_ray.models.loading import unmatched_tensors
 from drop_ray.models.location import locate_model
 from drop_ray.models.probe import check_architecture
 from drop_ray.models.tensor_map import map_tensors
-from drop_ray.models.weight_files import FORMATS, read_index
 from drop_ray.planning.plans import DropPlan, read_plan
 from drop_ray.readable import human_bytes, human_count
 

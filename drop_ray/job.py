@@ -4,32 +4,45 @@ Nothing is computed and nothing is written; weights are not read, but for the bl
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from transformers import PreTrainedModel
 
 from drop_ray import calibration
+from drop_ray.calibration_dataset import CalibrationDataset, open_dataset
 from drop_ray.config import PerplexitySpec, RunConfig, resolve_path
 from drop_ray.errors import UserError
 from drop_ray.evaluation import TaskRequest
 from drop_ray.models.accounting import ModelSize, measure
 from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
-from drop_ray.models.dropped import build_skeleton, check_tensors, drop_lists_of, parse_dtype, read_config
+from drop_ray.models.dropped import build_skeleton, drop_lists_of, parse_dtype, read_config
+from drop_ray.models.export import check_full
 from drop_ray.models.families import DropLists
+from drop_ray.models.loading import Weights
 from drop_ray.models.location import load_tokenizer, locate_model
+from drop_ray.models.probe import check_architecture
 from drop_ray.planning.plans import BASE, DropPlan, read_plan
 from drop_ray.planning.requests import PlanRequest, plan_requests
+from drop_ray.serving.preflight import check_serving, kv_cache_bytes, serving_device
 from drop_ray.store import Store, open_store
+
+# What training checkpoints of one model share: their scores are compared layer by layer, on the same token ids.
+COMPARABLE = ("num_hidden_layers", "hidden_size", "vocab_size")
 
 
 @dataclass(frozen=True)
 class Job:
-    """tasks: identity of each lm-eval task by name; texts: sha256 of each perplexity text's file by name."""
+    """earlier: the training checkpoints before the run's model, by revision, oldest first; tasks: identity of each
+    lm-eval task by name."""
 
     config: RunConfig
     store: Store
     checkpoint: Checkpoint
+    earlier: Mapping[str, Checkpoint]
     size: ModelSize
     base_drops: DropLists
     requests: tuple[PlanRequest, ...]
@@ -47,8 +60,32 @@ class Job:
         return f"runs/{self.config.name}"
 
     @property
+    def serving_device(self) -> Literal["cpu", "cuda"]:
+        return serving_device(self.config)
+
+    @property
+    def kv_cache_bytes(self) -> int | None:
+        """The budget of each serving engine; None leaves it to vLLM."""
+        return kv_cache_bytes(self.config)
+
+    @property
     def base_plan(self) -> DropPlan:
         return self.complete(DropPlan(BASE, self.base_drops.attn, self.base_drops.mlp, BASE))
+
+    @cached_property
+    def dataset(self) -> CalibrationDataset:
+        """The calibration dataset; found once, because a branch of the hub may move while the run goes on."""
+        return open_dataset(self.config.calibration)
+
+    def checkpoint_of(self, revision: str | None) -> Checkpoint:
+        """revision: of an earlier training checkpoint; None is the run's model."""
+        return self.checkpoint if revision is None else self.earlier[revision]
+
+    def state_name(self, drops: DropLists, revision: str | None = None) -> str:
+        """What is scored, for people: `base`, `without 3 sub-layers`, `revision step1000`."""
+        if drops != self.base_drops:
+            return f"without {drops.count} sub-layers"
+        return f"revision {revision or self.config.model.main_revision}" if self.earlier else "base"
 
     def complete(self, plan: DropPlan, calibration_identity: str | None = None) -> DropPlan:
         """The plan with the model it is for and what is expected to be left."""
@@ -65,17 +102,17 @@ class Job:
 
 def open_job(config: RunConfig) -> Job:
     """Check everything that can be checked without computing. UserError names the field and the remedy."""
-    store = open_store(config.store, config.execution.store_options)
+    store = open_store(config.store, config.s3_options(config.store))
     store.check_writable()
-    checkpoint = open_checkpoint(locate_model(str(resolve_path(config.model.path)), config.model.revision))
+    checkpoint, skeleton = _open_model(config, config.model.main_revision)
+    earlier = {revision: _open_earlier(config, revision, checkpoint) for revision in config.model.revisions[:-1]}
     base_drops = drop_lists_of(checkpoint)
-    skeleton = build_skeleton(
-        read_config(checkpoint), base_drops, parse_dtype(config.model.dtype), config.model.attn_implementation
-    )
-    check_tensors(skeleton, checkpoint)
+    if config.export != "none" and "llm-drop" in config.export_formats:
+        check_full(checkpoint, "export_formats")
     size = measure(skeleton)
     _check_lengths(config, size)
-    requests = tuple(plan_requests(config.plans, size.num_layers, base_drops))
+    check_serving(config, checkpoint.location, checkpoint.config, size, base_drops)
+    requests = tuple(plan_requests(config.plans, size.num_layers, base_drops, config.scoring.metrics[0]))
     given = _read_given_plans(config, size, checkpoint, base_drops)
     _check_names(config, requests, given)
     task_requests = tuple(
@@ -86,6 +123,7 @@ def open_job(config: RunConfig) -> Job:
         config=config,
         store=store,
         checkpoint=checkpoint,
+        earlier=earlier,
         size=size,
         base_drops=base_drops,
         requests=requests,
@@ -101,12 +139,16 @@ def load_calibration(job: Job) -> Any:
     if config.token_ids is not None:
         field = "calibration.token_ids"
         samples = calibration.read_token_ids(resolve_path(config.token_ids), config.num_samples, config.seq_len, field)
+    elif config.dataset is not None:
+        field = "calibration.dataset"
+        stream = job.dataset.documents(config.text_field, config.shuffle_seed)
+        samples = _pack(job, stream, config.num_samples, config.seq_len, field)
     else:
         assert config.source is not None
         field = "calibration.source"
-        samples = _pack_text(
-            job, config.source, config.text_field, config.num_samples, config.seq_len, config.shuffle_seed, field
-        )
+        documents = calibration.read_documents(resolve_path(config.source), config.text_field, field)
+        documents = calibration.shuffled(documents, config.shuffle_seed)
+        samples = _pack(job, documents, config.num_samples, config.seq_len, field)
     calibration.check_vocabulary(samples, job.checkpoint.config["vocab_size"], field)
     return samples
 
@@ -114,7 +156,8 @@ def load_calibration(job: Job) -> Any:
 def load_perplexity_text(job: Job, spec: PerplexitySpec) -> Any:
     """The samples of one perplexity text, int32 [num_samples, seq_len]."""
     field = f"evaluation.perplexity ({spec.name})"
-    return _pack_text(job, spec.source, spec.text_field, spec.num_samples, spec.seq_len, None, field)
+    documents = calibration.read_documents(resolve_path(spec.source), spec.text_field, field)
+    return _pack(job, documents, spec.num_samples, spec.seq_len, field)
 
 
 def file_sha256(path: Path, field: str) -> str:
@@ -124,21 +167,49 @@ def file_sha256(path: Path, field: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _pack_text(
-    job: Job, source: str, text_field: str, num_samples: int, seq_len: int, shuffle_seed: int | None, field: str
-) -> Any:
+def _open_model(config: RunConfig, revision: str | None) -> tuple[Checkpoint, PreTrainedModel]:
+    """A checkpoint whose tensors fit its configuration, and its skeleton."""
+    model = config.model
+    try:
+        checkpoint = open_checkpoint(locate_model(model.location, revision), config.s3_options(model.path))
+        check_architecture(checkpoint, model.allow_unlisted)
+        skeleton = build_skeleton(
+            read_config(checkpoint), drop_lists_of(checkpoint), parse_dtype(model.dtype), model.attn_implementation
+        )
+        Weights(skeleton, checkpoint)
+    except UserError as error:
+        if not model.revisions:
+            raise
+        raise UserError(f"model.revisions: {revision}: {error}") from error
+    return checkpoint, skeleton
+
+
+def _open_earlier(config: RunConfig, revision: str, main: Checkpoint) -> Checkpoint:
+    """An earlier training checkpoint, whose layers can be compared with those of the run's model."""
+    checkpoint, _ = _open_model(config, revision)
+    known = [
+        *((field, checkpoint.config.get(field), main.config.get(field)) for field in COMPARABLE),
+        ("drop lists", drop_lists_of(checkpoint).as_identity(), drop_lists_of(main).as_identity()),
+    ]
+    for field, own, wanted in known:
+        if own != wanted:
+            raise UserError(
+                f"model.revisions: {revision} has {field} {own}, {config.model.main_revision} has {wanted}; "
+                "name training checkpoints of one model"
+            )
+    return checkpoint
+
+
+def _pack(job: Job, documents: Iterable[str], num_samples: int, seq_len: int, field: str) -> Any:
     tokenizer = load_tokenizer(job.checkpoint.folder)
     if tokenizer.eos_token_id is None:
-        raise UserError(f"{field}: the tokenizer of {job.checkpoint.folder} has no EOS token to join documents with")
+        raise UserError(f"{field}: the tokenizer of {job.checkpoint.location} has no EOS token to join documents with")
 
     def tokenize(texts: list[str]) -> list[list[int]]:
         ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
         return ids
 
-    documents = calibration.read_documents(resolve_path(source), text_field, field)
-    return calibration.pack(
-        documents, tokenize, tokenizer.eos_token_id, num_samples, seq_len, shuffle_seed=shuffle_seed, field=field
-    )
+    return calibration.pack(documents, tokenize, tokenizer.eos_token_id, num_samples, seq_len, field=field)
 
 
 def _check_lengths(config: RunConfig, size: ModelSize) -> None:
@@ -173,9 +244,11 @@ def _check_names(config: RunConfig, requests: tuple[PlanRequest, ...], given: tu
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(f"plans: two plans are called {twice[0]}; rename the one from a file")
-    unknown = [name for name in config.export if name not in names] if isinstance(config.export, tuple) else []
-    if unknown:
-        raise UserError(f"export: no plan is called {unknown[0]}; plans: {', '.join(names[1:])}")
+    benched = config.serving.plans if config.serving else "all"
+    for field, chosen in (("export", config.export), ("serving.plans", benched)):
+        unknown = [name for name in chosen if name not in names] if isinstance(chosen, tuple) else []
+        if unknown:
+            raise UserError(f"{field}: no plan is called {unknown[0]}; plans: {', '.join(names[1:])}")
 
 
 def _resolve_tasks(config: RunConfig, requests: tuple[TaskRequest, ...]) -> dict[str, Mapping[str, Any]]:

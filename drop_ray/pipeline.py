@@ -1,50 +1,51 @@
 """A run from a model and a text to a report, stage by stage. Whatever the store already has is not done again.
 
-calibrate -> score -> plan -> export -> evaluate -> report
+calibrate -> score -> plan -> export -> evaluate -> bench -> report
 """
 
 import logging
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
 import torch
 
 from drop_ray import calibration, steps
-from drop_ray.artifacts import CHECKPOINT, SAMPLES, SCORES
+from drop_ray.artifacts import CHECKPOINT, SAMPLES, SERVING
 from drop_ray.config import RunConfig
-from drop_ray.job import Job, load_calibration, load_perplexity_text, open_job
+from drop_ray.errors import UserError
+from drop_ray.exports import exports_of
+from drop_ray.job import Job, load_perplexity_text, open_job
 from drop_ray.ledger import Ledger
 from drop_ray.models.families import DropLists
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.requests import PlanRequest, gaps_of
-from drop_ray.planning.scores import ScoreTable, aggregate
+from drop_ray.planning.scores import ScoreTables
 from drop_ray.planning.strategies import layers_of
 from drop_ray.publish import Published, publish
 from drop_ray.runtime import dispatch
 from drop_ray.runtime.cluster import Cluster
-from drop_ray.runtime.units import EvaluationUnit, ExportUnit
-from drop_ray.scoring.rows import ScoreRow
-from drop_ray.store import Commit, Step
-from drop_ray.store.tables import read_table, write_table
-from drop_ray.versions import full_versions
+from drop_ray.runtime.units import BenchUnit, EvaluationUnit, ExportUnit
+from drop_ray.score_stage import Calibration, Scores, calibrate
+from drop_ray.serving.checks import prompt_length
+from drop_ray.serving.preflight import serving_size
+from drop_ray.store import Step
+from drop_ray.store.tables import read_table
 
 logger = logging.getLogger(__name__)
 
-STAGES = ("score", "plan", "export", "evaluate", "report")
-
-
-@dataclass(frozen=True)
-class Calibration:
-    commit: Commit
-    identity: str
+# Calibration samples whose beginnings serving engines are checked on.
+GATE_SAMPLES = 2
+STAGES = ("score", "plan", "export", "evaluate", "bench", "report")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to: units computed now and done before, and where its things are; `published` if it reported."""
+    """What a run came to: units computed now and done before, and where its things are; `published` if it reported.
+
+    scores: of the base, by metric; training: those of every training checkpoint by revision, oldest first; empty
+    without model.revisions; serving: rows of serving.parquet by plan, the base's own first, which are its control.
+    """
 
     computed: int
     found: int
@@ -53,6 +54,10 @@ class Outcome:
     checkpoints: Mapping[str, str]
     folder: str
     published: Published | None
+    num_layers: int
+    scores: ScoreTables
+    training: Mapping[str, ScoreTables]
+    serving: Mapping[str, list[dict[str, Any]]]
 
 
 def run(config: RunConfig, until: str = "report", reuse: bool = False) -> Outcome:
@@ -60,6 +65,8 @@ def run(config: RunConfig, until: str = "report", reuse: bool = False) -> Outcom
 
     reuse: take what was done with other library versions, if it covers a whole stage.
     """
+    if until == "bench" and config.serving is None:
+        raise UserError("serving: the config has no such section; say which workloads to measure")
     job = open_job(config)
     ledger = Ledger(job.store, job.run_folder, reuse)
     wanted = STAGES[: STAGES.index(until) + 1]
@@ -68,14 +75,17 @@ def run(config: RunConfig, until: str = "report", reuse: bool = False) -> Outcom
     job.store.write_file(f"{job.run_folder}/config.yaml", config.to_yaml().encode())
     with Cluster(config.execution) as cluster:
         scorer = Scores(job, cluster, ledger, calibrate(job, ledger))
-        scorer.table(job.base_drops, gaps_of(job.requests))
+        for revision in job.earlier:
+            scorer.score_earlier(revision)
+        scores = scorer.table(job.base_drops, gaps_of(job.requests))
         plans: tuple[DropPlan, ...] = ()
         if "plan" in wanted:
             plans = make_plans(job, scorer)
         checkpoints = export(job, cluster, ledger, plans) if "export" in wanted else {}
         if "evaluate" in wanted:
             evaluate(job, cluster, ledger, plans, texts)
-    published = publish(job, ledger, scorer.tables, plans) if "report" in wanted else None
+        serving = bench(job, cluster, ledger, plans, scorer.calibration) if "bench" in wanted else {}
+    published = publish(job, ledger, scorer.tables, scorer.training, plans) if "report" in wanted else None
     computed = sum(entry.computed for entry in ledger.entries)
     return Outcome(
         computed=computed,
@@ -85,66 +95,11 @@ def run(config: RunConfig, until: str = "report", reuse: bool = False) -> Outcom
         checkpoints=checkpoints,
         folder=job.store.location(job.run_folder),
         published=published,
+        num_layers=job.size.num_layers,
+        scores=scores,
+        training=scorer.training,
+        serving=serving,
     )
-
-
-def calibrate(job: Job, ledger: Ledger) -> Calibration:
-    """The run's token samples, committed; their identity is a hash of the token ids alone."""
-    step = steps.calibration_step(job)
-    if ledger.pending("calibrate", {"calibration samples": step}):
-        ledger.add(commit_table(job, step, SAMPLES, calibration.to_table(load_calibration(job))))
-    commit = ledger.commit_of(step)
-    samples = calibration.from_table(read_table(job.store, commit, SAMPLES))
-    return Calibration(commit, calibration.token_identity(samples))
-
-
-class Scores:
-    """Score tables of the base model and of every drop state that iterative plans pass through."""
-
-    def __init__(self, job: Job, cluster: Cluster, ledger: Ledger, samples: Calibration):
-        self._job, self._cluster, self._ledger = job, cluster, ledger
-        self.calibration = samples
-        self.tables: dict[DropLists, ScoreTable] = {}
-
-    def table(self, drops: DropLists, gaps: tuple[int, ...] = (1,)) -> ScoreTable:
-        """The importance of what the model without `drops` still has; scored if the store does not have it."""
-        if drops not in self.tables:
-            rows = [row for gap, step in self._score(drops, gaps).items() for row in self._rows(step)]
-            self.tables[drops] = aggregate(rows)
-        return self.tables[drops]
-
-    def _score(self, drops: DropLists, gaps: tuple[int, ...]) -> dict[int, Step]:
-        """Score the ranges that are missing, then make each gap's table of all its ranges."""
-        tables = {gap: steps.score_step(self._job, self.calibration.identity, drops, gap) for gap in gaps}
-        ranges = steps.sample_ranges(self._job)
-        units = {(part, gap): steps.score_unit(table, part) for gap, table in tables.items() for part in ranges}
-        state = f"without {drops.count} sub-layers" if drops.count else "base"
-        missing = self._ledger.pending("score", {_label(state, *key): step for key, step in units.items()})
-        pending: dict[range, dict[int, Step]] = {}
-        for part, gap in units:
-            if _label(state, part, gap) in missing:
-                pending.setdefault(part, {})[gap] = units[part, gap]
-        if pending:
-            for commit in dispatch.score(self._cluster, self._job, self.calibration.commit, drops, pending):
-                self._ledger.add(commit)
-        for gap, table in tables.items():
-            self._join(table, f"scores {state}, gap {gap}", [units[part, gap] for part in ranges])
-        return tables
-
-    def _join(self, table: Step, label: str, units: list[Step]) -> None:
-        """Commit the table of all ranges in sample order, unless it is there and made of these very units."""
-        commits = [self._ledger.commit_of(unit) for unit in units]
-        checksums = {commit.step.path: commit.checksum for commit in commits}
-        if not self._ledger.pending("score", {label: table}):
-            if self._ledger.commit_of(table).units == checksums:
-                return
-            self._ledger.redo(table)
-        rows = pa.concat_tables([read_table(self._job.store, commit, SCORES) for commit in commits])
-        self._ledger.add(commit_table(self._job, table, SCORES, rows, checksums))
-
-    def _rows(self, step: Step) -> list[ScoreRow]:
-        table = read_table(self._job.store, self._ledger.commit_of(step), SCORES)
-        return [ScoreRow(**row) for row in table.to_pylist()]
 
 
 def make_plans(job: Job, scorer: Scores) -> tuple[DropPlan, ...]:
@@ -157,7 +112,7 @@ def make_plans(job: Job, scorer: Scores) -> tuple[DropPlan, ...]:
     return made
 
 
-def make_plan(job: Job, request: PlanRequest, table: Callable[[DropLists, tuple[int, ...]], ScoreTable]) -> DropPlan:
+def make_plan(job: Job, request: PlanRequest, table: Callable[[DropLists, tuple[int, ...]], ScoreTables]) -> DropPlan:
     """Drop, score what is left, drop again: as many rounds as the request has, one if it is not iterative."""
     attn, mlp = job.base_drops.attn, job.base_drops.mlp
     for count in request.rounds():
@@ -166,23 +121,25 @@ def make_plan(job: Job, request: PlanRequest, table: Callable[[DropLists, tuple[
         chosen = request.choose(scores, job.size.num_layers, dropped, count)
         attn += layers_of("attention", chosen, attn)
         mlp += layers_of("mlp", chosen, mlp)
-    return DropPlan(request.name, attn, mlp, request.label, "cosine" if request.uses_scores else None)
+    return DropPlan(request.name, attn, mlp, request.label, request.metric if request.uses_scores else None)
 
 
 def export(job: Job, cluster: Cluster, ledger: Ledger, plans: tuple[DropPlan, ...]) -> dict[str, str]:
-    """Checkpoints of the plans that the config exports; returns where they are, by plan."""
-    wanted = [plan for plan in plans if job.config.export == "all" or plan.name in job.config.export]
-    units = {plan.name: steps.export_step(job, plan.drops) for plan in wanted}
+    """Checkpoints of the plans that the config exports; returns where they are, by plan and format."""
+    exports, refused = exports_of(job, plans)
+    for reason, names in refused.items():
+        logger.info("export of %s: %s", ", ".join(names), reason)
+    units = {export.label: export.step for export in exports}
     pending = ledger.pending("export", units)
     if pending:
-        by_name = {plan.name: plan for plan in wanted}
         work = {
-            name: ExportUnit(step, by_name[name].drops, export_provenance(job, by_name[name]))
-            for name, step in pending.items()
+            export.label: ExportUnit(export.step, export.plan.drops, export.format, export_provenance(job, export.plan))
+            for export in exports
+            if export.label in pending
         }
         for commit in dispatch.export(cluster, job, work):
             ledger.add(commit)
-    return {name: job.store.path_of(ledger.commit_of(step), CHECKPOINT) for name, step in units.items()}
+    return {label: job.store.path_of(ledger.commit_of(step), CHECKPOINT) for label, step in units.items()}
 
 
 def evaluate(
@@ -207,6 +164,40 @@ def evaluate(
         ledger.add(commit)
 
 
+def bench(
+    job: Job, cluster: Cluster, ledger: Ledger, plans: tuple[DropPlan, ...], samples: Calibration
+) -> dict[str, list[dict[str, Any]]]:
+    """Serving speed of every plan against the base, and of the base against itself; nothing without `serving`."""
+    units = steps.bench_steps(job, plans)
+    serving = job.config.serving
+    if serving is None:
+        return {}
+    pending = ledger.pending("bench", {label: step for label, (_, step) in units.items()})
+    if pending:
+        token_ids = calibration.from_table(read_table(job.store, samples.commit, SAMPLES))
+        text = token_ids[:GATE_SAMPLES, : prompt_length(serving.model_len, token_ids.shape[1])].tolist()
+        work = {
+            label: BenchUnit(
+                step,
+                plan.drops,
+                job.base_drops,
+                serving,
+                serving_size(job.config, job.size),
+                text,
+                job.serving_device,
+                job.kv_cache_bytes,
+                job.config.execution.tensor_parallel,
+            )
+            for label, (plan, step) in units.items()
+            if label in pending
+        }
+        for commit in dispatch.bench(cluster, job, work):
+            ledger.add(commit)
+    return {
+        plan.name: read_table(job.store, ledger.commit_of(step), SERVING).to_pylist() for plan, step in units.values()
+    }
+
+
 def load_perplexity_texts(job: Job) -> dict[str, torch.Tensor]:
     """Token samples of each text, int64 [num_samples, seq_len]. UserError if one is too short."""
     specs = job.config.evaluation.perplexity
@@ -216,16 +207,3 @@ def load_perplexity_texts(job: Job) -> dict[str, torch.Tensor]:
 def export_provenance(job: Job, plan: DropPlan) -> dict[str, str]:
     """What a checkpoint's config.json says of its origin."""
     return {"strategy": plan.strategy, "base": job.checkpoint.identity}
-
-
-def commit_table(job: Job, step: Step, name: str, table: pa.Table, units: Mapping[str, str] | None = None) -> Commit:
-    """Commit a table that the driver made itself; `units` are the checksums of what it was made of."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        write_table(table, path)
-        return job.store.commit(step, {name: path}, units=units or {}, provenance={"versions": full_versions()})
-
-
-def _label(state: str, part: range, gap: int) -> str:
-    windows = f", windows of {gap}" if gap > 1 else ""
-    return f"{state}, samples {part.start} to {part.stop - 1}{windows}"

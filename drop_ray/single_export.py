@@ -1,4 +1,4 @@
-"""`drop-ray export --plan P --output DIR`: one dropped checkpoint into a folder of the user's, without Ray."""
+"""`drop-ray export --plan P --output DIR`: one checkpoint into a folder of the user's, without Ray."""
 
 import logging
 from pathlib import Path
@@ -7,6 +7,7 @@ from drop_ray.config import RunConfig
 from drop_ray.errors import UserError
 from drop_ray.job import Job, open_job
 from drop_ray.models.export import export_checkpoint
+from drop_ray.models.export_formats import ExportFormat
 from drop_ray.pipeline import export_provenance, run
 from drop_ray.planning.plans import DropPlan, read_plan
 from drop_ray.readable import human_bytes
@@ -14,7 +15,7 @@ from drop_ray.readable import human_bytes
 logger = logging.getLogger(__name__)
 
 
-def export_plan(config: RunConfig, plan: str, output: Path) -> None:
+def export_plan(config: RunConfig, plan: str, output: Path, format: ExportFormat) -> None:
     """plan: the name of one of the run's plans (scored first if need be), or a plan file."""
     job = open_job(config)
     chosen = _find(config, job, plan)
@@ -22,6 +23,7 @@ def export_plan(config: RunConfig, plan: str, output: Path) -> None:
         job.checkpoint,
         chosen.drops,
         output,
+        format=format,
         provenance=export_provenance(job, chosen),
         progress=lambda done, total: logger.info("export: %s of %s", human_bytes(done), human_bytes(total)),
     )

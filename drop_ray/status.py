@@ -11,7 +11,7 @@ from drop_ray.store import Step, Store, open_store
 
 def status_lines(config: RunConfig) -> Iterator[str]:
     """A line a unit, by stage, then the sums. UserError if the store has no such run."""
-    store = open_store(config.store, config.execution.store_options)
+    store = open_store(config.store, config.s3_options(config.store))
     try:
         units = read_manifest(store, f"runs/{config.name}")
     except FileNotFoundError as error:

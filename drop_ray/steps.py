@@ -3,8 +3,11 @@
 A step's `algorithm` is raised by hand when its code would give other numbers for the same inputs.
 """
 
+from collections.abc import Sequence
+
 from drop_ray.config import PerplexitySpec, resolve_path
 from drop_ray.job import Job, file_sha256
+from drop_ray.models.export_formats import ExportFormat
 from drop_ray.models.families import DropLists
 from drop_ray.planning.plans import DropPlan
 from drop_ray.store import Step
@@ -13,24 +16,24 @@ from drop_ray.versions import public_versions
 
 def calibration_step(job: Job) -> Step:
     config = job.config.calibration
-    field, path = ("token_ids", config.token_ids) if config.token_ids else ("source", config.source)
-    assert path is not None
+    # The library decides the order of a shuffled stream.
+    libraries = ["transformers", "tokenizers", *(["datasets"] if config.dataset else [])]
     return Step(
         "calibrate",
         {
             "algorithm": 1,
-            "versions": public_versions(["transformers", "tokenizers"]),
+            "versions": public_versions(libraries),
             # A text becomes other tokens with another tokenizer; ready token ids depend on no model.
-            "model": job.checkpoint.identity if config.source else None,
-            field: file_sha256(resolve_path(path), f"calibration.{field}"),
+            "model": None if config.token_ids else job.checkpoint.identity,
+            **_calibration_content(job),
             **config.model_dump(include={"text_field", "num_samples", "seq_len", "shuffle_seed"}),
         },
     )
 
 
-def score_step(job: Job, calibration_identity: str, drops: DropLists, gap: int) -> Step:
-    """The score table of one drop state and gap, over all samples."""
-    return Step("score", _score_identity(job, calibration_identity, drops, gap))
+def score_step(job: Job, calibration_identity: str, drops: DropLists, gap: int, revision: str | None = None) -> Step:
+    """The score table of one drop state and gap, over all samples; shared with runs that have `revision` as theirs."""
+    return Step("score", _score_identity(job, calibration_identity, drops, gap, revision))
 
 
 def score_unit(table: Step, samples: range) -> Step:
@@ -44,9 +47,9 @@ def sample_ranges(job: Job) -> list[range]:
     return [range(start, min(start + size, total)) for start in range(0, total, size)]
 
 
-def export_step(job: Job, drops: DropLists) -> Step:
+def export_step(job: Job, drops: DropLists, format: ExportFormat = "dropped") -> Step:
     return Step(
-        "export",
+        "export" if format == "dropped" else f"export-{format}",
         {
             "algorithm": 1,
             "versions": public_versions(["transformers"]),
@@ -82,6 +85,46 @@ def perplexity_step(job: Job, drops: DropLists, text: PerplexitySpec) -> Step:
     )
 
 
+def bench_step(job: Job, drops: DropLists) -> Step:
+    """The serving benchmark of one plan against the base; of the base's own drop lists, the base against itself."""
+    serving, execution = job.config.serving, job.config.execution
+    assert serving is not None
+    settings = job.config.calibration.model_dump(include={"text_field", "seq_len", "shuffle_seed"})
+    return Step(
+        "bench",
+        {
+            "algorithm": 1,
+            "versions": public_versions(["torch", "transformers", *(["vllm"] if serving.engine == "vllm" else [])]),
+            "model": job.checkpoint.identity,
+            **drops.as_identity(),
+            **job.config.model.model_dump(include={"attn_implementation"}),
+            **serving.model_dump(mode="json", exclude={"plans"}),
+            # What the nulls of the config stand for.
+            "dtype": serving.dtype or job.config.model.dtype,
+            "max_model_len": serving.model_len,
+            "kv_cache_bytes": job.kv_cache_bytes,
+            # What is timed is timed there.
+            "device": job.serving_device,
+            "threads": execution.threads_per_worker if job.serving_device == "cpu" else None,
+            "tensor_parallel": execution.tensor_parallel,
+            # The first samples are compared on; they do not depend on how many follow.
+            "text": {**_calibration_content(job), **settings},
+        },
+    )
+
+
+def bench_steps(job: Job, plans: Sequence[DropPlan]) -> dict[str, tuple[DropPlan, Step]]:
+    """The units of the serving benchmark, by a label for people; plans with equal drop lists are measured once."""
+    serving = job.config.serving
+    if serving is None:
+        return {}
+    chosen = [plan for plan in plans if serving.plans == "all" or plan.name in serving.plans]
+    by_drops = {plan.drops: plan for plan in (*reversed(chosen), job.base_plan)}
+    units = {f"{plan.name} against the base": plan for plan in chosen if by_drops[plan.drops] is plan}
+    units = {"the base against itself": job.base_plan, **units}
+    return {label: (plan, bench_step(job, plan.drops)) for label, plan in units.items()}
+
+
 def evaluation_steps(job: Job, plan: DropPlan) -> dict[str, Step]:
     """Every evaluation unit of a plan, by the name of its task or text."""
     tasks = {request.name: task_step(job, plan.drops, request.name) for request in job.task_requests}
@@ -89,16 +132,29 @@ def evaluation_steps(job: Job, plan: DropPlan) -> dict[str, Step]:
     return {**tasks, **texts}
 
 
-def _score_identity(job: Job, calibration_identity: str, drops: DropLists, gap: int) -> dict[str, object]:
+def _calibration_content(job: Job) -> dict[str, object]:
+    config = job.config.calibration
+    if config.dataset is not None:
+        return {"dataset": job.dataset.identity}
+    field, path = ("source", config.source) if config.source else ("token_ids", config.token_ids)
+    assert path is not None
+    return {field: file_sha256(resolve_path(path), f"calibration.{field}")}
+
+
+def _score_identity(
+    job: Job, calibration_identity: str, drops: DropLists, gap: int, revision: str | None
+) -> dict[str, object]:
     return {
         "algorithm": 1,
         "versions": public_versions(["torch", "transformers"]),
-        "model": job.checkpoint.identity,
+        "model": job.checkpoint_of(revision).identity,
         "calibration": calibration_identity,
         "gap": gap,
         **drops.as_identity(),
         **job.config.model.model_dump(include={"dtype", "attn_implementation"}),
-        **job.config.scoring.model_dump(include={"metrics", "micro_batch", "range_size"}),
+        # Their order says by which one plans rank, and changes no score.
+        "metrics": sorted(job.config.scoring.metrics),
+        **job.config.scoring.model_dump(include={"micro_batch", "range_size"}),
     }
 
 

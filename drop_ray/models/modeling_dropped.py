@@ -119,7 +119,7 @@ class DroppedModel:
 
 
 @functools.cache
-def dropped_class(name: str, home: str = __name__) -> Any:
+def dropped_class(name: str, home: str) -> Any:
     """`DroppedXConfig` or `DroppedXForCausalLM`, made from the class X of the module `home`, else of transformers.
 
     home: also the module that saved checkpoints name in their `auto_map`.
@@ -183,4 +183,4 @@ def _share_conversions(model_type, dropped_type):
 
 
 def __getattr__(name):
-    return dropped_class(name)
+    return dropped_class(name, __name__)

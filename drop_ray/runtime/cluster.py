@@ -23,6 +23,7 @@ class Cluster:
         self.execution = execution
         self._connected_here = False
         self._pool: Pool | None = None
+        self._worker: type | None = None
 
     def __enter__(self) -> "Cluster":
         return self
@@ -35,18 +36,25 @@ class Cluster:
         if self._connected_here:
             ray.shutdown()
 
-    def pool(self, worker: type, setup: Any) -> Pool:
-        """The pool of actors `worker(setup)`, started at the first call and kept for all stages."""
+    def pool(self, worker: type, setup: Any, *, num_actors: int | None = None, num_gpus: float | None = None) -> Pool:
+        """The pool of actors `worker(setup)`, started at the first call and kept until other workers are asked for.
+
+        num_actors, num_gpus: None is what `execution` says.
+        """
+        if self._pool is not None and self._worker is not worker:
+            self._pool.close()
+            self._pool = None
         if self._pool is None:
             self.connect()
-            execution = self.execution
+            execution, self._worker = self.execution, worker
+            count = num_actors or execution.num_workers
             options = {
                 "num_cpus": execution.cpus_per_worker,
-                "num_gpus": execution.gpus_per_worker,
+                "num_gpus": execution.gpus_per_worker if num_gpus is None else num_gpus,
                 # A restarted actor would have lost its state; the pool replaces it instead.
                 "max_restarts": 0,
             }
-            settings = PoolSettings(execution.num_workers, execution.max_attempts, execution.start_timeout_s)
+            settings = PoolSettings(count, execution.max_attempts, execution.start_timeout_s)
             actor = ray.remote(worker).options(**options)
             self._pool = Pool(partial(actor.remote, setup), settings)
         return self._pool
@@ -66,6 +74,7 @@ class Cluster:
             self._connected_here = True
             _init(self.execution)
         resources = ray.cluster_resources()
+        self._check_one_node_has_the_gpus()
         for resource, wanted in (("CPU", self.execution.cpus_per_worker), ("GPU", self.execution.gpus_per_worker)):
             available = resources.get(resource, 0)
             if wanted > available:
@@ -81,6 +90,16 @@ class Cluster:
                     resource,
                     available,
                 )
+
+    def _check_one_node_has_the_gpus(self) -> None:
+        if not self.execution.gpus_per_worker or self.execution.tensor_parallel == 1:
+            return
+        most = max(node["Resources"].get("GPU", 0) for node in ray.nodes() if node["Alive"])
+        if self.execution.tensor_parallel > most:
+            raise UserError(
+                f"execution.tensor_parallel: an engine asks for {self.execution.tensor_parallel} GPUs of one node, "
+                f"the largest has {most:g}"
+            )
 
 
 def _gpu_bytes() -> int:

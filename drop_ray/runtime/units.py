@@ -1,21 +1,24 @@
 """What is sent to a worker: its set-up once, then units of work, each with the step that it is to commit."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 
-from drop_ray.config import EvaluationConfig, ModelConfig, ScoringConfig
+from drop_ray.config import EvaluationConfig, ModelConfig, ScoringConfig, ServingConfig
 from drop_ray.evaluation import TaskRequest
+from drop_ray.models.accounting import ModelSize
+from drop_ray.models.export_formats import ExportFormat
 from drop_ray.models.families import DropLists
 from drop_ray.store import Commit, Step, Store
 
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """threads: torch's on a CPU, None leaves the library's own number; include_path: folder of lm-eval tasks;
-    wave_bytes: host memory for residual states when layers are streamed."""
+    """model_identity: of the run's model; earlier_identities: of the training checkpoints before it, by revision;
+    threads: torch's on a CPU, None leaves the library's own number; include_path: folder of lm-eval tasks;
+    wave_bytes: host memory for residual states when layers are streamed; model_options: of s3fs, for a model there."""
 
     model: ModelConfig
     model_identity: str
@@ -25,19 +28,23 @@ class WorkerSetup:
     include_path: str | None
     threads: int | None
     wave_bytes: int
+    earlier_identities: Mapping[str, str] = field(default_factory=dict)
+    model_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ScoreUnits:
     """Sample ranges to score in one sweep, each with the steps (by gap) that are still to be committed.
 
-    streamed: whether the layers come from the checkpoint one by one, or all stay in memory.
+    streamed: whether the layers come from the checkpoint one by one, or all stay in memory; revision: of an earlier
+    training checkpoint, None for the run's model.
     """
 
     calibration: Commit
     drops: DropLists
     streamed: bool
     ranges: tuple[tuple[range, Mapping[int, Step]], ...]
+    revision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,24 @@ class ExportUnit:
 
     step: Step
     drops: DropLists
+    format: ExportFormat
     provenance: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class BenchUnit:
+    """The serving benchmark of one plan; base_drops: what it is measured against. text: calibration samples that the
+    engines are checked on, equally long."""
+
+    step: Step
+    drops: DropLists
+    base_drops: DropLists
+    serving: ServingConfig
+    size: ModelSize
+    text: Sequence[Sequence[int]]
+    device: Literal["cpu", "cuda"]
+    kv_cache_bytes: int | None
+    tensor_parallel: int
 
 
 Unit = ScoreUnits | EvaluationUnit | ExportUnit

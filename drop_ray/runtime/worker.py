@@ -18,14 +18,14 @@ from transformers import PreTrainedModel
 
 from drop_ray import calibration
 from drop_ray.artifacts import CHECKPOINT, DOCUMENTS, METRICS, SAMPLES, SCORE_SCHEMA, SCORES
-from drop_ray.config import resolve_path
 from drop_ray.errors import WorkerFailedError
 from drop_ray.evaluation import TaskResult
 from drop_ray.evaluation.perplexity import evaluate_perplexity
 from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
-from drop_ray.models.dropped import load_model, parse_dtype
+from drop_ray.models.dropped import parse_dtype
 from drop_ray.models.export import export_checkpoint
 from drop_ray.models.families import DropLists
+from drop_ray.models.loading import load_model
 from drop_ray.models.location import load_tokenizer, locate_model
 from drop_ray.runtime.logs import WorkerInfo, describe_this_worker, log_progress
 from drop_ray.runtime.units import EvaluationUnit, ExportUnit, ScoreUnits, Unit, WorkerSetup
@@ -43,6 +43,7 @@ class Worker:
         self._setup = setup
         # Ray sets no devices for a worker without GPUs, and such a worker would see all of them.
         self._device = "cuda" if os.environ.get("CUDA_VISIBLE_DEVICES") and torch.cuda.is_available() else "cpu"
+        self._checkpoints: dict[str | None, Checkpoint] = {}
         self._samples: tuple[str, torch.Tensor] | None = None
         self._held: object = None
         self._scorer: Scorer | None = None
@@ -55,13 +56,7 @@ class Worker:
         setup, info = self._setup, describe_this_worker()
         if setup.threads is not None:
             torch.set_num_threads(setup.threads)
-        model = setup.model
-        self._checkpoint: Checkpoint = open_checkpoint(locate_model(str(resolve_path(model.path)), model.revision))
-        if self._checkpoint.identity != setup.model_identity:
-            raise WorkerFailedError(
-                f"model.path: {model.path} on {info.node} is not the model that the driver has, or it changed since; "
-                "give every node the same files"
-            )
+        self._checkpoint = self._checkpoint_of(None)
         return info
 
     def run(self, unit: Unit) -> list[Commit]:
@@ -84,12 +79,13 @@ class Worker:
         return [*done, *self._score(replace(units, ranges=left))] if left else done
 
     def _score(self, units: ScoreUnits) -> list[Commit]:
-        scorer = self._scorer_of(units.drops, units.streamed)
+        scorer = self._scorer_of(units.drops, units.streamed, units.revision)
         token_ids = self._samples_of(units.calibration)
         gaps = tuple(sorted({gap for _, steps in units.ranges for gap in steps}))
         # The states of a large wave wait on the host: a device that cannot hold the model cannot hold them either.
         states = "cpu" if units.streamed else None
-        settings = SweepSettings(self._setup.scoring.micro_batch, gaps, self._setup.wave_bytes, states)
+        scoring = self._setup.scoring
+        settings = SweepSettings(scoring.micro_batch, gaps, self._setup.wave_bytes, states, scoring.metrics)
         steps = dict(units.ranges)
         commits = []
         for samples, rows in scorer.score(token_ids, list(steps), settings, log_progress()):
@@ -113,8 +109,26 @@ class Worker:
     def _export(self, unit: ExportUnit) -> Commit:
         with tempfile.TemporaryDirectory() as folder:
             output = Path(folder) / CHECKPOINT
-            export_checkpoint(self._checkpoint, unit.drops, output, provenance=dict(unit.provenance))
+            export_checkpoint(
+                self._checkpoint, unit.drops, output, format=unit.format, provenance=dict(unit.provenance)
+            )
             return self._commit(unit.step, {CHECKPOINT: output})
+
+    def _checkpoint_of(self, revision: str | None) -> Checkpoint:
+        """The run's model, or an earlier training checkpoint: opened when first asked for."""
+        if revision not in self._checkpoints:
+            model = self._setup.model
+            place = revision or model.main_revision
+            checkpoint = open_checkpoint(locate_model(model.location, place), self._setup.model_options)
+            identity = self._setup.earlier_identities[revision] if revision else self._setup.model_identity
+            if checkpoint.identity != identity:
+                name = f"{model.path} at {place}" if place else model.path
+                raise WorkerFailedError(
+                    f"model.path: {name} on {describe_this_worker().node} is not the model that the driver has, "
+                    "or it changed since; give every node the same files"
+                )
+            self._checkpoints[revision] = checkpoint
+        return self._checkpoints[revision]
 
     def _samples_of(self, commit: Commit) -> torch.Tensor:
         """The calibration samples, int64 [num_samples, seq_len]; read once, every sample range needs them."""
@@ -123,25 +137,25 @@ class Worker:
             self._samples = commit.step.path, torch.from_numpy(token_ids).long()
         return self._samples[1]
 
-    def _scorer_of(self, drops: DropLists, streamed: bool) -> Scorer:
-        if self._scorer is None or self._held != (drops, streamed):
+    def _scorer_of(self, drops: DropLists, streamed: bool, revision: str | None) -> Scorer:
+        if self._scorer is None or self._held != (drops, streamed, revision):
             self._release()
             self._scorer = Scorer(
-                self._checkpoint,
+                self._checkpoint_of(revision),
                 drops,
                 dtype=parse_dtype(self._setup.model.dtype),
                 attn_implementation=self._setup.model.attn_implementation,
                 placement="streamed" if streamed else "resident",
                 device=self._device,
             )
-            self._held = drops, streamed
+            self._held = drops, streamed, revision
         return self._scorer
 
     def _model_of(self, drops: DropLists) -> PreTrainedModel:
         if self._model is None or self._held != drops:
             self._release()
             self._model = load_model(
-                self._checkpoint.folder,
+                self._checkpoint,
                 drops,
                 dtype=parse_dtype(self._setup.model.dtype),
                 device=self._device,

@@ -22,7 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.export import export_checkpoint
 from drop_ray.models.families import DropLists
-from drop_ray.models.safetensors_writer import INDEX_FILE
+from drop_ray.models.files.safetensors_writer import INDEX_FILE
 
 sys.path.append(str(Path(__file__).parents[1]))
 from checkpoint_forms import write_index

@@ -68,13 +68,22 @@ def test_a_plan_made_by_hand_is_exported_without_ray(config, capsys, inputs, tmp
     assert main(["export", config(), "--plan", str(plan), "--output", str(output)]) == 0
     assert json.loads((output / "config.json").read_text())["drop_attn_list"] == [0, 3]
     assert len(open_checkpoint(output).tensors) == len(open_checkpoint(inputs / "model").tensors) - 14
-    full = make_model("llama")
+    full = make_model()
     for layer, module in ((0, "self_attn"), (3, "self_attn"), (3, "mlp")):
         part = getattr(full.model.layers[layer], module)
         (part.o_proj if module == "self_attn" else part.down_proj).weight.data.zero_()
     ids = token_ids(2, 12)
     with torch.no_grad():
         assert torch.equal(drop_ray.load(output)(ids).logits, full(ids).logits)
+
+    export = ["export", config(), "--plan", str(plan), "--format", "plain", "--output", str(tmp_path / "plain")]
+    assert main(export) == 2
+    assert "can lack whole blocks only" in capsys.readouterr().err
+    plan.write_text(json.dumps({"drop_attn": [3], "drop_mlp": [3]}))
+    assert main(export) == 0
+    assert json.loads((tmp_path / "plain" / "config.json").read_text())["num_hidden_layers"] == 3
+    assert main(["export", config(), "--format", "plain"]) == 2
+    assert "--plan and --output go together, and --format with them" in capsys.readouterr().err
 
     plan.write_text(json.dumps({"drop_attn": [7]}))
     assert main(["export", config(), "--plan", str(plan), "--output", str(tmp_path / "other")]) == 2

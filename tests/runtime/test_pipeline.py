@@ -1,5 +1,6 @@
 """The whole job on a tiny Llama: the same bytes however it is run, and nothing done twice."""
 
+import contextlib
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from moto.server import ThreadedMotoServer
 from tiny_run import config_of
 
 from drop_ray.errors import UserError, WorkerFailedError
+from drop_ray.forecast import forecast_lines
 from drop_ray.ledger import read_manifest
 from drop_ray.pipeline import run
 from drop_ray.store import open_store
@@ -66,9 +68,10 @@ def kill_the_workers_when(condition):
     """SIGKILL all of the pool's workers, the busy ones among them, as soon as `condition()` holds."""
     while not condition():
         time.sleep(0.005)
-    for process in psutil.process_iter(["name"]):
-        if process.info["name"].startswith("ray::Worker"):
-            os.kill(process.pid, signal.SIGKILL)
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.name().startswith("ray::Worker"):
+                os.kill(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("stage", ["score-range", "evaluate"])
@@ -89,15 +92,18 @@ def test_workers_killed_in_the_middle_change_nothing(make_config, undisturbed, c
     assert checksums(config, "evaluate") == checksums(calm, "evaluate")
 
 
-def test_a_run_on_s3_gives_the_same_bytes_and_resumes(inputs, local_ray, undisturbed):
+def test_a_run_with_store_and_model_on_s3_gives_the_same_bytes_and_resumes(inputs, local_ray, undisturbed):
     server = ThreadedMotoServer(port=0)
     server.start()
     host, port = server.get_host_and_port()
     options = {"endpoint_url": f"http://{host}:{port}", "key": "test", "secret": "test"}
     try:
-        s3fs.S3FileSystem(**options).mkdir("bucket")
+        bucket = s3fs.S3FileSystem(**options)
+        bucket.mkdir("bucket")
+        bucket.put(f"{inputs}/model/", "bucket/model/", recursive=True)
+        model = {"path": "s3://bucket/model", "dtype": "float32"}
         execution = {"num_workers": 2, "cpus_per_worker": 0.5, "store_options": options}
-        config = config_of(inputs, "s3://bucket/runs", plans=PLANS, execution=execution)
+        config = config_of(inputs, "s3://bucket/runs", model=model, plans=PLANS, execution=execution)
         first = run(config, "plan")
         assert checksums(config, "calibrate", "score") == undisturbed
         assert run(config, "plan").found == first.computed
@@ -126,6 +132,33 @@ def test_what_is_done_is_not_done_again(make_config, capsys):
     assert run(more).computed == 3  # checkpoint, task, text
     same = make_config(plans=[{"strategy": "attention", "drop": [3], "iterative": 3}])
     assert run(same).computed == 0
+
+
+def forecast_of_export(config):
+    """Checkpoints in all, and those to do."""
+    return next(line.split()[1:3] for line in forecast_lines(config) if line.startswith("export"))
+
+
+def test_plans_that_drop_blocks_are_exported_plain_too_and_others_never(make_config, caplog):
+    caplog.set_level("INFO")
+    plans = [{"strategy": "attention", "drop": [1]}, {"strategy": "block", "drop": [1]}]
+    config = make_config(plans=plans, export="all", evaluation={})
+    assert forecast_of_export(config) == ["3", "3"]
+    first = run(config)
+    assert list(first.checkpoints) == ["attention-1", "block-1", "block-1 (plain)"]
+    assert forecast_of_export(config) == ["3", "0"]
+    assert not any("no plain" in line for line in caplog.messages)  # nobody expects one of an attention plan
+    plain = json.loads((Path(first.checkpoints["block-1 (plain)"]) / "config.json").read_text())
+    assert (plain["model_type"], plain["num_hidden_layers"]) == ("llama", 3)
+    report = Path(first.published.report).read_text()
+    assert f"dropped: {first.checkpoints['block-1']}, plain: {first.checkpoints['block-1 (plain)']}" in report
+    assert run(config).computed == 0
+    plain_only = config.model_copy(update={"export_formats": ("plain", "config-only")})
+    again = run(plain_only)
+    assert (again.computed, list(again.checkpoints)) == (
+        2,
+        ["attention-1 (config-only)", "block-1 (plain)", "block-1 (config-only)"],
+    )
 
 
 def test_what_other_library_versions_made_is_named_and_taken_only_on_request(make_config, caplog, monkeypatch):
@@ -186,7 +219,7 @@ def test_an_error_in_a_worker_stops_the_run_names_the_unit_and_keeps_what_was_do
             {"evaluation": {"perplexity": [{"source": "TEXT", "seq_len": 32, "num_samples": 9999}]}},
             r"evaluation.perplexity \(perplexity\): the text gives [0-9]+ samples of 32",
         ),
-        ({"model": {"path": "nowhere"}}, "neither a folder nor a Hugging Face name"),
+        ({"model": {"path": "nowhere"}}, "neither a folder, nor a URL"),
         ({"plans": [{"strategy": "mlp", "drop": [5]}]}, r"plans\[0\].drop: 5 is more than the model's 4 MLPs"),
         ({"tasks": ["chose"]}, "evaluation.tasks: .*chose.*choose"),
         ({"export": ["attention-9"]}, "export: no plan is called attention-9; plans: attention-1"),

@@ -90,6 +90,24 @@ def test_the_last_revision_is_the_runs_model(tmp_path):
         ({"model": {"path": "m", "revisions": ["a", "b", "a"]}}, "model: `revisions` names a twice"),
         ({"model": {"path": "m", "revisions": ["a", ""]}}, r"model.revisions\[1\]: "),
         ({"execution": {"store_options": {"anon": True}}}, "execution.store_options are for s3:// only, and neither"),
+        ({"serving": {"workloads": [{"prompt": 8}]}}, r"serving.workloads\[0\].output: missing"),
+        ({"serving": {"workload": []}}, "serving.workload: unknown key; did you mean `workloads`"),
+        ({"serving": {"pairs": 4}}, "serving: `pairs` must be 5 at least if resident; of reload, 3 are enough"),
+        ({"serving": {"mode": "reload", "pairs": 2}}, "serving.pairs: .*greater than or equal to 3"),
+        ({"serving": {"batch_sizes": [8, 1]}}, "serving: `batch_sizes` must grow"),
+        ({"serving": {"batch_sizes": [1, 1]}}, "serving: `batch_sizes` must grow"),
+        (
+            {"serving": {"workloads": [{"prompt": 8, "output": 8}, {"prompt": 4, "output": 4, "name": "8+8"}]}},
+            r"serving: two workloads are called 8\+8; give one a `name`",
+        ),
+        (
+            {"serving": {"workloads": [{"prompt": 60, "output": 8}], "max_model_len": 64}},
+            r"serving: workload 60\+8 is longer than `max_model_len`, 64",
+        ),
+        (
+            {"serving": {"workloads": [{"prompt": 4, "output": 4}], "max_model_len": 8}},
+            "serving: `max_model_len` must be 32 at least",
+        ),
         ({"name": "a/b"}, "name: "),
     ],
 )

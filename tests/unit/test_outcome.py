@@ -10,7 +10,7 @@ from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.scores import Importance, ScoreTable
 
 TABLE = ScoreTable({("mlp", layer, 1): Importance(0.1 * layer, 0.0) for layer in range(3)})
-OUTCOME = Outcome(1, 0, DropPlan("base"), (), {}, "store/runs/r", None, 4, {"cosine": TABLE}, {})
+OUTCOME = Outcome(1, 0, DropPlan("base"), (), {}, "store/runs/r", None, 4, {"cosine": TABLE}, {}, {})
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,129 @@
+"""The stage `bench` on a tiny Llama, with the engine that needs no vLLM: units, resuming, failures, bad input."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from drop_ray import steps
+from drop_ray.artifacts import SERVING, SERVING_FACTS
+from drop_ray.errors import UserError, WorkerFailedError
+from drop_ray.forecast import forecast_lines
+from drop_ray.job import open_job
+from drop_ray.models.families import DropLists
+from drop_ray.pipeline import run
+from drop_ray.planning.plans import DropPlan
+from drop_ray.runtime import dispatch
+from drop_ray.runtime.bench_worker import BenchFailure
+from drop_ray.store import open_store
+from drop_ray.store.tables import read_table
+
+SERVING_VALUES = {
+    "engine": "transformers",
+    "workloads": [{"prompt": 24, "output": 8}],
+    "batch_sizes": [2],
+    "plans": ["attention-2"],
+    "kv_cache_bytes": 1 << 20,
+}
+
+
+def test_a_run_measures_the_base_against_itself_and_the_chosen_plans_once(make_config):
+    config = make_config(serving=SERVING_VALUES, evaluation={})
+    assert next(line.split()[1:3] for line in forecast_lines(config) if line.startswith("bench")) == ["2", "2"]
+    first = run(config, "bench")
+    assert list(first.serving) == ["base", "attention-2"]
+    for plan, rows in first.serving.items():
+        assert {row["control"] for row in rows} == {plan == "base"}
+        assert {row["pairs"] for row in rows} == {5}
+    assert {row["comparison"] for row in first.serving["attention-2"]} == {"equal_batch", "equal_memory"}
+    assert next(line.split()[1:3] for line in forecast_lines(config) if line.startswith("bench")) == ["2", "0"]
+    again = run(config)  # the report too: it takes what is measured
+    assert (again.computed, again.serving) == (0, first.serving)
+
+    store = open_store(config.store)
+    commit = store.find(steps.bench_step(open_job(config), again.plans[1].drops))
+    assert read_table(store, commit, SERVING).num_rows == len(first.serving["attention-2"])
+    facts = json.loads(store.read_bytes(commit, SERVING_FACTS))
+    assert facts["kv"]["base_tokens"] * 2 == facts["kv"]["plan_tokens"]
+    assert facts["gate"]["greedy_equal"]
+
+
+def test_a_unit_is_keyed_by_what_it_measures_and_where(make_config):
+    def step(**fields):
+        execution = fields.pop("execution", {})
+        return steps.bench_step(
+            open_job(make_config(serving={**SERVING_VALUES, **fields}, execution=execution)), DropLists((1,))
+        ).path
+
+    known = step()
+    # A name, the choice of plans, and how many workers there are change nothing.
+    assert step(plans="all") == step(dtype="float32") == step(execution={"num_workers": 2}) == known
+    others = [
+        step(seed=1),
+        step(pairs=6),
+        step(batch_sizes=[1]),
+        step(kv_cache_bytes=1 << 21),
+        step(dtype="bfloat16"),
+        step(execution={"gpus_per_worker": 1}),
+        step(execution={"threads_per_worker": 2}),
+        step(execution={"tensor_parallel": 2}),
+    ]
+    assert len({known, *others}) == 1 + len(others)
+
+
+def test_plans_with_equal_drop_lists_are_measured_once_and_the_base_always(make_config):
+    job = open_job(make_config(serving={**SERVING_VALUES, "plans": "all"}))
+    plans = [DropPlan("a", (2, 1)), DropPlan("b", (1, 2)), DropPlan("nothing"), DropPlan("c", (), (3,))]
+    assert list(steps.bench_steps(job, plans)) == [
+        "the base against itself",
+        "a against the base",
+        "c against the base",
+    ]
+
+
+def test_a_unit_that_fails_keeps_the_others_and_is_named_at_the_end(make_config):
+    job = open_job(make_config(serving=SERVING_VALUES))
+    unit = SimpleNamespace(drops=DropLists())
+    results = {"one": BenchFailure("the engine died;\n  out of luck"), "two": ["commit"], "three": BenchFailure("gate")}
+
+    def pool(*_, **__):
+        return SimpleNamespace(run=lambda items, _: ((item, results[item.name]) for item in items))
+
+    units = dispatch.bench(SimpleNamespace(pool=pool), job, dict.fromkeys(results, unit))
+    assert next(units) == "commit"
+    with pytest.raises(
+        WorkerFailedError, match="(?s)of one failed: the engine died.*luck\nbench of three failed: gate"
+    ):
+        next(units)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"workloads": [{"prompt": 200, "output": 57}]}, "serving.workloads: engines of 257 tokens .* 256 positions"),
+        (
+            {"kv_cache_bytes": 65_535},
+            "serving.kv_cache_bytes: one request of 32 tokens needs 65536, the budget is 65535",
+        ),
+        ({"plans": ["attention-9"]}, "serving.plans: no plan is called attention-9; plans: attention-1"),
+        (
+            {"kv_cache_bytes": None, "execution": {"gpus_per_worker": 1}},
+            "serving.kv_cache_bytes: say what each of two resident engines may take of a GPU",
+        ),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_any_work(make_config, fields, message):
+    others = {name: fields.pop(name) for name in ("execution",) if name in fields}
+    with pytest.raises(UserError, match=message):
+        run(make_config(serving={**SERVING_VALUES, **fields}, **others), "bench")
+
+
+def test_vllm_that_is_absent_is_named_with_the_remedy(make_config, monkeypatch):
+    monkeypatch.setattr("drop_ray.serving.serve.DISTRIBUTIONS", ("no-such-vllm",))
+    with pytest.raises(UserError, match=r"vLLM: pip install 'drop-ray\[gpu\]'"):
+        open_job(make_config(serving={**SERVING_VALUES, "engine": "vllm"}))
+
+
+def test_a_bench_without_a_serving_section_says_what_is_missing(make_config):
+    with pytest.raises(UserError, match="serving: the config has no such section"):
+        run(make_config(), "bench")
