@@ -14,13 +14,13 @@ from drop_ray.models.export_formats import EXPORT_FORMATS
 from drop_ray.models.families import DropLists
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.scores import ScoreTables
+from drop_ray.publish_serving import serving_facts, serving_rows
 from drop_ray.report.answer import find_answer
 from drop_ray.report.html import render_html
 from drop_ray.report.markdown import render_markdown
 from drop_ray.report.results import ArtifactRow, DocumentRow, EvaluationRow, PlanRow, Results, RunFacts, ScoreRow
 from drop_ray.report.statistics import standings
 from drop_ray.report.table import write_results_parquet
-from drop_ray.serving.report_rows import serving_facts, serving_rows
 from drop_ray.store import Commit
 from drop_ray.store.tables import read_table
 from drop_ray.versions import full_versions

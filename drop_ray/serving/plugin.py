@@ -6,9 +6,7 @@ It adds the dropped architectures to vLLM's registry, and leaves every other mod
 import logging
 
 from drop_ray.models.families import FAMILIES
-
-# The version whose internals vllm_models.py was written for.
-VLLM_VERSION = "0.32"
+from drop_ray.serving.vllm_version import version_mismatch
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +26,3 @@ def register() -> None:
     from drop_ray.serving.vllm_models import install
 
     install()
-
-
-def version_mismatch(version: str) -> str | None:
-    """None if this package fits that version of vLLM, else what to say about it, with the remedy."""
-    if version.startswith(f"{VLLM_VERSION}."):
-        return None
-    return f"drop_ray serves with vLLM {VLLM_VERSION}, this is {version}: pip install 'vllm=={VLLM_VERSION}.*'"

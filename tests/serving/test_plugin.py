@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 from tiny_models import edit_json, write_checkpoint
 
-from drop_ray.serving.plugin import VLLM_VERSION, version_mismatch
+from drop_ray.models.checkpoint import open_checkpoint
+from drop_ray.models.export import export_checkpoint
+from drop_ray.models.families import DropLists
+from drop_ray.serving.vllm_version import VLLM_VERSION, version_mismatch
 
 ROOT = Path(__file__).parents[2]
 READ_CONFIG = """
@@ -73,6 +76,9 @@ def test_registering_twice_leaves_other_models_as_they_were():
 import vllm
 from vllm import ModelRegistry
 before = dict(ModelRegistry.models)
+from drop_ray.models.checkpoint import open_checkpoint
+from drop_ray.models.export import export_checkpoint
+from drop_ray.models.families import DropLists
 from drop_ray.serving.plugin import register
 register()
 once = dict(ModelRegistry.models)
@@ -110,6 +116,8 @@ def test_vllm_recognises_drop_lists_wherever_they_stand(tmp_path):
     edit_json(Path(wrong) / "config.json", drop_attn_list=[4])
     foreign = str(write_checkpoint(tmp_path / "foreign"))
     edit_json(Path(foreign) / "config.json", drop_attn_list=[1], architectures=["GPTNeoXForCausalLM"])
+    dropped_folder = str(tmp_path / "dropped")
+    export_checkpoint(open_checkpoint(full), DropLists(attn=(1,)), Path(dropped_folder))
     lists = {"drop_mlp_list": [2]}
     named = {**lists, "architectures": ["LlamaForCausalLM"]}
     dropped = ["DroppedLlamaForCausalLM"]
@@ -118,14 +126,18 @@ def test_vllm_recognises_drop_lists_wherever_they_stand(tmp_path):
         {"model": llm_drop},
         {"model": full, "hf_overrides_kw": lists},
         {"model": full, "hf_overrides_kw": named},
+        {"model": dropped_folder, "hf_overrides_kw": lists},
         {"model": wrong},
         {"model": foreign},
+        {"model": dropped_folder, "hf_overrides_kw": {"drop_attn_list": [2]}},
     )
-    assert answers[:4] == [
+    assert answers[:5] == [
         ["llama", ["LlamaForCausalLM"], None, None],
         ["llama", dropped, [True, False, False, True], []],
         ["llama", dropped, None, [2]],
         ["llama", dropped, None, [2]],
+        ["llama", dropped, [1], [2]],
     ]
-    assert "names layer 4, but the model has layers 0 to 3" in answers[4]
-    assert "GPTNeoXForCausalLM has drop lists; drop_ray serves them for LlamaForCausalLM" in answers[5]
+    assert "names layer 4, but the model has layers 0 to 3" in answers[5]
+    assert "GPTNeoXForCausalLM has drop lists; drop_ray serves them for LlamaForCausalLM" in answers[6]
+    assert "lacks more than hf_overrides drops: name all of {'drop_attn': [1], 'drop_mlp': []} too" in answers[7]
