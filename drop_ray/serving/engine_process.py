@@ -132,8 +132,8 @@ def _environment(settings: EngineSettings) -> dict[str, str]:
     if settings.threads is not None:
         environment["OMP_NUM_THREADS"] = str(settings.threads)
     if settings.device == "cpu":
-        # Huge pages. In small ones, of two engines of one model the first was 4 to 8 % slower in every load, by where
-        # its weights lay in memory; in huge ones they differ by 1 or 2 %, in either direction.
+        # Huge pages. With small ones, of two engines of one 0.9 GB model the first was 4 to 8 % slower in each of four
+        # loads; with huge ones they were within 2 % of each other, in either direction, in three.
         environment.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     if settings.enforce_eager:
         # vLLM compiles its ranks of prompt log-probabilities all the same, which takes half a minute.

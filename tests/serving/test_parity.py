@@ -41,7 +41,9 @@ def test_llama_in_every_form():
 @pytest.mark.full
 @pytest.mark.parametrize("architecture", FAMILIES)
 def test_a_family(architecture):
-    check(run_family(architecture))
+    # The others of the table drop less than these.
+    patterns = ["nothing", "blocks 0, 3", "attention 0, 1, 2; MLP 1, 2", "attention 0, 1, 2, 3"]
+    check(run_family(architecture, patterns))
 
 
 @pytest.mark.full
