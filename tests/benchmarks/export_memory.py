@@ -10,12 +10,12 @@ of the imports alone.
 import argparse
 import logging
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import torch
+from peak_memory import print_peak
 from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -28,7 +28,6 @@ sys.path.append(str(Path(__file__).parents[1]))
 from checkpoint_forms import write_index
 
 FORMS = ("safetensors", "bin", "s3")
-MIB = 1 << 20
 
 
 def write(folder, num_layers, form):
@@ -98,19 +97,12 @@ def main():
         with tempfile.TemporaryDirectory() as path:
             folder = Path(path) / "random"
             folder.mkdir()
-            largest = write(folder, options.layers, "bin" if form == "bin" else "safetensors") / MIB
-            weights = sum(file.stat().st_size for file in folder.iterdir()) / MIB
+            largest = write(folder, options.layers, "bin" if form == "bin" else "safetensors")
+            weights = sum(file.stat().st_size for file in folder.iterdir())
             server, location = upload(folder) if form == "s3" else (None, str(folder))
-            result = subprocess.run([sys.executable, __file__, "--only", location], capture_output=True, text=True)
+            print_peak(__file__, form, location, weights, largest)
             if server:
                 server.stop()
-        if result.returncode:
-            sys.exit(result.stderr)
-        imports, total = map(float, result.stdout.split())
-        print(
-            f"{form:11} {weights:5.0f} MiB of weights, largest tensor {largest:4.0f} MiB: peak {total:5.0f} MiB, "
-            f"{total - imports:4.0f} above the imports (target: less than {2 * largest + 300:.0f})"
-        )
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ imports alone.
 """
 
 import argparse
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import torch
-from export_memory import MIB, peak
+from export_memory import peak
+from peak_memory import print_peak
 
 from drop_ray.single_import import import_model
 
@@ -44,16 +44,8 @@ def main():
         return
     for form in ("safetensors", "single bin", "sharded bin"):
         with tempfile.TemporaryDirectory() as path:
-            weights, largest = (count / MIB for count in write(Path(path) / "source", options.layers, form))
-            command = [sys.executable, __file__, "--only", f"{path}/source"]
-            result = subprocess.run(command, capture_output=True, text=True)
-        if result.returncode:
-            sys.exit(result.stderr)
-        imports, total = map(float, result.stdout.split())
-        print(
-            f"{form:11} {weights:5.0f} MiB of weights, largest tensor {largest:4.0f} MiB: peak {total:5.0f} MiB, "
-            f"{total - imports:4.0f} above the imports (target: less than {2 * largest + 300:.0f})"
-        )
+            weights, largest = write(Path(path) / "source", options.layers, form)
+            print_peak(__file__, form, f"{path}/source", weights, largest)
 
 
 if __name__ == "__main__":
