@@ -68,12 +68,17 @@ REMEDIES = {
 }
 
 
-def architecture_of(config: Mapping[str, Any], location: str) -> str:
-    """The base architecture of a checkpoint's config.json, listed or not; UserError if it cannot be dropped from."""
+def base_name(config: Mapping[str, Any], source: str) -> str:
+    """The architecture of which a config.json is, dropped or not; UserError, which begins with `source`, if none."""
     names: list[str] = [name.removeprefix("Dropped") for name in config.get("architectures") or []]
     if not names:
-        raise UserError(f"model.path: {location}: config.json names no architecture; add `architectures` to it")
-    name = next((name for name in names if name in FAMILIES), names[0])
+        raise UserError(f"{source}: config.json names no architecture; add `architectures` to it")
+    return next((name for name in names if name in FAMILIES), names[0])
+
+
+def architecture_of(config: Mapping[str, Any], location: str) -> str:
+    """The base architecture of a checkpoint's config.json, listed or not; UserError if it cannot be dropped from."""
+    name = base_name(config, f"model.path: {location}")
     if name in REMEDIES:
         raise UserError(f"model.path: {location} is a {name}; {REMEDIES[name].format(location=location)}")
     if "text_config" in config or name.endswith("ForConditionalGeneration"):

@@ -19,7 +19,7 @@ from drop_ray.models.dropped import (
     read_config,
 )
 from drop_ray.models.families import DropLists
-from drop_ray.models.files.stored_tensors import SAFETENSORS_DTYPES, empty_pages
+from drop_ray.models.files.stored_tensors import empty_pages
 from drop_ray.models.modeling_dropped import sublayer_names
 from drop_ray.models.tensor_map import Recipe, TensorMap, map_tensors
 
@@ -98,11 +98,7 @@ class Weights:
             )
 
     def _check_shapes(self, recipe: Recipe, expected: Mapping[str, torch.Tensor]) -> None:
-        stored = {name: self._checkpoint.tensors[name] for name in recipe.names}
-        empty = {
-            name: torch.empty(tensor.shape, dtype=SAFETENSORS_DTYPES[tensor.dtype], device="meta")
-            for name, tensor in stored.items()
-        }
+        empty = {name: torch.empty(self._checkpoint.tensors[name].shape, device="meta") for name in recipe.names}
         try:
             made = recipe.make(empty, self._model)
         except (RuntimeError, ValueError) as error:

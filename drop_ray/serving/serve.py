@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from drop_ray.errors import UserError
 from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
-from drop_ray.models.families import FAMILIES
+from drop_ray.models.families import FAMILIES, base_name
 from drop_ray.models.location import HUB_NAME, locate_model
 from drop_ray.serving.vllm_version import version_mismatch
 
@@ -49,11 +49,9 @@ def check_servable(path: str) -> Checkpoint:
         raise UserError(f"{path}: vLLM serves from a local folder or by a Hugging Face name; copy the checkpoint first")
     is_name = bool(HUB_NAME.fullmatch(path)) and not Path(path).is_dir()
     checkpoint = open_checkpoint(locate_model(path, None, weights=False), weights=not is_name)
-    names = [name.removeprefix("Dropped") for name in checkpoint.config.get("architectures") or ()]
-    if not names:
-        raise UserError(f"{path}: config.json names no architecture; add `architectures` to it")
-    if names[0] not in FAMILIES:
-        raise UserError(f"{path} is a {names[0]}; drop_ray serves {', '.join(FAMILIES)}")
+    name = base_name(checkpoint.config, path)
+    if name not in FAMILIES:
+        raise UserError(f"{path} is a {name}; drop_ray serves {', '.join(FAMILIES)}")
     return checkpoint
 
 
