@@ -40,11 +40,13 @@ def drop_lists_of(checkpoint: Checkpoint) -> DropLists:
 
 def drop_lists_of_model(model: PreTrainedModel) -> DropLists:
     """What a loaded model lacks; empty for a model of transformers' own classes."""
-    config = model.config
-    return DropLists(
-        tuple(drop_indices(getattr(config, "drop_attn_list", None))),
-        tuple(drop_indices(getattr(config, "drop_mlp_list", None))),
-    )
+    return drop_lists_of_config(model.config)
+
+
+def drop_lists_of_config(config: Any) -> DropLists:
+    """The drop lists of a configuration object; empty where it has none."""
+    attn, mlp = (drop_indices(getattr(config, field, None)) for field in ("drop_attn_list", "drop_mlp_list"))
+    return DropLists(tuple(attn), tuple(mlp))
 
 
 def build_skeleton(

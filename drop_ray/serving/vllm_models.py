@@ -22,6 +22,7 @@ import wrapt
 from torch import nn
 
 from drop_ray.models.classes import base_config_class
+from drop_ray.models.dropped import drop_lists_of_config
 from drop_ray.models.families import FAMILIES, DropLists, check_drop_lists
 from drop_ray.models.modeling_dropped import Nothing, drop_indices, sublayer_names
 from drop_ray.serving.vllm_version import version_mismatch
@@ -82,17 +83,11 @@ def _allow_ranks_without_attention(engine_core):
     engine_core.get_kv_cache_configs = get_kv_cache_configs
 
 
-def drop_lists_in(config) -> DropLists:
-    """The drop lists of a configuration that vLLM has read; empty where it has none."""
-    attn, mlp = (drop_indices(getattr(config, field, None)) for field in ("drop_attn_list", "drop_mlp_list"))
-    return DropLists(tuple(attn), tuple(mlp))
-
-
 def _recognise(config, overrides, location):
     """Make a configuration that names drop lists one of a Dropped architecture, in place."""
     own = DropLists()
     if (config.model_type or "").startswith("dropped_"):
-        own = drop_lists_in(config)
+        own = drop_lists_of_config(config)
         # vLLM decides by it, such as whether attention is latent (DeepSeek). Saving takes it from the class.
         config.model_type = config.model_type.removeprefix("dropped_")
     lists = {field: overrides.get(field, getattr(config, field, None)) for field in ("drop_attn_list", "drop_mlp_list")}
@@ -138,7 +133,7 @@ class DroppedModel:
 
     def __init__(self, *, vllm_config, prefix="", **kwargs):
         _check_dtype(vllm_config)
-        drops = drop_lists_in(vllm_config.model_config.hf_config)
+        drops = drop_lists_of_config(vllm_config.model_config.hf_config)
         with _each_layer_built(lambda layer, name: _drop_from(layer, name, drops, vllm_config.compilation_config)):
             super().__init__(vllm_config=vllm_config, prefix=prefix, **kwargs)
 
@@ -164,7 +159,7 @@ class DroppedBackendModel:
 
     def pipeline_parallel(self):
         """The first step after the model is built."""
-        drops = drop_lists_in(self.config)
+        drops = drop_lists_of_config(self.config)
         for index, layer in enumerate(self.model.layers):
             for name in chain.from_iterable(_dropped_names(layer, index, drops)):
                 setattr(layer, name, nn.Identity() if "norm" in name else Nothing(name == "self_attn"))
