@@ -10,7 +10,7 @@ from typing import Any
 
 from huggingface_hub import HfApi
 
-from drop_ray.config_sections import CalibrationConfig, resolve_path
+from drop_ray.config import CalibrationConfig, resolve_path
 from drop_ray.errors import UserError
 from drop_ray.identity import canonical_json
 from drop_ray.models.location import HUB_NAME

@@ -14,8 +14,7 @@ from transformers import PreTrainedModel
 
 from drop_ray import calibration
 from drop_ray.calibration_dataset import CalibrationDataset, open_dataset
-from drop_ray.config import RunConfig
-from drop_ray.config_sections import PerplexitySpec, resolve_path
+from drop_ray.config import PerplexitySpec, RunConfig, resolve_path
 from drop_ray.errors import UserError
 from drop_ray.evaluation import TaskRequest
 from drop_ray.models.accounting import ModelSize, measure

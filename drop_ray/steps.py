@@ -5,7 +5,7 @@ A step's `algorithm` is raised by hand when its code would give other numbers fo
 
 from collections.abc import Sequence
 
-from drop_ray.config_sections import PerplexitySpec, resolve_path
+from drop_ray.config import PerplexitySpec, resolve_path
 from drop_ray.job import Job, file_sha256
 from drop_ray.models.export_formats import ExportFormat
 from drop_ray.models.families import DropLists

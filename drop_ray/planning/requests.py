@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from drop_ray.config_sections import PlanSpec
+from drop_ray.config import PlanSpec
 from drop_ray.errors import UserError
 from drop_ray.models.families import DropLists
 from drop_ray.planning.scores import ScoreTables

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import ray
 
-from drop_ray.config_sections import ExecutionConfig
+from drop_ray.config import ExecutionConfig
 from drop_ray.errors import UserError
 from drop_ray.runtime.pool import Pool, PoolSettings
 

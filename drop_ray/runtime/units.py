@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 
-from drop_ray.config_sections import EvaluationConfig, ModelConfig, ScoringConfig, ServingConfig
+from drop_ray.config import EvaluationConfig, ModelConfig, ScoringConfig, ServingConfig
 from drop_ray.evaluation import TaskRequest
 from drop_ray.models.accounting import ModelSize
 from drop_ray.models.export_formats import ExportFormat

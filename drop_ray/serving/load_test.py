@@ -12,8 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from drop_ray.config import RunConfig
-from drop_ray.config_sections import WorkloadSpec
+from drop_ray.config import RunConfig, WorkloadSpec
 from drop_ray.errors import UserError, WorkerFailedError
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.location import locate_model

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from drop_ray.config_sections import ServingConfig, WorkloadSpec
+from drop_ray.config import ServingConfig, WorkloadSpec
 from drop_ray.serving.engine import Generation
 from drop_ray.serving.measures import higher_is_better, measures
 from drop_ray.serving.ratios import paired_ratio

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from drop_ray.config import RunConfig
-from drop_ray.config_sections import ServingConfig
+from drop_ray.config import RunConfig, ServingConfig
 from drop_ray.errors import UserError
 from drop_ray.models.accounting import ModelSize
 from drop_ray.models.families import FAMILIES, DropLists, architecture_of

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from drop_ray.config_sections import WorkloadSpec
+from drop_ray.config import WorkloadSpec
 from drop_ray.errors import UserError
 from drop_ray.serving.engine import Engine, EngineFacts, Generation
 from drop_ray.serving.measures import measures

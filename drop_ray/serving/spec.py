@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from drop_ray.config_sections import ServingConfig
+from drop_ray.config import ServingConfig
 from drop_ray.models.accounting import ModelSize
 from drop_ray.serving.engine import EngineSettings, Prompts
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from drop_ray.config_sections import ServingConfig
+from drop_ray.config import ServingConfig
 from drop_ray.models.accounting import measure
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.dropped import build_skeleton, read_config

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from fake_engine import BLOCK, KV_BYTES, FakeEngine, bench_spec, model_size
 
-from drop_ray.config_sections import ServingConfig
+from drop_ray.config import ServingConfig
 from drop_ray.errors import UserError
 from drop_ray.models.families import DropLists
 from drop_ray.serving.bench import run_bench

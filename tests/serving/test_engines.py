@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny_models
 
-from drop_ray.config_sections import ServingConfig
+from drop_ray.config import ServingConfig
 from drop_ray.models.accounting import measure
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.dropped import build_skeleton, parse_dtype, read_config

@@ -11,8 +11,7 @@ import urllib.request
 import pytest
 import tiny_models
 
-from drop_ray.config import parse_config
-from drop_ray.config_sections import WorkloadSpec
+from drop_ray.config import WorkloadSpec, parse_config
 from drop_ray.errors import UserError, WorkerFailedError
 from drop_ray.serving.load_test import arguments, load_test_rows, row_of
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from drop_ray.config_sections import ServingConfig
+from drop_ray.config import ServingConfig
 from drop_ray.serving.engine import Generation, RequestTiming
 from drop_ray.serving.measures import measures
 from drop_ray.serving.pairs import Point, alternating, prefill_share, rows_of

@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from drop_ray.calibration_dataset import open_dataset
-from drop_ray.config_sections import CalibrationConfig
+from drop_ray.config import CalibrationConfig
 from drop_ray.errors import UserError
 
 TEXTS = [f"document {number}" for number in range(50)]

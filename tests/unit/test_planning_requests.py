@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from drop_ray.config_sections import PlanSpec
+from drop_ray.config import PlanSpec
 from drop_ray.errors import UserError
 from drop_ray.models.families import DropLists
 from drop_ray.planning.plans import DropPlan, read_plan

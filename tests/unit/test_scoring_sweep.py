@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_models import Silenced, token_ids
 
-from drop_ray.config_sections import Metric
+from drop_ray.config import Metric
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.families import DropLists
 from drop_ray.models.loading import load_model

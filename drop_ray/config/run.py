@@ -12,17 +12,14 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from drop_ray.config_sections import (
-    RUN_NAME,
-    CalibrationConfig,
-    EvaluationConfig,
-    ExecutionConfig,
-    ModelConfig,
-    PlanSpec,
-    ScoringConfig,
-    Section,
-    ServingConfig,
-)
+from drop_ray.config.evaluation import EvaluationConfig
+from drop_ray.config.execution import ExecutionConfig
+from drop_ray.config.model import ModelConfig
+from drop_ray.config.plans import PlanSpec
+from drop_ray.config.quantization import QuantizationSpec
+from drop_ray.config.scoring import CalibrationConfig, ScoringConfig
+from drop_ray.config.section import RUN_NAME, Section
+from drop_ray.config.serving import ServingConfig
 from drop_ray.errors import UserError
 from drop_ray.models.export_formats import ExportFormat
 
@@ -34,6 +31,7 @@ class RunConfig(Section):
     scoring: ScoringConfig = ScoringConfig()
     plans: tuple[PlanSpec, ...] = ()
     evaluation: EvaluationConfig = EvaluationConfig()
+    quantization: tuple[QuantizationSpec, ...] = Field((), description="of the base and of every plan")
     serving: ServingConfig | None = Field(None, description="null measures no serving speed")
     export: Literal["all", "none"] | tuple[str, ...] = "none"
     export_formats: tuple[ExportFormat, ...] = Field(
@@ -47,6 +45,15 @@ class RunConfig(Section):
     def _each_format_once(cls, value: tuple[ExportFormat, ...]) -> tuple[ExportFormat, ...]:
         if len(set(value)) < len(value):
             raise ValueError("name each format once")
+        return value
+
+    @field_validator("quantization")
+    @classmethod
+    def _labels_differ(cls, value: tuple[QuantizationSpec, ...]) -> tuple[QuantizationSpec, ...]:
+        labels = [spec.label for spec in value]
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        if twice:
+            raise ValueError(f"two lines are called {twice[0]}; give one a `name`")
         return value
 
     @model_validator(mode="after")

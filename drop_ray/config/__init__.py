@@ -1,0 +1,33 @@
+"""A run as its user writes it: RunConfig and its sections. All of it changes numbers, but for ExecutionConfig."""
+
+from drop_ray.config.evaluation import EvaluationConfig, PerplexitySpec, TaskSpec
+from drop_ray.config.execution import ExecutionConfig, Placement
+from drop_ray.config.model import ModelConfig
+from drop_ray.config.plans import PlanSpec, Ranked
+from drop_ray.config.quantization import QuantizationSpec
+from drop_ray.config.run import RunConfig, load_config, parse_config
+from drop_ray.config.scoring import CalibrationConfig, Metric, ScoringConfig
+from drop_ray.config.section import resolve_path
+from drop_ray.config.serving import MIN_MODEL_LEN, ServingConfig, WorkloadSpec
+
+__all__ = [
+    "MIN_MODEL_LEN",
+    "CalibrationConfig",
+    "EvaluationConfig",
+    "ExecutionConfig",
+    "Metric",
+    "ModelConfig",
+    "PerplexitySpec",
+    "Placement",
+    "PlanSpec",
+    "QuantizationSpec",
+    "Ranked",
+    "RunConfig",
+    "ScoringConfig",
+    "ServingConfig",
+    "TaskSpec",
+    "WorkloadSpec",
+    "load_config",
+    "parse_config",
+    "resolve_path",
+]

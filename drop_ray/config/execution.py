@@ -1,0 +1,32 @@
+"""`execution`: how to run."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from drop_ray.config.section import Section
+
+Placement = Literal["auto", "resident", "streamed"]
+
+
+class ExecutionConfig(Section):
+    """How to run. None of it changes a result, so none of it is ever part of an identity; but for the benchmark's
+    device, threads and `tensor_parallel`, since what is timed is timed there."""
+
+    num_workers: int = Field(1, ge=1)
+    gpus_per_worker: float = Field(0, ge=0)
+    cpus_per_worker: float = Field(1, gt=0)
+    threads_per_worker: int = Field(1, ge=1, description="of a CPU worker, and of a serving engine on a CPU")
+    max_attempts: int = Field(3, ge=1, description="of a unit whose worker was lost")
+    start_timeout_s: float = Field(1800, gt=0, description="to wait for a first worker")
+    tensor_parallel: int = Field(1, ge=1, description="GPUs of one engine in the serving benchmark")
+    layers: Placement = Field("auto", description="resident in memory, or streamed from the checkpoint")
+    wave_bytes: int = Field(4 << 30, ge=1, description="host memory for residual states when layers are streamed")
+    cache_dir: str | None = Field(
+        None, description="folder on each node for what workers fetch; null is ~/.cache/drop-ray"
+    )
+    cache_bytes: int | None = Field(None, ge=1, description="of cache_dir, at most; null is whatever the disk has free")
+    store_outage_s: float = Field(120, ge=0, description="how long a store on s3:// may be out of reach")
+    store_options: dict[str, Any] = Field(
+        default_factory=dict, description="s3fs options, e.g. endpoint_url, for a store or a model on s3://"
+    )

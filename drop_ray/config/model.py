@@ -1,0 +1,48 @@
+"""`model`: which weights a run is about."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from drop_ray.config.section import Section, resolve_path
+
+
+class ModelConfig(Section):
+    path: str = Field(description="folder of a transformers checkpoint, s3://bucket/prefix, or a Hugging Face name")
+    revision: str | None = Field(
+        None, min_length=1, description="branch, tag or commit of a Hugging Face name; subfolder of a folder or URL"
+    )
+    revisions: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), description="training checkpoints to score, oldest first; the last is the model that plans are made for"
+    )
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    allow_unlisted: bool = Field(
+        False, description="take an architecture that no test covers, if a small model of it stands a probe first"
+    )
+
+    @model_validator(mode="after")
+    def _one_model(self) -> "ModelConfig":
+        if self.revision is not None and self.revisions:
+            raise ValueError("give either `revision` or `revisions`, whose last is the run's model")
+        if len(self.revisions) == 1:
+            raise ValueError("`revisions` compares two or more training checkpoints; for a single one give `revision`")
+        twice = [name for name in self.revisions if self.revisions.count(name) > 1]
+        if twice:
+            raise ValueError(f"`revisions` names {twice[0]} twice")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The run's model, for people."""
+        return f"{self.path} at {self.main_revision}" if self.main_revision else self.path
+
+    @property
+    def location(self) -> str:
+        """The path for `locate_model`: a URL as it is, of a folder what `resolve_path` says."""
+        return self.path if "://" in self.path else str(resolve_path(self.path))
+
+    @property
+    def main_revision(self) -> str | None:
+        """The revision that plans, exports and evaluations are of."""
+        return self.revisions[-1] if self.revisions else self.revision

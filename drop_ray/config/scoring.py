@@ -1,0 +1,45 @@
+"""`calibration` and `scoring`: the text, and what is measured on it."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from drop_ray.config.section import Section
+
+Metric = Literal["cosine", "angular"]
+
+
+class CalibrationConfig(Section):
+    source: str | None = Field(None, description="text: .txt, .json, .jsonl or .parquet")
+    token_ids: str | None = Field(None, description="instead of text: .json or .parquet with lists of ints")
+    dataset: str | None = Field(None, description="Hugging Face dataset, or a folder of data files; read as a stream")
+    dataset_config: str | None = Field(None, description="configuration of the dataset, such as `en` of C4")
+    dataset_split: str = Field("train", description="split of the dataset")
+    dataset_revision: str | None = Field(None, description="branch, tag or commit; null is the newest commit")
+    text_field: str = Field("text", description="field or column that holds the text")
+    num_samples: int = Field(256, ge=2, description="two at least: scores come with a standard error")
+    seq_len: int = Field(2048, ge=2)
+    shuffle_seed: int | None = Field(None, description="shuffle the documents first; null keeps their order")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "CalibrationConfig":
+        if [self.source, self.token_ids, self.dataset].count(None) != 2:
+            raise ValueError("give either `source` (a text file), `token_ids` or `dataset`, and only one of them")
+        fields = [(name, field) for name, field in type(self).model_fields.items() if name.startswith("dataset_")]
+        stray = [name for name, field in fields if getattr(self, name) != field.default]
+        if self.dataset is None and stray:
+            raise ValueError(f"`{stray[0]}` goes with `dataset`")
+        return self
+
+
+class ScoringConfig(Section):
+    metrics: tuple[Metric, ...] = Field(("cosine",), min_length=1, description="plans rank by the first by default")
+    micro_batch: int = Field(4, ge=1, description="samples per forward pass")
+    range_size: int = Field(16, ge=1, description="samples per unit of work")
+
+    @field_validator("metrics")
+    @classmethod
+    def _each_once(cls, value: tuple[Metric, ...]) -> tuple[Metric, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("name each metric once")
+        return value

@@ -1,0 +1,23 @@
+"""What the sections of a run's config share.
+
+Paths that begin with `demo:` lie in the package's embedded demo folder; others start at the working directory.
+"""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+DEMO_PREFIX = "demo:"
+DEMO_FOLDER = Path(__file__).parents[1] / "demo"
+RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def resolve_path(path: str) -> Path:
+    """The file or folder that a config's path names."""
+    if path.startswith(DEMO_PREFIX):
+        return DEMO_FOLDER / path.removeprefix(DEMO_PREFIX)
+    return Path(path).expanduser()

@@ -1,0 +1,76 @@
+"""`serving`: how to measure serving speed."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from drop_ray.config.section import Section
+
+# Fewer pairs than this have no useful interval; a prompt to check an engine on, and its continuation, take this length.
+MIN_RESIDENT_PAIRS = 5
+MIN_MODEL_LEN = 32
+
+
+class WorkloadSpec(Section):
+    """Requests of one kind: so many tokens in, so many out, whatever they are."""
+
+    prompt: int = Field(ge=1, description="tokens of each prompt")
+    output: int = Field(ge=1, description="tokens that are generated for each")
+    name: str | None = Field(None, min_length=1, description="for the report; PROMPT+OUTPUT if not given")
+
+    @property
+    def label(self) -> str:
+        return self.name or f"{self.prompt}+{self.output}"
+
+
+class ServingConfig(Section):
+    """How to measure serving speed: base and plan in pairs on one device."""
+
+    engine: Literal["vllm", "transformers"] = Field("vllm", description="transformers is for families that vLLM lacks")
+    mode: Literal["resident", "reload"] = Field(
+        "resident", description="both engines loaded at a time, or one after the other, in rounds"
+    )
+    # The paper's own, then one that mostly prefills and one that mostly decodes.
+    workloads: tuple[WorkloadSpec, ...] = Field(
+        (
+            WorkloadSpec(prompt=2048, output=2048),
+            WorkloadSpec(prompt=2048, output=128),
+            WorkloadSpec(prompt=128, output=2048),
+        ),
+        min_length=1,
+    )
+    batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (1, 8, 32), min_length=1, description="tried in order, until a larger one gives no more tokens per second"
+    )
+    pairs: int = Field(5, ge=3, description="of each measurement, 5 at least if resident; rounds of reload")
+    plans: Literal["all"] | tuple[str, ...] = Field("all", description="names of plans; the base is always measured")
+    dtype: Literal["bfloat16", "float16", "float32"] | None = Field(None, description="null is model.dtype")
+    max_model_len: int | None = Field(None, ge=1, description="tokens of a request; null is the longest workload")
+    kv_cache_bytes: int | None = Field(
+        None, ge=1, description="of each engine on each device; null is 1 GiB on a CPU, vLLM's own choice on a GPU"
+    )
+    enforce_eager: bool = Field(False, description="vLLM without compilation and CUDA graphs")
+    seed: int = Field(0, description="of the prompts")
+
+    @property
+    def model_len(self) -> int:
+        """Tokens of a request that the engines are built for."""
+        longest = max(workload.prompt + workload.output for workload in self.workloads)
+        return self.max_model_len or max(longest, MIN_MODEL_LEN)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ServingConfig":
+        labels = [workload.label for workload in self.workloads]
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        if twice:
+            raise ValueError(f"two workloads are called {twice[0]}; give one a `name`")
+        if list(self.batch_sizes) != sorted({*self.batch_sizes}):
+            raise ValueError("`batch_sizes` must grow: they are tried until throughput does so no more")
+        if self.mode == "resident" and self.pairs < MIN_RESIDENT_PAIRS:
+            raise ValueError(f"`pairs` must be {MIN_RESIDENT_PAIRS} at least if resident; of reload, 3 are enough")
+        too_long = [workload for workload in self.workloads if workload.prompt + workload.output > self.model_len]
+        if too_long:
+            raise ValueError(f"workload {too_long[0].label} is longer than `max_model_len`, {self.max_model_len}")
+        if self.model_len < MIN_MODEL_LEN:
+            raise ValueError(f"`max_model_len` must be {MIN_MODEL_LEN} at least: engines are checked on prompts")
+        return self
