@@ -17,7 +17,7 @@ LATENCIES = {"ttft": 0.004, "tpot": 0.011, "e2e": 2.4}
 
 def served_results() -> Results:
     plans = [
-        PlanRow("base", "base", None, 0, (), (), 8_030_000_000, 0, 65_536, 0, None),
+        PlanRow("base", "base", None, 0, (), (), 8_030_000_000, 0, 65_536, 0, None, 16_060_000_000),
         *(_plan(name) for name in GAINS),
     ]
     facts = RunFacts("demo", "Llama-3-8B", "0123", NUM_LAYERS, "bfloat16", "c4", "2026-11-23", {"vllm": "0.32.0"}, "")
@@ -39,8 +39,9 @@ def _plan(name: str) -> PlanRow:
     layers = tuple(range(NUM_LAYERS - int(size), NUM_LAYERS))
     attn, mlp = layers if strategy != "mlp" else (), layers if strategy != "attention" else ()
     saved = 42_000_000 * len(attn) + 176_000_000 * len(mlp)
-    kv = 4096 * len(attn)
-    return PlanRow(name, strategy, "cosine", int(size), attn, mlp, 8_030_000_000 - saved, saved, 65_536 - kv, kv, None)
+    parameters, kv = 8_030_000_000 - saved, 4096 * len(attn)
+    sizes = (parameters, saved, 65_536 - kv, kv)
+    return PlanRow(name, strategy, "cosine", int(size), attn, mlp, *sizes, None, 2 * parameters)
 
 
 def _documents():

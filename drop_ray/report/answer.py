@@ -3,7 +3,8 @@
 In: `Results` and the plans' standings. Out: one sentence and the evidence for it, in plain text for both renderers.
 The answer is the plan with the most sub-layers dropped (a block counts two) among those whose average is at most one
 standard error of the base's average below it; ties go to more parameters saved, then to the earlier plan. Its
-speedup is said too where it was measured, and decides nothing.
+speedup is said too where it was measured, and decides nothing. Quantized forms of plans do not compete: what they
+lose is not lost by dropping.
 """
 
 import math
@@ -33,6 +34,8 @@ class Answer:
 
 def find_answer(results: Results, standings: Sequence[Standing]) -> Answer:
     """The answer, or a plain statement of why there is none."""
+    results = results.unquantized()
+    standings = [row for row in standings if row.plan.quantization is None]
     if not results.plans:
         return Answer("This run made no drop plans, so there is nothing to compare.")
     if not results.evaluations:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from drop_ray.report import formatting
 from drop_ray.report.results import ServingFacts
-from drop_ray.report.serving_tables import NOTHING, Cell, TextTable, spelled_ratio
+from drop_ray.report.serving_tables import spelled_ratio
+from drop_ray.report.text_table import NOTHING, Cell, TextTable
 
 MEMORY_TEXT = (
     "From base to plan. KV tokens are those that one memory budget has room for; dropped attention needs none."

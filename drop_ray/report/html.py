@@ -15,6 +15,7 @@ from drop_ray.report import formatting
 from drop_ray.report.answer import Answer, find_answer
 from drop_ray.report.plan_table import drop_strip, plan_lines, table_tasks
 from drop_ray.report.quality_charts import QualityChart, legend_mark, quality_chart
+from drop_ray.report.quantization_section import quantization_section
 from drop_ray.report.results import Results, ScoreRow
 from drop_ray.report.score_charts import heat_map, score_panels
 from drop_ray.report.score_tables import METRICS_TEXT, by_metric, heat_rows, layer_scores, score_table
@@ -29,8 +30,13 @@ MAIN_HEIGHT, SMALL_HEIGHT = 420, 250
 STRIP_WIDTH = 96
 
 
-def render_html(results: Results) -> str:
-    """The whole page; equal results give equal text."""
+def render_html(everything: Results) -> str:
+    """The whole page; equal results give equal text.
+
+    Quantized forms have a section of their own and stand among the serving tables: elsewhere plans are as they are, so
+    that what quantizing costs is not taken for what dropping does.
+    """
+    results = everything.unquantized()
     rows = standings(results)
     answer = find_answer(results, rows)
     series = plan_series(results.plans)
@@ -46,6 +52,7 @@ def render_html(results: Results) -> str:
         style=Markup((FOLDER / "style.css").read_text(encoding="utf-8")),
         format=formatting,
         results=results,
+        evaluations=everything.evaluations,
         answer=answer,
         averaged=averaged_tasks(results),
         metrics_text=METRICS_TEXT,
@@ -64,7 +71,8 @@ def render_html(results: Results) -> str:
             drop_strip(f"strip-{index}", plan, results.run.num_layers, STRIP_WIDTH)
             for index, plan in enumerate(results.plans)
         ],
-        serving=serving_section(results, rows, series, answer),
+        quantization=quantization_section(everything, series),
+        serving=serving_section(everything, standings(everything), series, answer),
         artifacts=[(row, fingerprint(row.identity), canonical_json(row.identity)) for row in results.artifacts],
     )
 

@@ -11,6 +11,7 @@ from drop_ray.identity import fingerprint
 from drop_ray.report import formatting
 from drop_ray.report.answer import find_answer
 from drop_ray.report.axes import levels
+from drop_ray.report.markdown_quantization import quantization_parts
 from drop_ray.report.markdown_serving import serving_parts
 from drop_ray.report.markdown_table import LEFT, RIGHT, escaped, table
 from drop_ray.report.plan_table import PlanLine, plan_lines, table_tasks
@@ -32,8 +33,9 @@ LEVELS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"  # one eighth block 
 NO_SCORE = "\u00d7"
 
 
-def render_markdown(results: Results) -> str:
+def render_markdown(everything: Results) -> str:
     """The whole report; the first line is the answer. Equal results give equal text."""
+    results = everything.unquantized()
     rows = standings(results)
     answer = find_answer(results, rows)
     lines = plan_lines(results, rows, answer.standing)
@@ -43,7 +45,8 @@ def render_markdown(results: Results) -> str:
     parts += _scores(results)
     parts += _training(results)
     parts += ["## Plans", *_plans(results, lines)]
-    parts += serving_parts(results, rows)
+    parts += quantization_parts(everything)
+    parts += serving_parts(everything, standings(everything))
     parts += ["## What was run", *_facts(results)]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 
 from drop_ray.report.engine_tables import GATE_TEXT, MEMORY_TEXT, gate_table, memory_table
-from drop_ray.report.markdown_table import LEFT, RIGHT, escaped, table
+from drop_ray.report.markdown_table import escaped, text_table
 from drop_ray.report.results import Results
 from drop_ray.report.serving import gamma_rows, references, trade_offs
 from drop_ray.report.serving_tables import (
     GAMMA_TEXT,
     LATENCY_TEXT,
     RATIO_TEXT,
-    TextTable,
     control_sentence,
     engine_sentence,
     gamma_table,
@@ -27,7 +26,7 @@ def serving_parts(results: Results, standings: Sequence[Standing]) -> list[str]:
         return []
     measured = references(results)
     parts = ["## Serving", escaped(f"{engine_sentence(results)} {control_sentence(results)} {RATIO_TEXT}")]
-    parts.append(_table(ratio_table(results)))
+    parts.append(text_table(ratio_table(results)))
     fronts = [
         f"- {escaped(f'{reference.workload}, batch {reference.batch_size}: {front_text(points)}')}"
         for reference in measured
@@ -42,11 +41,5 @@ def serving_parts(results: Results, standings: Sequence[Standing]) -> list[str]:
         (gate_table(results.serving_facts), GATE_TEXT),
     ):
         if content.rows:
-            parts += [f"### {content.title}", text, _table(content)]
+            parts += [f"### {content.title}", text, text_table(content)]
     return parts
-
-
-def _table(content: TextTable) -> str:
-    rows = [[" ".join(cell) for cell in row] for row in content.rows]
-    aligns = (*LEFT * content.names, *RIGHT * (len(content.headings) - content.names))
-    return table(content.headings, rows, aligns)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from drop_ray.report.text_table import TextTable
+
 Align = Literal["left", "right"]
 LEFT: tuple[Align, ...] = ("left",)
 RIGHT: tuple[Align, ...] = ("right",)
@@ -30,3 +32,10 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], aligns: Sequen
         for width, align in zip(widths, aligns, strict=True)
     )
     return "\n".join([spelled(cells[0]), f"| {' | '.join(rules)} |", *(spelled(row) for row in cells[1:])])
+
+
+def text_table(content: TextTable) -> str:
+    """A table whose cells' pieces stand beside each other."""
+    rows = [[" ".join(cell) for cell in row] for row in content.rows]
+    aligns = (*LEFT * content.names, *RIGHT * (len(content.headings) - content.names))
+    return table(content.headings, rows, aligns)

@@ -5,7 +5,7 @@ Any table may be empty: a run without an evaluation still reports its scores and
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 
@@ -23,8 +23,41 @@ class ScoreRow:
 
 
 @dataclass(frozen=True)
+class LayerErrorRow:
+    """How far one module's output is from the 16-bit one's on held-out samples, after quantizing its weights.
+
+    error: squared difference relative to the squared 16-bit output; error_sum: the squared difference itself. Both
+    again for rounding to nearest with the same bits and groups.
+    """
+
+    layer: int
+    module: Literal["attention", "mlp"]
+    error: float
+    round_to_nearest: float
+    error_sum: float
+    round_to_nearest_sum: float
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How a plan's weights were quantized, and from which 16-bit plan (its name) they were."""
+
+    of: str
+    method: str
+    label: str  # of the column: the method, or another name where a run has it twice
+    bits: int
+    group_size: int
+    symmetric: bool
+    desc_act: bool
+    errors: tuple[LayerErrorRow, ...]
+
+
+@dataclass(frozen=True)
 class PlanRow:
-    """One drop plan and its size; the first plan of a run is the base (strategy "base", nothing dropped)."""
+    """One drop plan and its size; the first plan of a run is the base (strategy "base", nothing dropped).
+
+    weight_bytes: as stored. A quantized form of a plan is a row of its own, which differs in nothing else of the size.
+    """
 
     name: str
     strategy: str
@@ -37,6 +70,8 @@ class PlanRow:
     kv_bytes_per_token: int  # kept
     kv_bytes_saved_per_token: int
     checkpoint: str | None
+    weight_bytes: int
+    quantization: Quantization | None = None
 
     @property
     def sublayers_dropped(self) -> int:
@@ -61,7 +96,7 @@ class EvaluationRow:
 
 @dataclass(frozen=True)
 class DocumentRow:
-    """The primary metric of one plan on one document, for statistics paired by document."""
+    """A plan's primary metric on one document, to pair plans by; of a text's perplexity `nll`, nats per token."""
 
     plan: str
     task: str
@@ -180,6 +215,7 @@ class Results:
             raise ValueError(f"plan names are not unique: {sorted({name for name in names if names.count(name) > 1})}")
         if self.plans and self.plans[0].strategy != "base":
             raise ValueError(f"the first plan must be the base, not {self.plans[0].name!r}")
+        self._check_quantized()
         unknown = {row.plan for row in self.evaluations}.union(row.plan for row in self.documents) - set(names)
         if unknown:
             raise ValueError(f"evaluations of unknown plans: {sorted(unknown)}")
@@ -190,3 +226,25 @@ class Results:
         if len(set(primary)) < len(primary):
             plan, task = next(key for key in primary if primary.count(key) > 1)
             raise ValueError(f"plan {plan!r} has more than one primary metric on task {task!r}")
+
+    def unquantized(self) -> "Results":
+        """Without the quantized forms and what was measured of them."""
+        plans = [plan for plan in self.plans if plan.quantization is None]
+        names = {plan.name for plan in plans}
+        return replace(
+            self,
+            plans=plans,
+            evaluations=[row for row in self.evaluations if row.plan in names],
+            documents=[row for row in self.documents if row.plan in names],
+            serving=[row for row in self.serving if row.plan in names],
+            serving_facts=[row for row in self.serving_facts if row.plan in names],
+        )
+
+    def _check_quantized(self) -> None:
+        forms = [(plan.quantization.of, plan.quantization.label) for plan in self.plans if plan.quantization]
+        unknown = {of for of, _ in forms} - {plan.name for plan in self.plans if plan.quantization is None}
+        if unknown:
+            raise ValueError(f"quantized forms of unknown plans: {sorted(unknown)}")
+        if len(set(forms)) < len(forms):
+            of, label = next(form for form in forms if forms.count(form) > 1)
+            raise ValueError(f"plan {of!r} has more than one form called {label!r}")

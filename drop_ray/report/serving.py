@@ -109,7 +109,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
 
 
 def _speedup(standing: Standing, reference: Reference) -> Ratio | None:
-    if standing.plan.strategy == "base":
+    if standing.plan.strategy == "base" and standing.plan.quantization is None:
         return Ratio(1.0, 1.0, 1.0, 0)
     row = reference.rows.get(standing.plan.name)
     return ratio_of(row) if row else None

@@ -41,6 +41,15 @@ def base_mark(base: PlanRow) -> Series:
     return Series(base.name, "series reference", BASE_SHAPE, True, (base,))
 
 
+def form_marks(plans: Sequence[PlanRow], marks: Mapping[str, Series]) -> dict[str, Series]:
+    """The marks of the plans' quantized forms, by name: the plan's own, hollow."""
+    return {
+        plan.name: replace(mark, label=plan.name, css=f"{mark.css} quantized", plans=(plan,))
+        for plan in plans
+        if plan.quantization and (mark := marks[plan.quantization.of])
+    }
+
+
 def speedup_chart(
     name: str, results: Results, workload: str, marks: Mapping[str, Series], size: tuple[float, float]
 ) -> Markup | None:
@@ -69,7 +78,7 @@ def speedup_chart(
         dodge = _dodge(index, len(plans))
         end = _draw_speedups(root, [row for row in rows if row.plan == plan], styles[plan], x, y, dodge)
         ends.append((end, styles[plan]))
-    _draw_labels(root, ends, x, y)
+    draw_labels(root, ends, x, y)
     return markup(root)
 
 
@@ -93,6 +102,17 @@ def latency_charts(
         for latency, title in LATENCIES.items()
     )
     return [chart for chart in charts if chart is not None]
+
+
+def draw_labels(root: Element, ends: Sequence[tuple[tuple[float, float], Series]], x: Scale, y: Scale) -> None:
+    """Names right of the frame, moved apart where they would overlap; ends: where each line ends."""
+    ordered = sorted(ends, key=lambda end: end[0][1])
+    heights = spread([end[1] for end, _ in ordered], LABEL_HEIGHT, y.stop, y.start)
+    for ((end_x, end_y), style), height in zip(ordered, heights, strict=True):
+        marks = group(root, style.css)
+        polyline(marks, [(end_x + 7, end_y), (x.stop + 4, end_y), (x.stop + 14, height)], "leader")
+        marker(marks, (x.stop + 21, height), style.shape, "mark", 3.5)
+        label(marks, (x.stop + 31, height + 4), style.label, "series-label")
 
 
 def _latency_chart(
@@ -154,16 +174,6 @@ def _draw_speedups(
         line(point, (at[0], y(row.low)), (at[0], y(row.high)), "error")
         marker(point, at, style.shape, "mark", 4)
     return end
-
-
-def _draw_labels(root: Element, ends: Sequence[tuple[tuple[float, float], Series]], x: Scale, y: Scale) -> None:
-    ordered = sorted(ends, key=lambda end: end[0][1])
-    heights = spread([end[1] for end, _ in ordered], LABEL_HEIGHT, y.stop, y.start)
-    for ((end_x, end_y), style), height in zip(ordered, heights, strict=True):
-        marks = group(root, style.css)
-        polyline(marks, [(end_x + 7, end_y), (x.stop + 4, end_y), (x.stop + 14, height)], "leader")
-        marker(marks, (x.stop + 21, height), style.shape, "mark", 3.5)
-        label(marks, (x.stop + 31, height + 4), style.label, "series-label")
 
 
 def _frame(root: Element, x: Scale, y: Scale, title: str, y_title: str) -> None:

@@ -12,9 +12,9 @@ from drop_ray.report.quality_charts import legend_mark
 from drop_ray.report.results import Results
 from drop_ray.report.series import Series
 from drop_ray.report.serving import gamma_rows, references, trade_offs
-from drop_ray.report.serving_charts import base_mark, latency_charts, plan_marks, speedup_chart
-from drop_ray.report.serving_tables import TextTable
+from drop_ray.report.serving_charts import base_mark, form_marks, latency_charts, plan_marks, speedup_chart
 from drop_ray.report.statistics import Standing
+from drop_ray.report.text_table import TextTable
 from drop_ray.report.trade_off_chart import trade_off_chart
 
 MIDDLE_SIZE, SMALL_SIZE = (550.0, 330.0), (366.0, 250.0)
@@ -38,6 +38,7 @@ class ServingSection:
     trade_offs: Sequence[Markup]
     latencies: Sequence[Markup]
     legend: Sequence[tuple[str, Markup]]
+    has_quantized: bool
     ratios: TextTable
     gammas: TextTable
     latency_table: TextTable
@@ -49,20 +50,25 @@ class ServingSection:
 def serving_section(
     results: Results, standings: Sequence[Standing], series: Sequence[Series], answer: Answer
 ) -> ServingSection | None:
-    """None where nothing was measured."""
+    """None where nothing was measured. series: of the plans as they are.
+
+    Quantized forms stand in the tables and, hollow, among the trade-offs; lines by batch size would be too many.
+    """
     if not results.serving:
         return None
     measured = references(results)
-    served = {row.plan for row in results.serving}
+    unquantized = results.unquantized()
+    served = {row.plan for row in unquantized.serving}
     marks = {plan: mark for plan, mark in plan_marks(series).items() if plan in served}
     workloads = list(enumerate(dict.fromkeys(row.workload for row in results.serving)))
     base = base_mark(results.plans[0])
-    speedups = [speedup_chart(f"speedup-{index}", results, name, marks, MIDDLE_SIZE) for index, name in workloads]
+    forms = form_marks(results.plans, {base.label: base, **plan_marks(series)})
+    speedups = [speedup_chart(f"speedup-{index}", unquantized, name, marks, MIDDLE_SIZE) for index, name in workloads]
     winner = answer.standing.plan.name if answer.standing else None
     trades = [
         trade_off_chart(
             *(f"trade-off-{index}", reference, trade_offs(standings, reference)),
-            *({base.label: base, **marks}, winner, MIDDLE_SIZE),
+            *({base.label: base, **marks, **forms}, winner, MIDDLE_SIZE),
         )
         for index, reference in enumerate(measured)
     ]
@@ -75,12 +81,13 @@ def serving_section(
         latencies=[
             chart
             for index, name in workloads
-            for chart in latency_charts(f"latency-{index}", results, name, marks, SMALL_SIZE)
+            for chart in latency_charts(f"latency-{index}", unquantized, name, marks, SMALL_SIZE)
         ],
         legend=[
             (mark.label, legend_mark(f"serving-legend-{index}", mark))
             for index, mark in enumerate((base, *marks.values()))
         ],
+        has_quantized=bool(forms),
         ratios=tables.ratio_table(results),
         gammas=tables.gamma_table(gamma_rows(standings, measured)),
         latency_table=tables.latency_table(results),

@@ -1,20 +1,15 @@
-"""The serving section's tables as text, the same for HTML and Markdown.
-
-A cell is one or more pieces of text, of which the first is the main one: HTML sets the others small beside it.
-"""
+"""The serving section's tables as text, the same for HTML and Markdown."""
 
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from drop_ray.report import formatting
 from drop_ray.report.results import Results, ServingRow
 from drop_ray.report.serving import GammaRow, controls
+from drop_ray.report.text_table import NOTHING, Cell, TextTable
 from drop_ray.serving.ratios import INTERVAL_TEXT
 
-Cell = tuple[str, ...]
-NOTHING: Cell = (formatting.NOT_AVAILABLE,)
 RATES = {
     "output_tokens_per_s": "output tokens/s",
     "prefill_tokens_per_s": "prefill tokens/s",
@@ -33,16 +28,6 @@ GAMMA_TEXT = (
     "the difference paired by document and from the interval of the speedup; without a speedup it is undefined."
 )
 LATENCY_TEXT = "At equal batches, over the requests of a batch; medians over pairs."
-
-
-@dataclass(frozen=True)
-class TextTable:
-    """The first `names` columns are text, the others numbers."""
-
-    title: str
-    headings: tuple[str, ...]
-    rows: Sequence[tuple[Cell, ...]]
-    names: int
 
 
 def ratio_table(results: Results) -> TextTable:

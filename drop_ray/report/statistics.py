@@ -5,7 +5,6 @@ tasks that the base was evaluated on, so that every average covers the same task
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,8 @@ from drop_ray.report.results import PlanRow, Results
 
 TaskMetric = tuple[str, str]
 """(task, metric)."""
+Documents = Mapping[TaskMetric, Mapping[int, float]]
+"""Values of one plan by task and doc_id; a task without documents is missing."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class PairedDifference:
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a plan stands against the base."""
+    """Where a plan, or a quantized form of one, stands against the base as it is."""
 
     plan: PlanRow
     average: Estimate | None  # None unless the plan was evaluated on every averaged task
@@ -94,14 +95,36 @@ def standings(results: Results) -> list[Standing]:
     """One standing per plan, in the order of the plans."""
     tasks = averaged_tasks(results)
     averages = [_average(results, plan.name, tasks) for plan in results.plans]
-    documents = _documents(results)
+    documents = documents_by_plan(results)
     rows = []
     for plan, average in zip(results.plans, averages, strict=True):
         base, base_average = results.plans[0], averages[0]
-        paired = None if plan is base else _paired(documents, plan.name, base.name, tasks)
+        paired = None if plan is base else paired_average(documents[plan.name], documents[base.name], tasks)
         within = average is not None and base_average is not None and is_within(average, base_average)
         rows.append(Standing(plan, average, paired, within))
     return rows
+
+
+def documents_by_plan(results: Results) -> dict[str, Documents]:
+    """The documents of every plan; empty for one that has none."""
+    documents: dict[str, dict[TaskMetric, dict[int, float]]] = {plan.name: {} for plan in results.plans}
+    for row in results.documents:
+        documents[row.plan].setdefault((row.task, row.metric), {})[row.doc_id] = row.value
+    return {**documents}
+
+
+def paired_average(plan: Documents, other: Documents, tasks: Sequence[TaskMetric]) -> PairedDifference | None:
+    """The mean over tasks of plan - other, paired by document; None where a task lacks common documents."""
+    pairs = []
+    for task in tasks:
+        pair = paired_difference(plan.get(task, {}), other.get(task, {}))
+        if pair is None:
+            return None
+        pairs.append(pair)
+    if not pairs:
+        return None
+    mean = mean_over_tasks([Estimate(pair.value, pair.stderr) for pair in pairs])
+    return PairedDifference(mean.value, mean.stderr, sum(pair.num_documents for pair in pairs))
 
 
 def _average(results: Results, plan: str, tasks: Sequence[TaskMetric]) -> Estimate | None:
@@ -113,26 +136,3 @@ def _average(results: Results, plan: str, tasks: Sequence[TaskMetric]) -> Estima
     if not tasks or not all(task in estimates for task in tasks):
         return None
     return mean_over_tasks([estimates[task] for task in tasks])
-
-
-def _documents(results: Results) -> dict[str, dict[TaskMetric, dict[int, float]]]:
-    """Plan -> (task, metric) -> doc_id -> value."""
-    documents: dict[str, dict[TaskMetric, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
-    for row in results.documents:
-        documents[row.plan][row.task, row.metric][row.doc_id] = row.value
-    return documents
-
-
-def _paired(
-    documents: Mapping[str, Mapping[TaskMetric, Mapping[int, float]]], plan: str, base: str, tasks: Sequence[TaskMetric]
-) -> PairedDifference | None:
-    pairs = []
-    for task in tasks:
-        pair = paired_difference(documents.get(plan, {}).get(task, {}), documents.get(base, {}).get(task, {}))
-        if pair is None:
-            return None
-        pairs.append(pair)
-    if not pairs:
-        return None
-    mean = mean_over_tasks([Estimate(pair.value, pair.stderr) for pair in pairs])
-    return PairedDifference(mean.value, mean.stderr, sum(pair.num_documents for pair in pairs))

@@ -10,6 +10,11 @@ One row is one number. `kind` says which of the other columns identify it (the r
     evaluation  plan, strategy, task, metric, primary, higher...   value, num_documents, num_fewshot
     document    plan, strategy, task, metric, doc_id               value
     comparison  plan, strategy                                     average, paired_difference, within_one_stderr
+    quantized   plan, strategy, quantized_from, label, method      bits, group_size, symmetric, desc_act
+    difference  plan, strategy, quantized_from, label, task        log_perplexity, of a form less its plan as it is
+    effects     plan, strategy, quantized_from, label, task        dropping, quantizing, both, excess
+    layer_error plan, strategy, quantized_from, label, module,     error, round_to_nearest, error_sum,
+                layer                                              round_to_nearest_sum
     serving     plan, strategy, workload, comparison, batch_size,  base, plan, ratio, low, high, predicted, pairs
                 plan_batch_size, control, metric
     gamma       plan, strategy, workload, batch_size               gamma, low, high; no row where it is undefined
@@ -27,6 +32,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from drop_ray.report.quantization_rows import quantization_rows
 from drop_ray.report.results import Results, ScoreRow
 from drop_ray.report.serving import gamma_rows, references
 from drop_ray.report.statistics import standings
@@ -46,6 +52,9 @@ SCHEMA = pa.schema(
         ("doc_id", pa.int64()),
         ("step", pa.string()),
         ("path", pa.string()),
+        ("quantized_from", pa.string()),
+        ("label", pa.string()),
+        ("method", pa.string()),
         ("workload", pa.string()),
         ("comparison", pa.string()),
         ("batch_size", pa.int32()),
@@ -76,6 +85,7 @@ def results_table(results: Results) -> pa.Table:
         *_plan_rows(results),
         *_evaluation_rows(results, strategies),
         *_comparison_rows(results),
+        *quantization_rows(results),
         *_serving_rows(results, strategies),
         *_gamma_rows(results, strategies),
         *_engine_rows(results, strategies),
@@ -112,6 +122,7 @@ def _plan_rows(results: Results) -> Iterator[Row]:
         "parameters_saved",
         "kv_bytes_per_token",
         "kv_bytes_saved_per_token",
+        "weight_bytes",
     )
     for plan in results.plans:
         common = {"plan": plan.name, "strategy": plan.strategy}

@@ -9,14 +9,25 @@ from drop_ray.report.results import DocumentRow, EvaluationRow, PlanRow, Results
 from drop_ray.report.statistics import standings
 
 RUN = RunFacts("r", "m", "id", 4, "float32", "c", "now", {}, "")
-BASE = PlanRow("base", "base", None, 0, (), (), 1000, 0, 80, 0, None)
+BASE = PlanRow("base", "base", None, 0, (), (), 1000, 0, 80, 0, None, 2_000)
 
 
 def plan(name: str, attn: tuple[int, ...], mlp: tuple[int, ...] = (), strategy: str = "attention") -> PlanRow:
     saved = 50 * len(attn) + 100 * len(mlp)
     num_dropped = len({*attn, *mlp})
     return PlanRow(
-        name, strategy, "cosine", num_dropped, attn, mlp, 1000 - saved, saved, 80 - 20 * len(attn), 20 * len(attn), None
+        name,
+        strategy,
+        "cosine",
+        num_dropped,
+        attn,
+        mlp,
+        1000 - saved,
+        saved,
+        80 - 20 * len(attn),
+        20 * len(attn),
+        None,
+        2_000,
     )
 
 

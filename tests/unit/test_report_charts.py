@@ -19,7 +19,7 @@ from drop_ray.report.statistics import Estimate
 
 
 def plan(name: str, strategy: str, size: int, metric: str | None = "cosine") -> PlanRow:
-    return PlanRow(name, strategy, metric, size, tuple(range(size)), (), 90, 10, 8, 8, None)
+    return PlanRow(name, strategy, metric, size, tuple(range(size)), (), 90, 10, 8, 8, None, 2_000)
 
 
 def score(layer: int, mean: float, module: str = "attention", state: str = "base", gap: int = 1) -> ScoreRow:

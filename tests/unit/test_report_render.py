@@ -35,13 +35,15 @@ def example() -> Results:
     scores += [ScoreRow("base", "block", layer, 2, "cosine", 0.1 + 0.1 * layer, 0.01) for layer in range(3)]
     scores += [ScoreRow("attention-1", "attention", layer, 1, "cosine", 0.02 * layer, 0.001) for layer in range(1, 4)]
     plans = [
-        PlanRow("base", "base", None, 0, (), (), 1_000_000, 0, 4096, 0, None),
-        PlanRow("attention-1", "attention", "cosine", 1, (0,), (), 950_000, 50_000, 3072, 1024, "s3://b/attention-1/"),
-        PlanRow("mlp-1", "mlp", "cosine", 1, (), (0,), 900_000, 100_000, 4096, 0, None),
-        PlanRow("block-2", "block", "cosine", 2, (0, 1), (0, 1), 700_000, 300_000, 2048, 2048, None),
-        PlanRow("random-1-s0", "random-attention", None, 1, (3,), (), 950_000, 50_000, 3072, 1024, None),
-        PlanRow("reverse-1", "reverse-attention", "cosine", 1, (2,), (), 950_000, 50_000, 3072, 1024, None),
-        PlanRow("by-hand", "file", None, 3, (0, 2), (1,), 800_000, 200_000, 2048, 2048, None),
+        PlanRow("base", "base", None, 0, (), (), 1_000_000, 0, 4096, 0, None, 2_000),
+        PlanRow(
+            "attention-1", "attention", "cosine", 1, (0,), (), 950_000, 50_000, 3072, 1024, "s3://b/attention-1/", 2_000
+        ),
+        PlanRow("mlp-1", "mlp", "cosine", 1, (), (0,), 900_000, 100_000, 4096, 0, None, 2_000),
+        PlanRow("block-2", "block", "cosine", 2, (0, 1), (0, 1), 700_000, 300_000, 2048, 2048, None, 2_000),
+        PlanRow("random-1-s0", "random-attention", None, 1, (3,), (), 950_000, 50_000, 3072, 1024, None, 2_000),
+        PlanRow("reverse-1", "reverse-attention", "cosine", 1, (2,), (), 950_000, 50_000, 3072, 1024, None, 2_000),
+        PlanRow("by-hand", "file", None, 3, (0, 2), (1,), 800_000, 200_000, 2048, 2048, None, 2_000),
     ]
     evaluations, documents = [], []
     for index, plan in enumerate(plans):

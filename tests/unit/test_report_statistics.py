@@ -19,7 +19,7 @@ RUN = RunFacts("r", "m", "id", 2, "float32", "c", "now", {}, "")
 
 
 def plan(name: str, strategy: str = "attention") -> PlanRow:
-    return PlanRow(name, strategy, None, 1, () if name == "base" else (0,), (), 90, 10, 8, 8, None)
+    return PlanRow(name, strategy, None, 1, () if name == "base" else (0,), (), 90, 10, 8, 8, None, 2_000)
 
 
 def evaluation(plan: str, task: str, value: float, stderr: float | None = 0.1) -> EvaluationRow:

@@ -23,8 +23,8 @@ RESULTS = Results(
     RUN,
     [ScoreRow("base", "block", 0, 2, "cosine", 0.1, 0.2)],
     [
-        PlanRow("base", "base", None, 0, (), (), 70_553_706_497, 0, 64, 0, None),
-        PlanRow("p", "joint", "cosine", 3, (0, 1), (1,), 30, 70, 0, 64, None),
+        PlanRow("base", "base", None, 0, (), (), 70_553_706_497, 0, 64, 0, None, 2_000),
+        PlanRow("p", "joint", "cosine", 3, (0, 1), (1,), 30, 70, 0, 64, None, 2_000),
     ],
     [
         EvaluationRow("base", "a", "acc", 0.5, 0.1, True, 2, 25, True),

@@ -1,0 +1,368 @@
+"""Dropping and quantizing in the report: the grid, the sum of effects, output errors, and what must not see forms."""
+
+import math
+import re
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from quantized_results import ADDED, EXCESS, GAIN, METHODS, NATS, NUM_SAMPLES, PLANS, SHARES, quantized_results
+from test_report_render import EVIL, Page, markdown_tables
+
+from drop_ray.report.answer import find_answer
+from drop_ray.report.formatting import NOT_AVAILABLE
+from drop_ray.report.html import render_html
+from drop_ray.report.markdown import render_markdown
+from drop_ray.report.quantization import (
+    Grid,
+    both_effects,
+    log_difference,
+    log_perplexities,
+    perplexity_tasks,
+    quantization_grid,
+    reconstructions,
+)
+from drop_ray.report.quantization_tables import (
+    quality_tables,
+    reconstruction_table,
+    settings_table,
+    size_table,
+    speed_tables,
+)
+from drop_ray.report.quantization_texts import effects_text, grid_text, reconstruction_sentences
+from drop_ray.report.results import Results
+from drop_ray.report.serving import references, trade_offs
+from drop_ray.report.statistics import standings
+from drop_ray.report.table import results_table
+
+QUANTIZED = quantized_results()
+(WIKITEXT,) = perplexity_tasks(QUANTIZED)
+GONE = "attention-4-gptq"
+
+
+def grid_of(results: Results) -> Grid:
+    grid = quantization_grid(results)
+    assert grid is not None
+    return grid
+
+
+GRID = grid_of(QUANTIZED)
+
+
+def without(plan: str, *tables: str) -> Results:
+    """Without a plan's or form's rows in some tables; `plans` is the table of plans."""
+    column = {"plans": "name"}
+    kept = {
+        table: [row for row in getattr(QUANTIZED, table) if getattr(row, column.get(table, "plan")) != plan]
+        for table in tables
+    }
+    return replace(QUANTIZED, **kept)
+
+
+def tables_of(results: Results) -> dict[str, dict[str, tuple]]:
+    """First word of a table's title -> plan -> cells, of which the first is the plan as it is."""
+    grid = grid_of(results)
+    perplexity, average = quality_tables(results, grid, perplexity_tasks(results))
+    speeds = speed_tables(results, grid)
+    named = {"perplexity": perplexity, "average": average, "size": size_table(results, grid)}
+    named |= {"speed": speeds[0]} if speeds else {}
+    return {name: {row[0][0]: row[1:] for row in table.rows} for name, table in named.items()}
+
+
+VARIANTS = {
+    "full": QUANTIZED,
+    "a form missing": without(GONE, "plans", "evaluations", "documents", "serving", "serving_facts"),
+    "a form not evaluated": without(GONE, "evaluations", "documents"),
+    "not served": replace(QUANTIZED, serving=[], serving_facts=[]),
+    "not evaluated": replace(QUANTIZED, evaluations=[], documents=[]),
+    "no errors": replace(
+        QUANTIZED,
+        plans=[
+            replace(plan, quantization=replace(plan.quantization, errors=())) if plan.quantization else plan
+            for plan in QUANTIZED.plans
+        ],
+    ),
+    "evil": replace(
+        QUANTIZED,
+        plans=[
+            replace(
+                plan, checkpoint=EVIL, quantization=replace(plan.quantization, label=plan.quantization.label + EVIL)
+            )
+            if plan.quantization
+            else plan
+            for plan in QUANTIZED.plans
+        ],
+    ),
+}
+
+
+def test_every_measure_has_the_same_rows_and_columns() -> None:
+    for rows in tables_of(QUANTIZED).values():
+        assert [*rows] == [*PLANS]
+    tables = [*quality_tables(QUANTIZED, GRID, [WIKITEXT]), size_table(QUANTIZED, GRID), *speed_tables(QUANTIZED, GRID)]
+    assert len(tables) == 5
+    assert {table.headings[:4] for table in tables} == {("plan", "bfloat16", *METHODS)}
+
+
+def test_a_form_is_compared_with_its_own_plan_and_not_with_the_base() -> None:
+    cells = tables_of(QUANTIZED)
+    value, difference = cells["perplexity"]["block-4"][1]
+    assert value == f"{math.exp(NATS['block-4'] + ADDED['awq']):.2f}"
+    assert difference.startswith(f"+{100 * math.expm1(ADDED['awq']):.2f} % \u00b1 0.")
+    value, difference = cells["average"]["block-4"][1]
+    assert value == "0.5920"
+    assert difference == "\u22120.0040 \u00b1 0.0028"  # two documents of 500
+
+
+def test_sizes_are_shares_of_the_base_and_the_kv_cache_stands_once() -> None:
+    row = tables_of(QUANTIZED)["size"]["base"]
+    assert row == (("15.0 GiB", "100.0 %"), ("4.5 GiB", "30.0 %"), ("4.5 GiB", "30.0 %"), ("64.0 KiB",))
+    assert tables_of(QUANTIZED)["size"]["attention-4"][3] == ("48.0 KiB",)
+
+
+def test_speeds_are_ratios_to_the_base_as_it_is() -> None:
+    cells = tables_of(QUANTIZED)["speed"]
+    assert cells["base"][0] == ("1.000", "by definition")
+    (first, _) = references(QUANTIZED)
+    expected = GAIN * first.rows["attention-4"].ratio
+    assert cells["attention-4"][1][0] == f"{expected:.3f}"
+
+
+def test_a_missing_cell_is_a_dash_with_its_reason() -> None:
+    cells = tables_of(VARIANTS["a form missing"])
+    for name in cells:
+        assert cells[name]["attention-4"][2] == (NOT_AVAILABLE, "not quantized"), name
+    cells = tables_of(VARIANTS["a form not evaluated"])
+    assert cells["perplexity"]["attention-4"][2] == cells["average"]["attention-4"][2]
+    assert cells["average"]["attention-4"][2] == (NOT_AVAILABLE, "not evaluated")
+    assert cells["size"]["attention-4"][2][0] == "4.4 GiB"
+    cells = tables_of(without(GONE, "serving"))
+    assert cells["speed"]["attention-4"][2] == (NOT_AVAILABLE, "not measured")
+
+
+def test_a_form_of_an_unevaluated_plan_keeps_its_value_without_a_difference() -> None:
+    cells = tables_of(without("attention-4", "evaluations", "documents"))
+    assert cells["perplexity"]["attention-4"][0] == (NOT_AVAILABLE, "not evaluated")
+    assert cells["perplexity"]["attention-4"][1][1] == "no difference known"
+    assert cells["average"]["attention-4"][1] == ("0.6940", "no difference known")
+
+
+def test_plans_that_are_never_quantized_are_counted_and_not_shown() -> None:
+    kept = [plan for plan in QUANTIZED.plans if not (plan.quantization and plan.quantization.of == "block-4")]
+    names = {plan.name for plan in kept}
+    results = replace(
+        QUANTIZED,
+        plans=kept,
+        **{
+            table: [row for row in getattr(QUANTIZED, table) if row.plan in names]
+            for table in ("evaluations", "documents", "serving", "serving_facts")
+        },
+    )
+    grid = grid_of(results)
+    assert [plan.name for plan in grid.plans] == ["base", "attention-4"]
+    assert "not among the rows: 1 plan." in grid_text(results, grid)
+    assert "not among" not in grid_text(QUANTIZED, GRID)
+
+
+def test_perplexities_are_paired_by_sample_where_there_are_samples() -> None:
+    paired = log_difference(log_perplexities(QUANTIZED, WIKITEXT), "base-awq", "base")
+    assert paired is not None
+    assert paired.value == pytest.approx(ADDED["awq"])
+    assert paired.stderr is not None
+    # Texts differ by 0.3 nats and forms by 0.01: only pairing finds the latter.
+    assert 0.5 < paired.stderr / (0.01 * math.sqrt(2 / NUM_SAMPLES)) < 2
+    unpaired = replace(QUANTIZED, documents=[row for row in QUANTIZED.documents if row.metric != "nll"])
+    difference = log_difference(log_perplexities(unpaired, WIKITEXT), "base-awq", "base")
+    assert difference is not None
+    assert (difference.value, difference.stderr) == (pytest.approx(ADDED["awq"]), None)
+
+
+def test_effects_are_sums_of_logarithms() -> None:
+    rows = {(row.plan, row.label): row for row in both_effects(log_perplexities(QUANTIZED, WIKITEXT), GRID)}
+    assert [*rows] == [(plan, method) for plan in PLANS[1:] for method in METHODS]
+    for (plan, label), row in rows.items():
+        assert row.dropping == pytest.approx(NATS[plan] - NATS["base"])
+        assert row.quantizing == pytest.approx(ADDED[label])
+        assert row.excess == pytest.approx(EXCESS.get((plan, label), 0.0), abs=1e-12)
+        assert row.stderr == pytest.approx(0.02 / math.sqrt(NUM_SAMPLES), rel=0.5)  # of four samples of 0.01
+
+
+@given(st.lists(st.floats(1.0, 1e6), min_size=3, max_size=3))
+def test_the_excess_is_none_exactly_where_perplexities_multiply(values: list[float]) -> None:
+    base, plan, base_form = values
+    perplexities = {"base": base, "block-4": plan, "base-gptq": base_form, "block-4-gptq": plan * base_form / base}
+    rows = [
+        replace(row, value=perplexities.get(row.plan, row.value)) if row.task == "wikitext" else row
+        for row in QUANTIZED.evaluations
+    ]
+    effects = both_effects(log_perplexities(replace(QUANTIZED, evaluations=rows), WIKITEXT), GRID)
+    (row,) = (row for row in effects if (row.plan, row.label) == ("block-4", "gptq"))
+    assert row.excess == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan, 0.0])
+def test_a_perplexity_without_a_logarithm_has_no_effects_and_no_difference(value: float) -> None:
+    rows = [
+        replace(row, value=value) if row.plan == "block-4" and row.task == "wikitext" else row
+        for row in QUANTIZED.evaluations
+    ]
+    results = replace(QUANTIZED, evaluations=rows)
+    assert {row.plan for row in both_effects(log_perplexities(results, WIKITEXT), GRID)} == {"attention-4"}
+    assert tables_of(results)["perplexity"]["block-4"][1][1] == "no difference known"
+    assert Page(render_html(results)).text.count("no difference known") == 2
+
+
+def test_the_sum_of_effects_is_put_in_words() -> None:
+    text = effects_text(both_effects(log_perplexities(QUANTIZED, WIKITEXT), GRID))
+    assert "farthest from its sum is block-4 with gptq: its perplexity is 5.13 % above" in text
+    assert text.endswith("More than two standard errors from the sum: 1 of 4 (block-4 with gptq).")
+    below = [
+        replace(row, both=row.both - 0.1, stderr=None)
+        for row in both_effects(log_perplexities(QUANTIZED, WIKITEXT), GRID)
+    ]
+    assert "% below what" in effects_text(below)
+    assert "standard errors from the sum" not in effects_text(below)
+
+
+def test_summed_errors_are_shares_of_rounding_to_nearest() -> None:
+    rows = reconstructions(GRID)
+    assert [row.plan.name for row in rows] == [f"{plan}-{method}" for method in METHODS for plan in PLANS]
+    for row in rows:
+        assert row.plan.quantization is not None
+        assert row.ratio == pytest.approx(SHARES[row.plan.quantization.label])
+    assert [row.num_modules for row in rows[:3]] == [32, 28, 24]
+    assert reconstruction_sentences(GRID, rows)[1] == "gptq: the summed error is 0.60 of that of rounding to nearest."
+    rows[-1] = replace(rows[-1], error=1.25 * rows[-1].round_to_nearest)
+    assert "is 0.60 (attention-4) to 1.25 (block-4) of" in reconstruction_sentences(GRID, rows)[1]
+
+
+def test_without_an_error_of_rounding_there_is_no_ratio() -> None:
+    (row, *_) = reconstructions(GRID)
+    row = replace(row, round_to_nearest=0.0)
+    assert reconstruction_table([row]).rows[0][-1] == (NOT_AVAILABLE,)
+    assert reconstruction_sentences(GRID, [row]) == []
+
+
+def test_settings_and_checkpoints_are_listed() -> None:
+    rows = settings_table(GRID).rows
+    assert len(rows) == len(PLANS) * len(METHODS)
+    assert rows[0][2:] == (("awq, 4 bits, groups of 128, with zero points",), ("s3://b/checkpoints/base-awq/",))
+    assert rows[3][2] == ("gptq, 4 bits, groups of 128, symmetric",)
+
+
+def test_other_sections_are_as_if_nothing_was_quantized() -> None:
+    plain = QUANTIZED.unquantized()
+    assert find_answer(QUANTIZED, standings(QUANTIZED)) == find_answer(plain, standings(plain))
+    for render, end in ((render_html, "<h2>Dropping and quantizing"), (render_markdown, "## Dropping and quantizing")):
+        before, _ = render(QUANTIZED).split(end)
+        # All metrics are listed, those of forms too.
+        start = before.partition("<details><summary>All metrics")[0].rstrip().removesuffix("<section>").rstrip()
+        assert render(plain).startswith(start)
+        assert len(start) > 1000
+
+
+def test_a_run_without_quantization_has_no_section() -> None:
+    plain = QUANTIZED.unquantized()
+    assert quantization_grid(plain) is None
+    _, _, body = render_html(plain).partition("</style>")
+    for text in (body, render_markdown(plain)):
+        assert "quantiz" not in text.lower()
+
+
+def test_serving_has_lines_of_plans_and_hollow_marks_of_forms() -> None:
+    page = render_html(QUANTIZED)
+    drawings = [ElementTree.fromstring(text) for text in re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)]
+    by_name = {root.get("id"): root for root in drawings}
+    lines = "".join(by_name["speedup-0"].itertext())
+    assert "attention-4" in lines
+    assert "awq" not in lines
+    forms = [element for element in by_name["trade-off-0"].iter() if "quantized" in element.get("class", "")]
+    tooltips = {text for element in forms for text in element.itertext() if "speedup" in text}
+    assert len(tooltips) == len(PLANS) * len(METHODS)
+    assert "Hollow marks are quantized." in page
+    points = {point.plan.name: point for point in trade_offs(standings(QUANTIZED), references(QUANTIZED)[0])}
+    assert points["base"].speedup.value == 1
+    assert points["base-awq"].speedup.value > 1.4
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_page_is_well_formed_and_markdown_lines_up(name: str) -> None:
+    page = render_html(VARIANTS[name])
+    parsed = Page(page)
+    assert "Dropping and quantizing" in parsed.text
+    assert len(set(parsed.ids)) == len(parsed.ids)
+    assert "<script" not in page
+    for drawing in re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL):
+        root = ElementTree.fromstring(drawing)
+        assert "nan" not in " ".join(value for element in root.iter() for value in element.attrib.values())
+    text = render_markdown(VARIANTS[name])
+    assert "<script" not in text
+    for lines in markdown_tables(text):
+        bars = [[match.start() for match in re.finditer(r"(?<!\\)\|", line)] for line in lines]
+        assert all(positions == bars[0] for positions in bars)
+
+
+def test_parts_without_numbers_are_left_out() -> None:
+    text = render_markdown(VARIANTS["not served"])
+    assert "Speed was not measured in this run." in text
+    assert "### Speed" not in text
+    text = render_markdown(VARIANTS["not evaluated"])
+    assert "Nothing was evaluated in this run." in text
+    assert "### Quality" not in text
+    assert "sum of the effects" not in text
+    assert "### Reconstruction" not in render_markdown(VARIANTS["no errors"])
+    assert "Reconstruction" not in Page(render_html(VARIANTS["no errors"])).text
+
+
+def test_errors_are_drawn_for_every_module_that_is_left_and_lines_break_at_dropped_layers() -> None:
+    middle = [
+        replace(plan, quantization=replace(plan.quantization, errors=tuple(kept)))
+        if (how := plan.quantization) and (kept := [row for row in how.errors if row.layer not in (5, 6)])
+        else plan
+        for plan in QUANTIZED.plans
+    ]
+    page = render_html(replace(QUANTIZED, plans=middle))
+    drawing = re.search(r'<svg id="error-0-attention".*?</svg>', page, flags=re.DOTALL)
+    assert drawing is not None
+    root = ElementTree.fromstring(drawing.group())
+    points = [element for element in root.iter() if element.get("class") == "point"]
+    assert len(points) == 14 + 10 + 10
+    lines = [element for element in root.iter() if element.get("class") == "line"]
+    assert len(lines) == 2 * len(PLANS)
+
+
+def test_the_long_table_has_what_the_section_shows() -> None:
+    rows = results_table(QUANTIZED).to_pylist()
+
+    def value(**where: object) -> float:
+        found = [row for row in rows if all(row[key] == wanted for key, wanted in where.items())]
+        assert len(found) == 1, where
+        return found[0]["value"]
+
+    form = {"plan": "block-4-gptq", "quantized_from": "block-4", "label": "gptq"}
+    assert value(kind="plan", plan="block-4-gptq", name="weight_bytes") == GRID.forms["block-4", "gptq"].weight_bytes
+    assert value(kind="quantized", name="bits", method="gptq", **form) == 4
+    assert value(kind="quantized", name="symmetric", **form) == 1
+    added = ADDED["gptq"] + EXCESS["block-4", "gptq"]
+    assert value(kind="difference", name="log_perplexity", task="wikitext", **form) == pytest.approx(added)
+    assert value(kind="effects", name="excess", **form) == pytest.approx(EXCESS["block-4", "gptq"])
+    assert value(kind="effects", name="both", **form) == pytest.approx(NATS["block-4"] - NATS["base"] + added)
+    errors = {row.module: row for row in GRID.forms["block-4", "gptq"].quantization.errors if row.layer == 3}
+    place = {"kind": "layer_error", "layer": 3, "module": "mlp", **form}
+    for name in ("error", "round_to_nearest", "error_sum", "round_to_nearest_sum"):
+        assert value(name=name, **place) == getattr(errors["mlp"], name)
+    kinds = {row["kind"] for row in results_table(QUANTIZED.unquantized()).to_pylist()}
+    assert not kinds & {"quantized", "difference", "effects", "layer_error"}
+
+
+def test_contradicting_forms_are_refused() -> None:
+    base, *others = QUANTIZED.plans
+    form = others[-1]
+    with pytest.raises(ValueError, match="forms of unknown plans"):
+        replace(
+            QUANTIZED, plans=[base, *others, replace(form, name="x", quantization=replace(form.quantization, of="y"))]
+        )
+    with pytest.raises(ValueError, match="more than one form"):
+        replace(QUANTIZED, plans=[base, *others, replace(form, name="x")])
