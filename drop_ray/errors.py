@@ -19,3 +19,7 @@ class CorruptArtifactError(DropRayError):
 
 class WorkerFailedError(DropRayError):
     """A unit of work failed in the application's own code, or lost its workers too often: says which, and where."""
+
+
+class StoreOutageError(DropRayError, OSError):
+    """A store or model on S3 was out of reach for longer than `execution.store_outage_s`."""

@@ -117,11 +117,29 @@ class Ledger:
         return self._store.list(ARTIFACTS)
 
     def _write(self) -> None:
-        units = [
-            {"stage": entry.stage, "label": entry.label, "name": entry.step.name, "identity": entry.step.identity}
+        """Also the units of stages that this start of the run has not come to: they are the run's, as far as known."""
+        steps = [
+            (entry.stage, entry.label, entry.commit.step if entry.commit else entry.step)
             for entry in self._entries.values()
         ]
+        stages = {stage for stage, _, _ in steps}
+        steps += [unit for unit in self._earlier if unit[0] not in stages]
+        units = [
+            {"stage": stage, "label": label, "name": step.name, "identity": step.identity}
+            for stage, label, step in steps
+        ]
         self._store.write_file(f"{self._run_folder}/{MANIFEST}", json.dumps(units, indent=1).encode())
+
+    @cached_property
+    def _earlier(self) -> list[tuple[str, str, Step]]:
+        """What an earlier start of the run had met."""
+        try:
+            return read_manifest(self._store, self._run_folder)
+        except FileNotFoundError:
+            return []
+        except (ValueError, KeyError, TypeError) as error:
+            logger.warning("%s/%s cannot be read and is written anew: %r", self._run_folder, MANIFEST, error)
+            return []
 
 
 def read_manifest(store: Store, run_folder: str) -> list[tuple[str, str, Step]]:

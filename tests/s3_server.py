@@ -28,3 +28,9 @@ class S3Server:
     def stop(self) -> None:
         self._server.shutdown()
         self._thread.join()
+
+
+def answer(start_response: Any, status: str, body: bytes) -> list[bytes]:
+    """For a fault that answers in the server's place."""
+    start_response(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+    return [body]

@@ -12,12 +12,14 @@ import torch
 
 from drop_ray.errors import UserError
 from drop_ray.identity import canonical_json
+from drop_ray.models.files.cached_folder import cached_folder
 from drop_ray.models.files.model_folder import LocalFolder, LocalSource, ModelFolder
 from drop_ray.models.files.remote_folder import open_remote_folder
 from drop_ray.models.files.safetensors_file import open_safetensors
 from drop_ray.models.files.stored_tensors import Shard, StoredTensor
 from drop_ray.models.files.torch_file import open_torch_file
 from drop_ray.models.files.weight_files import find_weights
+from drop_ray.node_cache import NodeCache
 
 # What decides how text becomes tokens, and so belongs to a model's identity.
 TOKENIZER_FILES = (
@@ -83,22 +85,28 @@ class Checkpoint:
 
 
 def open_checkpoint(
-    location: Path | str, options: Mapping[str, Any] | None = None, *, weights: bool = True
+    location: Path | str,
+    options: Mapping[str, Any] | None = None,
+    *,
+    weights: bool = True,
+    cache: NodeCache | None = None,
 ) -> Checkpoint:
     """Read the configuration and the weight files' headers of a model in a local folder or at `s3://bucket/prefix`.
 
-    options: for a URL, arguments of its fsspec class, such as `s3fs.S3FileSystem`. weights=False needs nothing but
-    config.json, and gives a checkpoint without tensors. UserError names what is missing or broken, and the remedy.
+    options: for a URL, arguments of its fsspec class. weights=False needs nothing but config.json, and gives a
+    checkpoint without tensors. cache: where to fetch a model on S3 as a whole, before anything else; without one its
+    weights are read by ranges, when they are asked for. UserError names what is missing or broken, and the remedy.
     """
-    folder = _open_folder(str(location), options or {})
+    folder = _open_folder(str(location), options or {}, cache)
     config = _read_config(folder)
     shards = _open_shards(folder) if weights else ()
     return Checkpoint(folder.location, folder.folder, config, shards)
 
 
-def _open_folder(location: str, options: Mapping[str, Any]) -> ModelFolder:
+def _open_folder(location: str, options: Mapping[str, Any], cache: NodeCache | None) -> ModelFolder:
     if "://" in location:
-        return open_remote_folder(location, options)
+        remote = open_remote_folder(location, options)
+        return cached_folder(remote, cache) if cache is not None and location.startswith("s3://") else remote
     if not Path(location).is_dir():
         raise UserError(f"model.path: {location} is not a folder")
     return LocalFolder(Path(location))

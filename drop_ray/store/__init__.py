@@ -4,7 +4,8 @@ In: a `Step` (name and identity) and the files that it made. Out: a `Commit`, fo
 identity, on a local folder or on S3. Tables are in `drop_ray.store.tables`, which alone needs pyarrow.
 """
 
+from drop_ray.store.location import open_store
 from drop_ray.store.steps import Commit, Output, Step
-from drop_ray.store.store import Store, open_store
+from drop_ray.store.store import Store
 
 __all__ = ["Commit", "Output", "Step", "Store", "open_store"]

@@ -9,14 +9,32 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 from uuid import uuid4
 
 from drop_ray.store.steps import Output
 
 COPY_CHUNK = 4 * 2**20
 TEMPORARY_PREFIX = ".tmp-"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file as it lies there: its bytes, and when it was last written (seconds since 1970)."""
+
+    size: int
+    modified: float
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An upload in parts that was begun and neither finished nor given up; begun: seconds since 1970."""
+
+    path: str
+    identifier: str
+    begun: float
 
 
 class Files(Protocol):
@@ -43,11 +61,26 @@ class Files(Protocol):
     def read(self, path: str) -> bytes:
         """All bytes of a file."""
 
+    def download(self, path: str, target: BinaryIO) -> Output:
+        """Write all bytes of a file to `target`, however many; says what they were."""
+
+    def local_path(self, path: str) -> Path | None:
+        """Where a file or folder lies for programs of this machine; None if they would need a copy."""
+
     def exists(self, path: str) -> bool:
         """Whether a file or a folder with files is there."""
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Bytes of each file at any depth, by its path relative to the folder; empty if there is no folder."""
+
+    def inventory(self, folder: str) -> dict[str, Stored]:
+        """As `sizes`, but also the temporary files of writers that died, which all other operations hide."""
+
+    def uploads(self) -> list[Upload]:
+        """What is under way, or was when its writer died."""
+
+    def give_up(self, upload: Upload) -> None:
+        """Remove the parts of an upload."""
 
     def names(self, folder: str) -> list[str]:
         """Sorted names of the files and folders directly in a folder; empty if there is no folder."""
@@ -104,18 +137,36 @@ class LocalFiles:
     def read(self, path: str) -> bytes:
         return (self._root / path).read_bytes()
 
+    def download(self, path: str, target: BinaryIO) -> Output:
+        with (self._root / path).open("rb") as reader:
+            return _pump(reader, target)
+
+    def local_path(self, path: str) -> Path | None:
+        return self._root / path
+
     def exists(self, path: str) -> bool:
         return (self._root / path).exists()
 
     def sizes(self, folder: str) -> dict[str, int]:
+        found = self.inventory(folder)
+        return {path: file.size for path, file in found.items() if not is_temporary(path)}
+
+    def inventory(self, folder: str) -> dict[str, Stored]:
         base = self._root / folder
-        sizes = {}
+        found = {}
         for parent, _, names in os.walk(base):
-            for path in (Path(parent, name) for name in names if not name.startswith(TEMPORARY_PREFIX)):
+            for path in (Path(parent, name) for name in names):
                 # Another process may remove a file between the listing and the stat.
                 with suppress(FileNotFoundError):
-                    sizes[path.relative_to(base).as_posix()] = path.stat().st_size
-        return sizes
+                    status = path.stat()
+                    found[path.relative_to(base).as_posix()] = Stored(status.st_size, status.st_mtime)
+        return found
+
+    def uploads(self) -> list[Upload]:
+        return []
+
+    def give_up(self, upload: Upload) -> None:
+        raise KeyError(upload.identifier)
 
     def names(self, folder: str) -> list[str]:
         try:
@@ -131,6 +182,10 @@ class LocalFiles:
         # Also when another process removes the same folder at the same time, and finishes it.
         with suppress(FileNotFoundError):
             shutil.rmtree(self._root / folder)
+
+
+def is_temporary(path: str) -> bool:
+    return path.rpartition("/")[2].startswith(TEMPORARY_PREFIX)
 
 
 @contextmanager
@@ -152,14 +207,20 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _copy(source: Path, target: Path) -> Output:
-    digest = hashlib.sha256()
     with source.open("rb") as reader, target.open("xb") as writer:
-        while chunk := reader.read(COPY_CHUNK):
-            digest.update(chunk)
-            writer.write(chunk)
+        output = _pump(reader, writer)
         writer.flush()
         os.fsync(writer.fileno())
-        return Output(writer.tell(), digest.hexdigest())
+    return output
+
+
+def _pump(reader: BinaryIO, writer: BinaryIO) -> Output:
+    digest, size = hashlib.sha256(), 0
+    while chunk := reader.read(COPY_CHUNK):
+        digest.update(chunk)
+        writer.write(chunk)
+        size += len(chunk)
+    return Output(size, digest.hexdigest())
 
 
 def _make_folder(folder: Path) -> None:

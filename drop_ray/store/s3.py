@@ -3,23 +3,21 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import s3fs
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
+from drop_ray.errors import StoreOutageError
+from drop_ray.store.filesystem import Stored, Upload
+from drop_ray.store.ranges import fill_ranges
+from drop_ray.store.s3_connection import S3Connection, connect
 from drop_ray.store.steps import Output
 
-# Without the listings cache, because it hides what other writers have added; finite waits, because botocore's default
-# retries can hold a dead endpoint for many minutes.
-S3FS_OPTIONS: Mapping[str, Any] = {
-    "use_listings_cache": False,
-    "config_kwargs": {
-        "connect_timeout": 30,
-        "read_timeout": 120,
-        "retries": {"max_attempts": 5, "mode": "standard"},
-    },
-}
+# An upload of more is in parts, several at a time; S3 takes at most 10,000 parts.
+PART_BYTES = 16 << 20
+PARTS_AT_ONCE = 8
+MAX_PARTS = 10_000
+DOWNLOAD_BYTES = 128 << 20
 # Error codes of a conditional PUT that lost: to an object that exists, or to a PUT or DELETE in progress.
 LOST_CREATE = {"PreconditionFailed", "ConditionalRequestConflict"}
 
@@ -29,19 +27,18 @@ class S3Files:
 
     Endpoint, region and credentials come from `options` (arguments of `s3fs.S3FileSystem`, which win) or from the
     standard chain (`AWS_ENDPOINT_URL`, `AWS_PROFILE`, an instance role). The connection is opened on first use: it is
-    neither pickled nor shared by a fork.
+    neither pickled nor shared by a fork. An outage is waited out (`S3Connection`).
     """
 
     failures: tuple[type[Exception], ...] = (OSError, BotoCoreError)
 
     def __init__(self, root: str, options: Mapping[str, Any]) -> None:
         self._root = root
-        self._options = {**S3FS_OPTIONS, **options}
+        self._options = options
 
     @property
-    def _s3(self) -> Any:
-        """The connection of this process: fsspec keeps one for equal options, and opens another after a fork."""
-        return s3fs.S3FileSystem(**self._options)
+    def _s3(self) -> S3Connection:
+        return connect(self._options)
 
     def _key(self, path: str) -> str:
         return f"{self._root}/{path}"
@@ -55,6 +52,8 @@ class S3Files:
             return f"create the bucket {bucket}, or correct its name"
         if isinstance(error, PermissionError):
             return f"grant s3:ListBucket on {bucket}, and s3:GetObject, s3:PutObject and s3:DeleteObject on its objects"
+        if isinstance(error, StoreOutageError):
+            return "check AWS_ENDPOINT_URL or execution.store_options.endpoint_url, the network, and the service"
         if isinstance(error, NoCredentialsError):
             return "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run with an instance role"
         return "check the bucket's name, AWS_ENDPOINT_URL and AWS_REGION"
@@ -65,7 +64,7 @@ class S3Files:
         except OSError as error:
             # Not FileExistsError: s3fs raises that only for servers whose answer names the failed condition.
             if isinstance(error.__cause__, ClientError) and error.__cause__.response["Error"]["Code"] in LOST_CREATE:
-                return False
+                return self._is_own(path, data)
             raise
         return True
 
@@ -73,14 +72,19 @@ class S3Files:
         if isinstance(data, bytes):
             self._s3.pipe_file(self._key(path), data)
         else:
-            self._s3.put_file(str(data), self._key(path))
+            self._put(data, path)
 
     def upload(self, source: Path, path: str) -> Output:
         with source.open("rb") as reader:
             digest = hashlib.file_digest(reader, "sha256")
             size = reader.tell()
-        # Transport errors are found by botocore's own checksums; put_file aborts a failed multipart upload.
-        self._s3.put_file(str(source), self._key(path))
+        try:
+            self._put(source, path)
+        except FileNotFoundError:
+            # The answer to the last request was lost, and repeating it found no upload to finish: nobody else writes
+            # here, so a file of this size is this one.
+            if self.sizes(path.rpartition("/")[0]).get(path.rpartition("/")[2]) != size:
+                raise
         return Output(size, digest.hexdigest())
 
     def read(self, path: str) -> bytes:
@@ -88,14 +92,54 @@ class S3Files:
         data: bytes = self._s3.cat_file(self._key(path), max_concurrency=1)
         return data
 
+    def download(self, path: str, target: BinaryIO) -> Output:
+        size = self._s3.info(self._key(path))["size"]
+        digest, buffer = hashlib.sha256(), memoryview(bytearray(min(size, DOWNLOAD_BYTES)))
+        for start in range(0, size, DOWNLOAD_BYTES):
+            piece = buffer[: size - start]
+            missing = fill_ranges(self._s3, self._key(path), [(start, piece)])
+            if missing:
+                raise OSError(f"{self.absolute(path)} was cut while it was read: {missing} bytes are missing")
+            digest.update(piece)
+            target.write(piece)
+        return Output(size, digest.hexdigest())
+
+    def local_path(self, path: str) -> None:  # noqa: ARG002 - of no path at all
+        return None
+
     def exists(self, path: str) -> bool:
         found: bool = self._s3.exists(self._key(path))
         return found
 
     def sizes(self, folder: str) -> dict[str, int]:
-        prefix = self._key(folder)
+        return {path: file.size for path, file in self.inventory(folder).items()}
+
+    def inventory(self, folder: str) -> dict[str, Stored]:
+        prefix = self._key(folder).rstrip("/")
         found = self._s3.find(prefix, detail=True)
-        return {key.removeprefix(f"{prefix}/"): entry["size"] for key, entry in found.items()}
+        return {
+            key.removeprefix(f"{prefix}/"): Stored(entry["size"], entry["LastModified"].timestamp())
+            for key, entry in found.items()
+        }
+
+    def uploads(self) -> list[Upload]:
+        bucket, _, prefix = self._root.partition("/")
+        found: list[Upload] = []
+        position: dict[str, str] = {}
+        while True:
+            page = self._s3.call(
+                "list_multipart_uploads", Bucket=bucket, Prefix=f"{prefix}/" if prefix else "", **position
+            )
+            for upload in page.get("Uploads", []):
+                path = f"{bucket}/{upload['Key']}".removeprefix(f"{self._root}/")
+                found.append(Upload(path, upload["UploadId"], upload["Initiated"].timestamp()))
+            if not page.get("IsTruncated"):
+                return found
+            position = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
+    def give_up(self, upload: Upload) -> None:
+        bucket, _, key = self._key(upload.path).partition("/")
+        self._s3.call("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload.identifier)
 
     def names(self, folder: str) -> list[str]:
         try:
@@ -110,3 +154,15 @@ class S3Files:
     def remove_folder(self, folder: str) -> None:
         for path in self.sizes(folder):
             self.remove(f"{folder}/{path}")
+
+    def _put(self, source: Path, path: str) -> None:
+        """Transport errors are found by botocore's own checksums; an upload that fails gives up its parts."""
+        part = max(PART_BYTES, -(-source.stat().st_size // MAX_PARTS))
+        self._s3.put_file(str(source), self._key(path), chunksize=part, max_concurrency=PARTS_AT_ONCE)
+
+    def _is_own(self, path: str, data: bytes) -> bool:
+        """Whether the file in the way is what was to be written: a request whose answer was lost is made twice."""
+        try:
+            return self.read(path) == data
+        except FileNotFoundError:
+            return False

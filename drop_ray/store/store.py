@@ -11,16 +11,19 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 from drop_ray.errors import CorruptArtifactError, UserError
 from drop_ray.identity import canonical_json, difference
-from drop_ray.store.filesystem import Files, LocalFiles
-from drop_ray.store.steps import ARTIFACTS, RECORD, Commit, Step, plain
+from drop_ray.store.filesystem import Files
+from drop_ray.store.steps import ARTIFACTS, RECORD, Commit, Output, Step, plain
 
 HASHED_BY_FIND = 16 * 2**20
 """Largest output, in bytes, whose sha256 `find` checks: reading back checkpoints for each resume would cost minutes."""
+
+PROBE_PREFIX = ".probe-"
+"""Of the folders that `check_writable` makes, and removes if it is not killed."""
 
 NO_UNITS: Mapping[str, str] = MappingProxyType({})
 
@@ -29,47 +32,42 @@ class Store:
     """Artifacts (written once) below `artifacts/`, files of runs (replaced at will) below `runs/`. Picklable."""
 
     def __init__(self, files: Files) -> None:
-        self._files = files
+        """files: what the store is built on; outside this package nothing else should need them."""
+        self.files = files
 
     def __repr__(self) -> str:
-        return f"Store({self._files.absolute('')!r})"
+        return f"Store({self.files.absolute('')!r})"
 
     def check_writable(self) -> None:
         """Write, list, read and remove a probe; raises UserError with the remedy if this or put-if-absent fails."""
-        folder = f".probe-{uuid4().hex}"
+        folder = f"{PROBE_PREFIX}{uuid4().hex}"
         probe = f"{folder}/probe"
         try:
-            self._files.create(probe, b"first")
-            overwritten = self._files.create(probe, b"second")
-            self._files.sizes(folder)
-            self._files.read(probe)
-            self._files.remove_folder(folder)
-        except self._files.failures as error:
+            self.files.create(probe, b"first")
+            overwritten = self.files.create(probe, b"second")
+            self.files.sizes(folder)
+            self.files.read(probe)
+            self.files.remove_folder(folder)
+        except self.files.failures as error:
             raise UserError(
-                f"store: {self._files.absolute('')} is not writable: {error}; {self._files.remedy(error)}"
+                f"store: {self.files.absolute('')} is not writable: {error}; {self.files.remedy(error)}"
             ) from error
         if overwritten:
             raise UserError(
-                f"store: {self._files.absolute('')} ignores If-None-Match, so two runs could overwrite each other's "
+                f"store: {self.files.absolute('')} ignores If-None-Match, so two runs could overwrite each other's "
                 "records; use a store with conditional writes (S3, MinIO, Ceph) or a local folder"
             )
 
     def find(self, step: Step) -> Commit | None:
         """The commit of a step, or None if it is not done.
 
-        Raises CorruptArtifactError, naming the file, if the record does not parse or has another identity, or if an
-        output is missing, has another size or (up to `HASHED_BY_FIND` bytes) other bytes.
+        Raises CorruptArtifactError, naming the file, as `recorded` does, and if an output is missing, has another size
+        or (up to `HASHED_BY_FIND` bytes) other bytes.
         """
-        commit = self._recorded(step)
+        commit = self.recorded(step)
         if commit is None:
             return None
-        if canonical_json(commit.step.identity) != canonical_json(step.identity) or commit.step.name != step.name:
-            recorded, wanted = ({"step": s.name, **s.identity} for s in (commit.step, step))
-            raise CorruptArtifactError(
-                f"{self._files.absolute(step.record_path)} has another identity: "
-                + "; ".join(difference(wanted, recorded))
-            )
-        sizes = self._files.sizes(commit.folder)
+        sizes = self.files.sizes(commit.folder)
         for logical, output in commit.outputs.items():
             if logical not in sizes:
                 raise self._corrupt(commit, logical, "missing")
@@ -79,11 +77,27 @@ class Store:
                 self.read_bytes(commit, logical)
         return commit
 
+    def recorded(self, step: Step) -> Commit | None:
+        """What is recorded of a step, whatever became of its outputs; None if nothing is.
+
+        Raises CorruptArtifactError if the record does not parse or has another identity.
+        """
+        commit = self._recorded(step)
+        if commit is None:
+            return None
+        if canonical_json(commit.step.identity) != canonical_json(step.identity) or commit.step.name != step.name:
+            recorded, wanted = ({"step": s.name, **s.identity} for s in (commit.step, step))
+            raise CorruptArtifactError(
+                f"{self.files.absolute(step.record_path)} has another identity: "
+                + "; ".join(difference(wanted, recorded))
+            )
+        return commit
+
     def commit_at(self, folder_name: str) -> Commit | None:
         """What is recorded in a folder below `artifacts/`, unchecked; None if nothing is, or nothing readable."""
         path = f"{ARTIFACTS}/{folder_name}/{RECORD}"
         try:
-            return Commit.from_json(self._files.read(path), self._files.absolute(path))
+            return Commit.from_json(self.files.read(path), self.files.absolute(path))
         except (FileNotFoundError, CorruptArtifactError):
             return None
 
@@ -108,18 +122,18 @@ class Store:
         attempt = uuid4().hex[:8]
         folder = f"{step.path}/{attempt}"
         with ExitStack() as undo:
-            undo.callback(self._files.remove_folder, folder)
-            copied = {logical: self._files.upload(source, f"{folder}/{logical}") for logical, source in sources.items()}
+            undo.callback(self.files.remove_folder, folder)
+            copied = {logical: self.files.upload(source, f"{folder}/{logical}") for logical, source in sources.items()}
             # From here on the files stay on any error: a record may be there although its answer was lost.
             undo.pop_all()
         created = datetime.now(UTC).isoformat(timespec="seconds")
         own = Commit(step, attempt, copied, dict(units), provenance, created)
-        while not self._files.create(step.record_path, own.to_json().encode()):
+        while not self.files.create(step.record_path, own.to_json().encode()):
             standing = self.find(step)
             if standing is None:
                 continue  # discarded in between
             if standing.attempt != attempt:
-                self._files.remove_folder(folder)
+                self.files.remove_folder(folder)
             return standing
         return own
 
@@ -133,84 +147,83 @@ class Store:
         try:
             recorded = self._recorded(step)
         except CorruptArtifactError:
-            self._files.remove(step.record_path)
+            self.files.remove(step.record_path)
             return
         if recorded is None or (isinstance(artifact, Commit) and recorded != artifact):
             return
-        self._files.remove(step.record_path)
-        self._files.remove_folder(f"{step.path}/{recorded.attempt}")
+        self.files.remove(step.record_path)
+        self.files.remove_folder(f"{step.path}/{recorded.attempt}")
 
     def path_of(self, commit: Commit, logical: str) -> str:
         """The absolute path or `s3://` URL of an output or of a folder of outputs; KeyError if there is none."""
         if logical not in commit.outputs and not any(name.startswith(f"{logical}/") for name in commit.outputs):
             raise KeyError(f"{commit.step.path} has no output {logical!r}, only {sorted(commit.outputs)}")
-        return self._files.absolute(f"{commit.folder}/{logical}")
+        return self.files.absolute(f"{commit.folder}/{logical}")
 
     def read_bytes(self, commit: Commit, logical: str) -> bytes:
         """The bytes of an output; raises CorruptArtifactError if they are not those that were committed."""
-        output = commit.outputs[logical]
         try:
-            data = self._files.read(f"{commit.folder}/{logical}")
+            data = self.files.read(f"{commit.folder}/{logical}")
         except FileNotFoundError as error:
             raise self._corrupt(commit, logical, "missing") from error
-        if len(data) != output.size:
-            raise self._corrupt(commit, logical, f"{len(data)} bytes instead of {output.size}")
-        digest = hashlib.sha256(data).hexdigest()
-        if digest != output.sha256:
-            raise self._corrupt(commit, logical, f"sha256 {digest} instead of {output.sha256}")
+        self._check(commit, logical, Output(len(data), hashlib.sha256(data).hexdigest()))
         return data
+
+    def download(self, commit: Commit, logical: str, target: BinaryIO) -> None:
+        """Write the bytes of an output, which may be larger than memory, to `target`.
+
+        Raises CorruptArtifactError as `read_bytes` does, but only after they were written.
+        """
+        try:
+            read = self.files.download(f"{commit.folder}/{logical}", target)
+        except FileNotFoundError as error:
+            raise self._corrupt(commit, logical, "missing") from error
+        self._check(commit, logical, read)
+
+    def local_path(self, commit: Commit, logical: str) -> Path | None:
+        """Where an output or a folder of outputs lies for programs of this machine; None if they would need a copy."""
+        return self.files.local_path(f"{commit.folder}/{logical}")
 
     def write_file(self, path: str, data: bytes | Path) -> None:
         """Write or replace a file of a run (`runs/{name}/...`), from bytes or a local file."""
-        self._files.replace(path, data)
+        self.files.replace(path, data)
 
     def read_file(self, path: str) -> bytes:
         """The bytes of a file of a run; FileNotFoundError if there is none."""
-        return self._files.read(path)
+        return self.files.read(path)
 
     def exists(self, path: str) -> bool:
         """Whether a file or folder is there."""
-        return self._files.exists(path)
+        return self.files.exists(path)
 
     def list(self, folder: str) -> list[str]:
         """Sorted names of the files and folders directly in a folder; empty if there is none."""
-        return self._files.names(folder)
+        return self.files.names(folder)
 
     def location(self, path: str) -> str:
         """The absolute path or `s3://` URL of a file or folder of a run."""
-        return self._files.absolute(path)
+        return self.files.absolute(path)
 
     def size(self, folder: str) -> int:
         """Bytes of all files below a folder."""
-        return sum(self._files.sizes(folder).values())
+        return sum(self.files.sizes(folder).values())
 
     def _recorded(self, step: Step) -> Commit | None:
         try:
-            text = self._files.read(step.record_path)
+            text = self.files.read(step.record_path)
         except FileNotFoundError:
             return None
-        return Commit.from_json(text, self._files.absolute(step.record_path))
+        return Commit.from_json(text, self.files.absolute(step.record_path))
+
+    def _check(self, commit: Commit, logical: str, read: Output) -> None:
+        output = commit.outputs[logical]
+        if read.size != output.size:
+            raise self._corrupt(commit, logical, f"{read.size} bytes instead of {output.size}")
+        if read.sha256 != output.sha256:
+            raise self._corrupt(commit, logical, f"sha256 {read.sha256} instead of {output.sha256}")
 
     def _corrupt(self, commit: Commit, logical: str, fault: str) -> CorruptArtifactError:
-        return CorruptArtifactError(f"{self._files.absolute(f'{commit.folder}/{logical}')}: {fault}")
-
-
-def open_store(url: str, options: Mapping[str, Any] | None = None) -> Store:
-    """The store at a local folder or at `s3://bucket/prefix`; nothing is read or written yet.
-
-    `options` are arguments of `s3fs.S3FileSystem`, such as `endpoint_url`. Raises UserError for any other kind of URL,
-    and for options with a folder.
-    """
-    scheme, separator, root = url.partition("://")
-    if not separator:
-        if options:
-            raise UserError(f"store: options {sorted(options)} are for s3:// only, not for the folder {url}")
-        return Store(LocalFiles(Path(url).expanduser().absolute()))
-    if scheme != "s3" or not root.strip("/"):
-        raise UserError(f"store: {url} is neither a local folder nor s3://bucket/prefix")
-    from drop_ray.store.s3 import S3Files  # s3fs and botocore take 0.3 s to import
-
-    return Store(S3Files(root.strip("/"), options or {}))
+        return CorruptArtifactError(f"{self.files.absolute(f'{commit.folder}/{logical}')}: {fault}")
 
 
 def _files_of(outputs: Mapping[str, Path]) -> dict[str, Path]:

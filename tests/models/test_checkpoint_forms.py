@@ -16,11 +16,11 @@ from drop_ray.models import location
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.export import export_checkpoint
 from drop_ray.models.families import DropLists
-from drop_ray.models.files import remote_folder
 from drop_ray.models.loading import load_model
 from drop_ray.models.location import load_tokenizer, locate_model
 from drop_ray.scoring.scorer import Scorer
 from drop_ray.scoring.sweep import SweepSettings
+from drop_ray.store import ranges
 
 IDS = token_ids(2, 24)
 DROPS = DropLists((1,), (2,))
@@ -64,8 +64,8 @@ def safetensors_form(request, tmp_path_factory):
 @pytest.fixture
 def small_pieces(monkeypatch):
     """Pieces and batches so small that reading a tiny tensor takes several of both."""
-    monkeypatch.setattr(remote_folder, "PIECE_BYTES", 1000)
-    monkeypatch.setattr(remote_folder, "PIECES_AT_ONCE", 3)
+    monkeypatch.setattr(ranges, "RANGE_BYTES", 1000)
+    monkeypatch.setattr(ranges, "RANGES_AT_ONCE", 3)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

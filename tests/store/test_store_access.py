@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from s3_server import Application, S3Server
+from s3_server import Application, S3Server, answer
 
 from drop_ray.errors import UserError
 from drop_ray.store import Step, Store, open_store
@@ -64,7 +64,7 @@ def test_a_missing_permission_is_named(s3_server: S3Server, s3_url: str, method:
     def deny(moto: Application, environ: dict[str, Any], start_response: Any) -> Any:
         if environ["REQUEST_METHOD"] != method:
             return moto(environ, start_response)
-        return _answer(start_response, "403 Forbidden", b"<Error><Code>AccessDenied</Code></Error>")
+        return answer(start_response, "403 Forbidden", b"<Error><Code>AccessDenied</Code></Error>")
 
     s3_server.fault = deny
     with pytest.raises(UserError, match="grant s3:ListBucket"):
@@ -86,7 +86,7 @@ def test_a_server_that_does_not_name_the_failed_condition_is_understood(s3_serve
         head: list[Any] = []
         body = b"".join(moto(environ, lambda *arguments: head.append(arguments)))
         if head[0][0].startswith("412"):
-            return _answer(start_response, "412 Precondition Failed", b"<Error><Code>PreconditionFailed</Code></Error>")
+            return answer(start_response, "412 Precondition Failed", b"<Error><Code>PreconditionFailed</Code></Error>")
         start_response(*head[0])
         return [body]
 
@@ -103,7 +103,7 @@ def test_a_record_whose_answer_was_lost_keeps_its_outputs(
         if environ["REQUEST_METHOD"] != "PUT" or not environ["PATH_INFO"].endswith("commit.json") or lost:
             return moto(environ, start_response)
         lost.append(b"".join(moto(environ, lambda *_: None)))
-        return _answer(start_response, "500 Internal Server Error", b"<Error><Code>InternalError</Code></Error>")
+        return answer(start_response, "500 Internal Server Error", b"<Error><Code>InternalError</Code></Error>")
 
     s3_server.fault = lose_first_answer
     store = open_store(s3_url)
@@ -138,8 +138,3 @@ def test_files_of_a_run_are_replaced(store: Store, tmp_path: Path) -> None:
     assert store.size("runs/a") == len(b"second, longer") + len(b"{}")
     with pytest.raises(FileNotFoundError):
         store.read_file("runs/a/absent")
-
-
-def _answer(start_response: Any, status: str, body: bytes) -> list[bytes]:
-    start_response(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
-    return [body]

@@ -145,5 +145,5 @@ def _commit_when_all_are_ready(store: Store, step: Step, scratch: Path, writer: 
 
 
 def _die_before_the_record(store: Store, step: Step, scores: Path) -> None:
-    store._files.create = lambda path, data: os._exit(9)  # type: ignore[method-assign]
+    store.files.create = lambda path, data: os._exit(9)  # type: ignore[method-assign]
     store.commit(step, {"scores.bin": scores}, provenance={})

@@ -28,7 +28,7 @@ def _flip_a_byte(store: Store, commit: Commit) -> None:
 
 
 def _remove_output(store: Store, commit: Commit) -> None:
-    store._files.remove(_output(commit))
+    store.files.remove(_output(commit))
 
 
 def _truncate_record(store: Store, commit: Commit) -> None:

@@ -65,11 +65,14 @@ class ModelFolder(Protocol):
 
 @dataclass(frozen=True)
 class LocalFolder:
+    """origin: of what was fetched to there, the URL that the user gave."""
+
     folder: Path
+    origin: str | None = None
 
     @property
     def location(self) -> str:
-        return str(self.folder)
+        return self.origin or str(self.folder)
 
     @property
     def names(self) -> list[str]:

@@ -3,7 +3,7 @@
 import atexit
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,22 +11,23 @@ from typing import Any
 import fsspec
 
 from drop_ray.errors import UserError
-from drop_ray.models.files.model_folder import ByteSource, ended_early, is_small_file
+from drop_ray.models.files.model_folder import ByteSource, ended_early, is_small_file, read_bytes
+from drop_ray.store.ranges import fill_ranges
 
-PIECE_BYTES = 16 << 20
-# Requests under way at a time; with the size of a piece it bounds what a read takes beside the tensors themselves.
-PIECES_AT_ONCE = 8
+FETCH_BYTES = 128 << 20
 
 
 @dataclass(frozen=True)
 class RemoteFolder:
-    """Made by `open_remote_folder`. sizes: of all files directly in it, by name."""
+    """Made by `open_remote_folder`. sizes: of all files directly in it, by name; etags: what changes with their bytes,
+    on S3."""
 
     location: str
     folder: Path
     filesystem: Any
     root: str
     sizes: Mapping[str, int]
+    etags: Mapping[str, str]
 
     @property
     def names(self) -> list[str]:
@@ -34,6 +35,21 @@ class RemoteFolder:
 
     def source(self, name: str) -> ByteSource:
         return RemoteSource(f"{self.location}/{name}", self.sizes[name], self.filesystem, f"{self.root}/{name}")
+
+    def fetch(self, names: Collection[str], target: Path) -> None:
+        """Copy whole files to a local folder. UserError if one of them was replaced meanwhile."""
+        buffer = memoryview(bytearray(min(max(self.sizes[name] for name in names), FETCH_BYTES)))
+        for name in names:
+            source, size = self.source(name), self.sizes[name]
+            with (target / name).open("xb") as file:
+                for start in range(0, size, FETCH_BYTES):
+                    piece = buffer[: size - start]
+                    source.fill([(start, piece)])
+                    file.write(piece)
+        sizes, etags = _list(self.filesystem, self.root)
+        changed = [name for name in names if (sizes.get(name), etags.get(name)) != (self.sizes[name], self.etags[name])]
+        if changed:
+            raise UserError(f"model.path: {self.location}/{changed[0]} was replaced while it was fetched; start again")
 
 
 @dataclass(frozen=True)
@@ -44,40 +60,29 @@ class RemoteSource:
     path: str
 
     def fill(self, pieces: Sequence[tuple[int, memoryview]]) -> None:
-        parts = [
-            (offset + start, view[start : start + PIECE_BYTES])
-            for offset, view in pieces
-            for start in range(0, len(view), PIECE_BYTES)
-        ]
-        for first in range(0, len(parts), PIECES_AT_ONCE):
-            batch = parts[first : first + PIECES_AT_ONCE]
-            starts = [offset for offset, _ in batch]
-            stops = [offset + len(view) for offset, view in batch]
-            found = self.filesystem.cat_ranges([self.path] * len(batch), starts, stops, on_error="raise")
-            for (_, view), data in zip(batch, found, strict=True):
-                if len(data) < len(view):
-                    raise ended_early(self, len(view) - len(data))
-                view[:] = data
+        missing = fill_ranges(self.filesystem, self.path, pieces)
+        if missing:
+            raise ended_early(self, missing)
 
 
 def open_remote_folder(url: str, options: Mapping[str, Any]) -> RemoteFolder:
     """List the folder and fetch its small files into a temporary folder of this process.
 
-    `options` are arguments of the file system's class, such as `s3fs.S3FileSystem`. UserError if it cannot be read.
+    `options` are arguments of the file system's class: of `S3Connection` for S3. UserError if it cannot be read.
     """
     url = url.rstrip("/")
     try:
-        filesystem, root = fsspec.core.url_to_fs(url, **{**_defaults(url), **options})
+        filesystem, root = _open_filesystem(url, options)
     except (ImportError, ValueError) as error:
         raise UserError(f"model.path: {url} cannot be opened: {error}") from error
     root = root.rstrip("/")
     folder = Path(tempfile.mkdtemp(prefix="drop-ray-model-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     try:
-        entries = [entry for entry in filesystem.ls(root, detail=True) if entry["type"] == "file"]
-        sizes = {entry["name"].rpartition("/")[2]: entry["size"] for entry in entries}
-        small = [name for name in sizes if is_small_file(name)]
-        filesystem.get([f"{root}/{name}" for name in small], [str(folder / name) for name in small])
+        sizes, etags = _list(filesystem, root)
+        remote = RemoteFolder(url, folder, filesystem, root, sizes, etags)
+        for name in filter(is_small_file, sizes):
+            (folder / name).write_bytes(read_bytes(remote.source(name), 0, sizes[name]))
     except FileNotFoundError as error:
         raise UserError(f"model.path: there is nothing at {url}; correct the bucket or the prefix") from error
     except Exception as error:  # each storage raises errors of its own library
@@ -85,12 +90,23 @@ def open_remote_folder(url: str, options: Mapping[str, Any]) -> RemoteFolder:
             f"model.path: {url} cannot be read ({error}); check the URL, the endpoint, and that the credentials "
             "(AWS_PROFILE, an instance role, execution.store_options) may list the folder and get its files"
         ) from error
-    return RemoteFolder(url, folder, filesystem, root, sizes)
+    return remote
 
 
-def _defaults(url: str) -> Mapping[str, Any]:
+def _list(filesystem: Any, root: str) -> tuple[dict[str, int], dict[str, str]]:
+    """Sizes and etags of the files directly in a folder, by name."""
+    entries = {
+        entry["name"].rpartition("/")[2]: entry for entry in filesystem.ls(root, detail=True) if entry["type"] == "file"
+    }
+    sizes = {name: entry["size"] for name, entry in entries.items()}
+    return sizes, {name: entry["ETag"] for name, entry in entries.items() if "ETag" in entry}
+
+
+def _open_filesystem(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
+    """The file system behind a URL, and the path there."""
     if not url.startswith("s3://"):
-        return {}
-    from drop_ray.store.s3 import S3FS_OPTIONS  # imports s3fs
+        filesystem, path = fsspec.core.url_to_fs(url, **options)
+        return filesystem, path
+    from drop_ray.store.s3_connection import connect  # imports s3fs
 
-    return S3FS_OPTIONS
+    return connect(options), url.removeprefix("s3://")

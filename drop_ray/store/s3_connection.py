@@ -1,0 +1,139 @@
+"""A connection to S3 that waits out an outage: a request is repeated until it has failed for `outage_s` seconds.
+
+Every request of s3fs that is made here may be repeated: uploads send bytes that are in memory, parts and deletions are
+idempotent. Two answers can be lost for good, of a conditional write and of the last request of a multipart upload;
+`drop_ray.store.s3` recognizes its own object then.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from http.client import IncompleteRead
+from typing import Any
+
+import s3fs
+from aiohttp import ClientPayloadError
+from botocore.exceptions import ClientError, ConnectionError, FlexibleChecksumError, HTTPClientError
+from botocore.parsers import ResponseParserError
+from fsspec.asyn import sync
+
+from drop_ray.errors import StoreOutageError
+
+logger = logging.getLogger(__name__)
+
+OUTAGE_S = 120.0
+"""`execution.store_outage_s`, where no config says another."""
+
+# Finite waits, and one try a request: the libraries' own retries multiply, with each other and with those made here.
+CLIENT_OPTIONS: Mapping[str, Any] = {
+    "connect_timeout": 10,
+    "read_timeout": 60,
+    "retries": {"total_max_attempts": 1},
+    # botocore's 10 would be the limit of parallel range requests.
+    "max_pool_connections": 64,
+}
+# Nothing else ends an upload to a peer that has vanished, before the kernel gives up after a quarter of an hour.
+ANSWER_S, SLOWEST_UPLOAD_BYTES_S = 90, 128 << 10
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
+# A single failed request is nothing to report: large services answer some with 503 on any day.
+REPORTED_FAILURE = 3
+
+BROKEN_CONNECTION = (
+    HTTPClientError,
+    ConnectionError,
+    ClientPayloadError,
+    FlexibleChecksumError,
+    IncompleteRead,
+    ResponseParserError,
+    TimeoutError,
+)
+# Those of `botocore.retries.standard` that do not come with a status of 500 or more.
+PASSING_CODES = {
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "RequestLimitExceeded",
+    "BandwidthLimitExceeded",
+    "TooManyRequestsException",
+    "XAmzContentSHA256Mismatch",
+}
+
+
+class S3Connection(s3fs.S3FileSystem):  # type: ignore[misc]
+    """s3fs, with `outage_s` beside its own arguments. StoreOutageError when a request has failed for that long."""
+
+    retries = 1  # of s3fs itself
+
+    def __init__(self, *arguments: Any, outage_s: float = OUTAGE_S, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.outage_s = outage_s
+        self._outage_is_known = False
+
+    def call(self, method: str, **arguments: Any) -> Any:
+        """One request of botocore's S3 client, by the name of its method."""
+        return sync(self.loop, partial(self._call_s3, method, **arguments))
+
+    async def _call_s3(self, method: str, *arguments: Any, **named: Any) -> Any:
+        send = partial(super()._call_s3, method, *arguments, **named)
+        seconds = ANSWER_S + len(named.get("Body") or b"") / SLOWEST_UPLOAD_BYTES_S
+        return await self._patiently(lambda: asyncio.wait_for(send(), seconds))
+
+    async def _cat_file(self, path: str, *arguments: Any, **named: Any) -> Any:
+        """Also when the connection breaks while the answer is being read."""
+        return await self._patiently(partial(super()._cat_file, path, *arguments, **named))
+
+    async def _patiently(self, request: Callable[[], Awaitable[Any]]) -> Any:
+        failures, first_failure, pause = 0, 0.0, FIRST_PAUSE_S
+        while True:
+            try:
+                answer = await request()
+            except Exception as error:
+                if not is_passing(error):
+                    raise
+                failures += 1
+                now = time.monotonic()
+                first_failure = first_failure or now
+                lasted = now - first_failure
+                if lasted >= self.outage_s:
+                    raise StoreOutageError(
+                        f"S3 was out of reach for {lasted:.0f} s (execution.store_outage_s): {error}"
+                    ) from error
+                if failures == REPORTED_FAILURE and not self._outage_is_known:
+                    self._outage_is_known = True
+                    logger.warning("S3 is out of reach (%s); trying again for %.0f s", error, self.outage_s - lasted)
+            else:
+                if self._outage_is_known:
+                    self._outage_is_known = False
+                    logger.warning("S3 answers again")
+                return answer
+            # Apart from each other, or all workers would come back in the same moment.
+            await asyncio.sleep(min(pause * random.uniform(0.5, 1), self.outage_s - lasted))
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
+def connect(options: Mapping[str, Any]) -> S3Connection:
+    """The connection of this process: fsspec keeps one for equal options, and opens another after a fork.
+
+    options: arguments of `S3Connection`; `config_kwargs` are added to those set here, and win.
+    """
+    # Without the listings cache, because it hides what other writers have added.
+    merged = {"use_listings_cache": False, **options}
+    return S3Connection(**{**merged, "config_kwargs": {**CLIENT_OPTIONS, **options.get("config_kwargs", {})}})
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether the same request may succeed later: the network or the service is at fault, not the request."""
+    # s3fs translates the service's answers into OSErrors.
+    cause = error.__cause__
+    if not isinstance(cause, ClientError):
+        return isinstance(error, BROKEN_CONNECTION)
+    status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return (status >= 500 and status != 501) or status == 429 or cause.response["Error"].get("Code") in PASSING_CODES
