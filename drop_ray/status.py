@@ -1,16 +1,18 @@
-"""`drop-ray status`: the units of a run, what of them is done, and how large it is. Reads the store only."""
+"""`drop-ray status`: the units of a run, what of them is done, and who works on the rest. Reads the store only."""
 
+import time
 from collections.abc import Iterator
 
 from drop_ray.config import RunConfig
 from drop_ray.errors import CorruptArtifactError, UserError
+from drop_ray.heartbeat import read_heartbeat
 from drop_ray.ledger import read_manifest
 from drop_ray.readable import human_bytes
 from drop_ray.store import Step, Store, open_store
 
 
 def status_lines(config: RunConfig) -> Iterator[str]:
-    """A line a unit, by stage, then the sums. UserError if the store has no such run."""
+    """A line a unit, by stage, then who works on the rest, then the sums. UserError if the store has no such run."""
     store = open_store(config.store, config.s3_options(config.store))
     try:
         units = read_manifest(store, f"runs/{config.name}")
@@ -23,6 +25,9 @@ def status_lines(config: RunConfig) -> Iterator[str]:
         states[state] = states.get(state, 0) + 1
         total += size
         yield f"{stage:9}  {state:7}  {human_bytes(size) if size else '-':>9}  {label}  {detail}"
+    heartbeat = read_heartbeat(store, f"runs/{config.name}")
+    if heartbeat is not None and "missing" in states:
+        yield from heartbeat.lines(time.time())
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     yield f"run {config.name}: {len(units)} units met so far, {counts}, {human_bytes(total)}"
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
+from accelerate import dispatch_model
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -21,6 +22,7 @@ from drop_ray.models.dropped import (
 from drop_ray.models.families import DropLists
 from drop_ray.models.files.stored_tensors import empty_pages
 from drop_ray.models.modeling_dropped import sublayer_names
+from drop_ray.models.spreading import device_map_of
 from drop_ray.models.tensor_map import Recipe, TensorMap, map_tensors
 
 # Buffers that old checkpoints carry as tensors; every class of transformers 5 computes them.
@@ -34,10 +36,12 @@ def load_model(
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
     attn_implementation: str | None = None,
+    memory: Mapping[int | str, int] | None = None,
 ) -> PreTrainedModel:
     """Load a base or dropped checkpoint, optionally without further sub-layers, whose weights are then never read.
 
     model: an open checkpoint, or the folder or URL of one. dtype: of the parameters; None is the checkpoint's own.
+    memory: bytes that each of several devices may hold of it, in place of `device`: its layers are spread over them.
     Raises UserError for a tensor that is missing from the checkpoint or that the model has no use for: no parameter is
     ever left at a random value.
     """
@@ -45,8 +49,11 @@ def load_model(
     drops = drop_lists_of(checkpoint).union(drops or DropLists())
     dtype = dtype or checkpoint_dtype(checkpoint)
     skeleton = build_skeleton(read_config(checkpoint), drops, dtype, attn_implementation)
-    Weights(skeleton, checkpoint).load(skeleton, "", device)
-    return skeleton
+    weights = Weights(skeleton, checkpoint)
+    if memory is None:
+        weights.load(skeleton, "", device)
+        return skeleton
+    return load_spread(skeleton, weights, device_map_of(skeleton, memory))
 
 
 class Weights:
@@ -129,14 +136,33 @@ def tied_tensors(model: PreTrainedModel) -> set[str]:
     return set(model._tied_weights_keys or ())
 
 
+def load_spread(model: PreTrainedModel, weights: Weights, device_map: Mapping[str, int | str]) -> PreTrainedModel:
+    """Fill a skeleton part by part, each on its device, and let what flows between parts follow."""
+    for name, device in device_map.items():
+        place(model.get_submodule(name), weights.read(model.get_submodule(name), f"{name}."), device)
+    complete(model)
+    # The first device is named because accelerate would take any, and tokens and logits are to be on one.
+    return dispatch_model(model, dict(device_map), main_device=next(iter(device_map.values())))
+
+
 def assign(module: nn.Module, tensors: dict[str, torch.Tensor], device: torch.device | str) -> None:
     """Make `tensors` the module's parameters on `device`; buffers follow, tied parameters are tied again."""
+    place(module, tensors, device)
+    complete(module)
+
+
+def place(module: nn.Module, tensors: dict[str, torch.Tensor], device: torch.device | str | int) -> None:
+    """As `assign`, of a module that may still lack tensors, such as one that it shares with another."""
     on_device = {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
     module.load_state_dict(on_device, assign=True, strict=False)
     for part in module.modules():
         for name, buffer in part._buffers.items():
             if buffer is not None:
                 part._buffers[name] = buffer.to(device)
+
+
+def complete(module: nn.Module) -> None:
+    """Tie what is tied, and make sure that nothing is left without a value."""
     if isinstance(module, PreTrainedModel):
         module.tie_weights()
     left = [name for name, parameter in module.named_parameters() if parameter.is_meta]

@@ -2,16 +2,21 @@
 
 import logging
 import os
-from functools import cached_property, partial
+from collections.abc import Mapping
+from functools import partial
 from types import TracebackType
-from typing import Any
 
 import psutil
 import ray
 
 from drop_ray.config import ExecutionConfig
 from drop_ray.errors import UserError
+from drop_ray.models.spreading import gpus_needed
+from drop_ray.readable import human_bytes
 from drop_ray.runtime.pool import Pool, PoolSettings
+from drop_ray.runtime.preflight import Node, alive_nodes, ask_nodes, resource_faults
+from drop_ray.runtime.units import WorkerSetup
+from drop_ray.termination import sigterm_handler_kept
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +28,9 @@ class Cluster:
         self.execution = execution
         self._connected_here = False
         self._pool: Pool | None = None
-        self._worker: type | None = None
+        self._worker: tuple[type, float] | None = None
+        self._nodes: tuple[Node, ...] = ()
+        self._gpu_bytes: int | None = None
 
     def __enter__(self) -> "Cluster":
         return self
@@ -36,52 +43,93 @@ class Cluster:
         if self._connected_here:
             ray.shutdown()
 
-    def pool(self, worker: type, setup: Any, *, num_actors: int | None = None, num_gpus: float | None = None) -> Pool:
+    def connect(self, setup: WorkerSetup) -> None:
+        """Connect, and check everything about the cluster, once. UserError with all that is wrong, before any work."""
+        if self._nodes:
+            return
+        if not ray.is_initialized():
+            self._connected_here = True
+            with sigterm_handler_kept():
+                _init(self.execution)
+        nodes = alive_nodes()
+        faults = list(resource_faults(self.execution, nodes))
+        has_gpus = bool(self.execution.gpus_per_worker)
+        # On the driver's own machine, libraries, store and model are the driver's.
+        is_alone = [node.node_id for node in nodes] == [ray.get_runtime_context().get_node_id()]
+        if has_gpus or not is_alone:
+            node_faults, self._gpu_bytes = ask_nodes(setup, nodes, gpus=has_gpus)
+            faults += node_faults
+        if faults:
+            raise UserError("\n".join(faults))
+        self._nodes = nodes
+        self._warn_of_few()
+
+    def pool(
+        self,
+        worker: type,
+        setup: WorkerSetup,
+        *,
+        num_actors: int | None = None,
+        num_gpus: float | None = None,
+        model_bytes: int = 0,
+        environment: Mapping[str, str] | None = None,
+    ) -> Pool:
         """The pool of actors `worker(setup)`, started at the first call and kept until other workers are asked for.
 
-        num_actors, num_gpus: None is what `execution` says.
+        num_actors, num_gpus: None is what `execution` says; model_bytes: of the largest model that a worker is to hold
+        whole, over all of its GPUs; environment: variables that their processes start with.
         """
-        if self._pool is not None and self._worker is not worker:
+        self.connect(setup)
+        gpus = self.gpus_for(model_bytes) if num_gpus is None else num_gpus
+        if self._pool is not None and self._worker != (worker, gpus):
             self._pool.close()
             self._pool = None
         if self._pool is None:
-            self.connect()
-            execution, self._worker = self.execution, worker
-            count = num_actors or execution.num_workers
+            execution, self._worker = self.execution, (worker, gpus)
             options = {
                 "num_cpus": execution.cpus_per_worker,
-                "num_gpus": execution.gpus_per_worker if num_gpus is None else num_gpus,
+                "num_gpus": gpus,
                 # A restarted actor would have lost its state; the pool replaces it instead.
                 "max_restarts": 0,
+                "runtime_env": {"env_vars": dict(environment)} if environment else None,
             }
+            count = num_actors or execution.num_workers
             settings = PoolSettings(count, execution.max_attempts, execution.start_timeout_s)
             actor = ray.remote(worker).options(**options)
             self._pool = Pool(partial(actor.remote, setup), settings)
         return self._pool
 
-    @cached_property
-    def worker_bytes(self) -> int:
-        """Memory of one worker: of its GPU, or its share of this machine's. Asked before they take the GPUs."""
-        self.connect()
-        num_gpus = self.execution.gpus_per_worker
-        if num_gpus == 0:
-            return int(psutil.virtual_memory().available // self.execution.num_workers)
-        return int(ray.get(ray.remote(_gpu_bytes).options(num_gpus=num_gpus).remote()))
+    def gpus_for(self, model_bytes: int) -> float:
+        """GPUs of a worker that holds a model of that size. UserError if it has, or a node has, too few for it."""
+        wanted = self.execution.gpus_per_worker
+        if not wanted:
+            return 0
+        assert self._gpu_bytes is not None  # nodes without were refused
+        needed = gpus_needed(model_bytes, self._gpu_bytes)
+        available = max(node.gpus for node in self._nodes) if wanted == "auto" else wanted
+        if needed > max(available, 1):
+            where = "the largest node has" if wanted == "auto" else "a worker has"
+            raise UserError(
+                f"execution.gpus_per_worker: a model of {human_bytes(model_bytes)} needs {needed} GPUs of "
+                f"{human_bytes(self._gpu_bytes)} on one node, {where} {available:g}"
+            )
+        return needed if wanted == "auto" else wanted
 
-    def connect(self) -> None:
-        """Connect once, and refuse a request that the cluster could never fulfil: Ray would wait for ever."""
-        if not ray.is_initialized():
-            self._connected_here = True
-            _init(self.execution)
-        resources = ray.cluster_resources()
-        self._check_one_node_has_the_gpus()
-        for resource, wanted in (("CPU", self.execution.cpus_per_worker), ("GPU", self.execution.gpus_per_worker)):
-            available = resources.get(resource, 0)
-            if wanted > available:
-                raise UserError(
-                    f"execution.{resource.lower()}s_per_worker: a worker asks for {wanted:g} {resource}, "
-                    f"the cluster has {available:g}"
-                )
+    @property
+    def worker_bytes(self) -> int:
+        """Memory of one worker that scores: of one GPU or its part of it, or its share of this machine's."""
+        wanted = self.execution.gpus_per_worker
+        if not wanted:
+            return int(psutil.virtual_memory().available // self.execution.num_workers)
+        assert self._gpu_bytes is not None
+        return int(self._gpu_bytes * (1 if wanted == "auto" else min(wanted, 1)))
+
+    def _warn_of_few(self) -> None:
+        gpus = 1.0 if self.execution.gpus_per_worker == "auto" else self.execution.gpus_per_worker
+        for resource, wanted, available in (
+            ("CPU", self.execution.cpus_per_worker, sum(node.cpus for node in self._nodes)),
+            ("GPU", gpus, sum(node.gpus for node in self._nodes)),
+        ):
             if wanted * self.execution.num_workers > available:
                 logger.warning(
                     "execution.num_workers: %d workers of %g %s are asked for, the cluster has %g; fewer will work",
@@ -90,22 +138,6 @@ class Cluster:
                     resource,
                     available,
                 )
-
-    def _check_one_node_has_the_gpus(self) -> None:
-        if not self.execution.gpus_per_worker or self.execution.tensor_parallel == 1:
-            return
-        most = max(node["Resources"].get("GPU", 0) for node in ray.nodes() if node["Alive"])
-        if self.execution.tensor_parallel > most:
-            raise UserError(
-                f"execution.tensor_parallel: an engine asks for {self.execution.tensor_parallel} GPUs of one node, "
-                f"the largest has {most:g}"
-            )
-
-
-def _gpu_bytes() -> int:
-    import torch
-
-    return int(torch.cuda.get_device_properties(0).total_memory)
 
 
 def _init(execution: ExecutionConfig) -> None:

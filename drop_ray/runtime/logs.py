@@ -12,6 +12,7 @@ from pathlib import Path
 import ray
 
 from drop_ray.progress import LOG_INTERVAL_S
+from drop_ray.runtime.metrics import ProgressMetric
 
 logger = logging.getLogger(__name__)
 
@@ -58,14 +59,19 @@ def application_error(error: Exception) -> str:
     return "\n".join(lines[-LAST_LINES:])
 
 
-def log_progress() -> Callable[[int, int], None]:
-    """A progress callback that writes to this worker's log now and then: to the driver a sweep is one unit."""
-    last = time.monotonic()
+def log_progress(what: str = "layer passes") -> Callable[[int, int], None]:
+    """A progress callback that writes to this worker's log and metric: to the driver all of it is one unit."""
+    last, metric = time.monotonic(), ProgressMetric(_worker_name())
 
     def log(done: int, total: int) -> None:
         nonlocal last
         if time.monotonic() - last >= LOG_INTERVAL_S:
             last = time.monotonic()
-            logger.info("%d of %d layer passes", done, total)
+            metric(done, total)
+            logger.info("%d of %d %s", done, total, what)
 
     return log
+
+
+def _worker_name() -> str:
+    return f"{ray.util.get_node_ip_address()}:{os.getpid()}"

@@ -27,6 +27,7 @@ from drop_ray.models.export import export_checkpoint
 from drop_ray.models.families import DropLists
 from drop_ray.models.loading import load_model
 from drop_ray.models.location import load_tokenizer, locate_model
+from drop_ray.node_cache import NodeCache
 from drop_ray.runtime.logs import WorkerInfo, describe_this_worker, log_progress
 from drop_ray.runtime.units import EvaluationUnit, ExportUnit, ScoreUnits, Unit, WorkerSetup
 from drop_ray.scoring.scorer import Scorer
@@ -34,6 +35,9 @@ from drop_ray.scoring.sweep import SweepSettings
 from drop_ray.store import Commit, Step
 from drop_ray.store.tables import read_table, write_table
 from drop_ray.versions import full_versions
+
+# Of a GPU's free memory, when a model is spread over several; the rest is for activations.
+FREE_FRACTION = 0.9
 
 
 class Worker:
@@ -43,6 +47,7 @@ class Worker:
         self._setup = setup
         # Ray sets no devices for a worker without GPUs, and such a worker would see all of them.
         self._device = "cuda" if os.environ.get("CUDA_VISIBLE_DEVICES") and torch.cuda.is_available() else "cpu"
+        self._cache = NodeCache(setup.cache_dir, setup.cache_bytes)
         self._checkpoints: dict[str | None, Checkpoint] = {}
         self._samples: tuple[str, torch.Tensor] | None = None
         self._held: object = None
@@ -66,7 +71,13 @@ class Worker:
         done = self._setup.store.find(unit.step)
         if done is not None:
             return [done]
-        return [self._evaluate(unit) if isinstance(unit, EvaluationUnit) else self._export(unit)]
+        return [self._do(unit)]
+
+    def _do(self, unit: Unit) -> Commit:
+        if isinstance(unit, EvaluationUnit):
+            return self._evaluate(unit)
+        assert isinstance(unit, ExportUnit)
+        return self._export(unit)
 
     def _score_missing(self, units: ScoreUnits) -> list[Commit]:
         found = {step.path: self._setup.store.find(step) for _, steps in units.ranges for step in steps.values()}
@@ -98,7 +109,7 @@ class Worker:
         return commits
 
     def _evaluate(self, unit: EvaluationUnit) -> Commit:
-        model = self._model_of(unit.drops)
+        model = self._model_of(unit)
         if unit.token_ids is not None:
             token_ids = unit.token_ids.to(self._device)
             result = evaluate_perplexity(model, token_ids, self._setup.evaluation.batch_size, unit.name)
@@ -119,7 +130,9 @@ class Worker:
         if revision not in self._checkpoints:
             model = self._setup.model
             place = revision or model.main_revision
-            checkpoint = open_checkpoint(locate_model(model.location, place), self._setup.model_options)
+            location = locate_model(model.location, place)
+            cache = self._cache if self._setup.cache_dir else None
+            checkpoint = open_checkpoint(location, self._setup.model_options, cache=cache)
             identity = self._setup.earlier_identities[revision] if revision else self._setup.model_identity
             if checkpoint.identity != identity:
                 name = f"{model.path} at {place}" if place else model.path
@@ -151,18 +164,22 @@ class Worker:
             self._held = drops, streamed, revision
         return self._scorer
 
-    def _model_of(self, drops: DropLists) -> PreTrainedModel:
-        if self._model is None or self._held != drops:
+    def _model_of(self, unit: EvaluationUnit) -> PreTrainedModel:
+        if self._model is None or self._held != unit.model_key:
             self._release()
-            self._model = load_model(
-                self._checkpoint,
-                drops,
-                dtype=parse_dtype(self._setup.model.dtype),
-                device=self._device,
-                attn_implementation=self._setup.model.attn_implementation,
-            )
-            self._held = drops
+            self._model = self._load(unit)
+            self._held = unit.model_key
         return self._model
+
+    def _load(self, unit: EvaluationUnit) -> PreTrainedModel:
+        return load_model(
+            self._checkpoint,
+            unit.drops,
+            dtype=parse_dtype(self._setup.model.dtype),
+            device=self._device,
+            attn_implementation=self._setup.model.attn_implementation,
+            memory=_memory_of_gpus(),
+        )
 
     def _evaluator_of(self, model: PreTrainedModel) -> Any:
         if self._evaluator is None:
@@ -190,3 +207,9 @@ class Worker:
     def _commit(self, step: Step, outputs: Mapping[str, Path]) -> Commit:
         provenance = {"versions": full_versions(), "device": self._device, "node": describe_this_worker().node}
         return self._setup.store.commit(step, outputs, provenance=provenance)
+
+
+def _memory_of_gpus() -> dict[int | str, int] | None:
+    """Bytes that a model may take of each of this worker's GPUs, if it has several."""
+    count = torch.cuda.device_count() if os.environ.get("CUDA_VISIBLE_DEVICES") else 0
+    return {gpu: int(torch.cuda.mem_get_info(gpu)[0] * FREE_FRACTION) for gpu in range(count)} if count > 1 else None

@@ -11,7 +11,7 @@ import ray
 
 from drop_ray.errors import UserError, WorkerFailedError
 from drop_ray.runtime.logs import describe_this_worker
-from drop_ray.runtime.pool import Item, Pool, PoolSettings
+from drop_ray.runtime.pool import Item, Pool, PoolSettings, Watcher
 
 
 class Worker:
@@ -89,6 +89,39 @@ def test_a_lost_worker_is_replaced_and_its_item_done_again(make_pool, tmp_path):
     work = items(*(("square", n) for n in range(4)), ("die once", str(tmp_path / "mark")), ("square", 9))
     results = list(make_pool().run(work))
     assert sorted(item.name for item, _ in results) == [f"item {n}" for n in range(6)]
+
+
+class Notes(Watcher):
+    def __init__(self):
+        self.told = []
+        self.busy = []
+
+    def working(self, busy, num_ready):
+        assert len(busy) <= num_ready <= 2
+        self.busy += [(worker.unit, worker.pid) for worker in busy]
+
+    def finished(self, item, seconds):
+        assert seconds >= 0
+        self.told.append(f"finished {item.name}")
+
+    def requeued(self):
+        self.told.append("requeued")
+
+    def failed(self):
+        self.told.append("failed")
+
+
+def test_a_watcher_is_told_who_is_busy_and_what_became_of_every_item(make_pool, tmp_path):
+    notes = Notes()
+    work = items(("die once", str(tmp_path / "mark")), ("square", 2))
+    results = dict(make_pool(num_actors=1).run(work, notes))
+    assert sorted(notes.told) == ["finished item 0", "finished item 1", "requeued"]
+    # Twice the item whose worker was lost, on two workers.
+    assert {unit for unit, _ in notes.busy} == {"item 0", "item 1"}
+    assert results[work[0]][0] in {pid for _, pid in notes.busy}
+    with pytest.raises(WorkerFailedError):
+        list(make_pool(num_actors=1).run(items(("raise", "x")), notes))
+    assert notes.told[-1] == "failed"
 
 
 def test_an_item_that_always_loses_its_worker_is_named_with_the_workers_last_lines(make_pool):

@@ -1,0 +1,168 @@
+"""Whether the cluster can do the run, asked before any work: all that is wrong, on every node, in one message.
+
+A small task on every node says which libraries it has, whether it reaches the store and the driver's files in it, and
+whether it has the model. Ray itself would let a request that no node can fulfil wait for ever.
+"""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from drop_ray.config import ExecutionConfig
+from drop_ray.errors import DropRayError, UserError
+from drop_ray.models.checkpoint import open_checkpoint
+from drop_ray.models.location import HUB_NAME, locate_model
+from drop_ray.runtime.logs import application_error
+from drop_ray.runtime.units import WorkerSetup
+from drop_ray.store.store import PROBE_PREFIX
+from drop_ray.versions import public_versions
+
+# What takes part in a result, or in understanding the driver.
+LIBRARIES = ("drop-ray", "torch", "transformers", "tokenizers", "ray", "lm-eval")
+# A node that has not started a task by then is not going to; libraries on a network disk take a while to load.
+ANSWER_S = 180.0
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of the cluster, with what it offers to Ray."""
+
+    node_id: str
+    address: str
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """What a node says. gpu_bytes: memory of its smallest GPU, None without one; the faults are for people."""
+
+    gpu_bytes: int | None
+    faults: tuple[str, ...]
+
+
+def alive_nodes() -> tuple[Node, ...]:
+    """Those that offer anything to work with."""
+    nodes = (
+        Node(
+            node["NodeID"],
+            node["NodeManagerAddress"],
+            node["Resources"].get("CPU", 0.0),
+            node["Resources"].get("GPU", 0.0),
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    )
+    return tuple(node for node in nodes if node.cpus or node.gpus)
+
+
+def resource_faults(execution: ExecutionConfig, nodes: Sequence[Node]) -> Iterator[str]:
+    """What no node of the cluster offers; a worker is on one node."""
+    gpus = 1.0 if execution.gpus_per_worker == "auto" else execution.gpus_per_worker
+    cpus = execution.cpus_per_worker
+    most_cpus, most_gpus = max((n.cpus for n in nodes), default=0.0), max((n.gpus for n in nodes), default=0.0)
+    if cpus > most_cpus:
+        yield f"execution.cpus_per_worker: a worker asks for {cpus:g} CPU, the largest node has {most_cpus:g}"
+    if gpus > most_gpus:
+        yield f"execution.gpus_per_worker: a worker asks for {gpus:g} GPU, the largest node has {most_gpus:g}"
+    elif cpus <= most_cpus and not any(node.cpus >= cpus and node.gpus >= gpus for node in nodes):
+        yield f"execution: no node has both the {cpus:g} CPU and the {gpus:g} GPU that a worker asks for"
+    if gpus and execution.tensor_parallel > max(most_gpus, 1):
+        yield (
+            f"execution.tensor_parallel: an engine asks for {execution.tensor_parallel} GPUs of one node, the largest "
+            f"has {most_gpus:g}; engines over several nodes are not measured"
+        )
+
+
+def ask_nodes(setup: WorkerSetup, nodes: Sequence[Node], *, gpus: bool) -> tuple[list[str], int | None]:
+    """What is wrong on the nodes, and the memory of the smallest GPU. gpus: whether workers are to have any."""
+    token = uuid.uuid4().hex
+    path = f"{PROBE_PREFIX}{token}/driver"
+    setup.store.write_file(path, token.encode())
+    try:
+        versions = public_versions(LIBRARIES)
+        # One call a process: it looks at GPUs, and must not keep memory of them.
+        probe = ray.remote(num_cpus=0, max_calls=1, max_retries=0)(probe_node)
+        asked = {
+            probe.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=True)).remote(
+                setup, path, versions, gpus and node.gpus > 0
+            ): node
+            for node in nodes
+        }
+        ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_S)
+        reports = {node: _report(reference) for reference, node in asked.items()}
+    finally:
+        setup.store.files.remove_folder(f"{PROBE_PREFIX}{token}")
+    faults = [f"node {node.address}: {fault}" for node, report in reports.items() for fault in report.faults]
+    sizes = [report.gpu_bytes for report in reports.values() if report.gpu_bytes is not None]
+    return faults, min(sizes, default=None)
+
+
+def probe_node(setup: WorkerSetup, path: str, versions: dict[str, str], gpus: bool) -> NodeReport:
+    """Runs on a node. path: a file of the driver's in the store; versions: the driver's."""
+    own = public_versions(LIBRARIES)
+    faults = [
+        f"{library} is {own[library]}, the driver has {wanted}; install the same on every node"
+        for library, wanted in versions.items()
+        if own[library] != wanted
+    ]
+    gpu_bytes = None
+    if gpus:
+        gpu_bytes = _smallest_gpu_bytes()
+        if gpu_bytes is None:
+            faults.append("Ray offers GPUs here, but torch sees none; install a build of torch for GPUs, or a driver")
+    return NodeReport(gpu_bytes, (*faults, *_store_faults(setup, path), *_model_faults(setup)))
+
+
+def _report(reference: Any) -> NodeReport:
+    try:
+        report: NodeReport = ray.get(reference, timeout=0)
+    except ray.exceptions.GetTimeoutError:
+        return NodeReport(None, (f"no answer within {ANSWER_S:.0f} s; is it overloaded, or its disk?",))
+    except RayError as error:
+        return NodeReport(None, (f"cannot run drop_ray: {application_error(error).splitlines()[0]}",))
+    return report
+
+
+def _store_faults(setup: WorkerSetup, path: str) -> Iterator[str]:
+    store = setup.store
+    try:
+        seen = store.exists(path)
+        if seen:
+            store.check_writable()
+    except (DropRayError, OSError) as error:
+        yield str(error)
+        return
+    if not seen:
+        yield (
+            f"store: {store.location('')} is not the driver's store, but a folder of this node's own; use one that all "
+            "nodes share: s3://bucket/prefix, or a folder of a network file system"
+        )
+
+
+def _model_faults(setup: WorkerSetup) -> Iterator[str]:
+    """The node's caches are left alone here: a whole model is not fetched to say that it can be. So a Hugging Face name
+    is for the workers to download, and to compare."""
+    model = setup.model
+    if HUB_NAME.fullmatch(model.location) and not Path(model.location).is_dir():
+        return
+    try:
+        checkpoint = open_checkpoint(locate_model(model.location, model.main_revision), setup.model_options)
+    except (UserError, OSError) as error:
+        yield str(error)
+        return
+    if checkpoint.identity != setup.model_identity:
+        yield f"model.path: {model.path} is not the model that the driver has; give every node the same files"
+
+
+def _smallest_gpu_bytes() -> int | None:
+    import torch
+
+    sizes = [torch.cuda.get_device_properties(index).total_memory for index in range(torch.cuda.device_count())]
+    return min(sizes, default=None)

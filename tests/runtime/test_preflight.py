@@ -1,0 +1,146 @@
+"""What the cluster cannot do is said before any work, all of it in one message that names the nodes."""
+
+from dataclasses import replace
+
+import pytest
+import ray
+from tiny_run import config_of
+
+from drop_ray.config import ExecutionConfig
+from drop_ray.errors import UserError
+from drop_ray.job import open_job
+from drop_ray.runtime import preflight
+from drop_ray.runtime.cluster import Cluster
+from drop_ray.runtime.dispatch import _setup
+from drop_ray.runtime.preflight import Node, alive_nodes, ask_nodes, probe_node, resource_faults
+
+GIB = 1 << 30
+CPU_NODE, GPU_NODE = Node("a", "10.0.0.1", 8, 0), Node("b", "10.0.0.2", 2, 4)
+
+
+@pytest.fixture
+def setup(inputs, tmp_path):
+    return _setup(open_job(config_of(inputs, tmp_path / "store")))
+
+
+@pytest.mark.parametrize(
+    ("fields", "faults"),
+    [
+        ({"cpus_per_worker": 8}, []),
+        ({"gpus_per_worker": 4, "cpus_per_worker": 2}, []),
+        ({"gpus_per_worker": "auto", "tensor_parallel": 4}, []),
+        ({"cpus_per_worker": 9}, ["execution.cpus_per_worker: a worker asks for 9 CPU, the largest node has 8"]),
+        ({"gpus_per_worker": 5}, ["execution.gpus_per_worker: a worker asks for 5 GPU, the largest node has 4"]),
+        (
+            {"cpus_per_worker": 4, "gpus_per_worker": 1},
+            ["execution: no node has both the 4 CPU and the 1 GPU that a worker asks for"],
+        ),
+        (
+            {"gpus_per_worker": 1, "tensor_parallel": 8},
+            ["execution.tensor_parallel: an engine asks for 8 GPUs of one node, the largest has 4; engines over"],
+        ),
+        (
+            {"cpus_per_worker": 9, "gpus_per_worker": 5},
+            ["execution.cpus_per_worker: a worker asks", "execution.gpus_per_worker: a worker asks"],
+        ),
+    ],
+)
+def test_a_worker_has_to_fit_on_one_node(fields, faults):
+    found = list(resource_faults(ExecutionConfig(**fields), [CPU_NODE, GPU_NODE]))
+    assert len(found) == len(faults)
+    assert all(text.startswith(fault) for text, fault in zip(found, faults, strict=True))
+
+
+def test_a_cluster_without_nodes_offers_nothing():
+    assert list(resource_faults(ExecutionConfig(), [])) == [
+        "execution.cpus_per_worker: a worker asks for 1 CPU, the largest node has 0"
+    ]
+
+
+def connected(gpu_bytes, nodes=(GPU_NODE,), **fields):
+    cluster = Cluster(ExecutionConfig(**fields))
+    cluster._nodes, cluster._gpu_bytes = nodes, gpu_bytes
+    return cluster
+
+
+def test_auto_takes_as_many_gpus_as_hold_the_model_and_a_number_is_the_users():
+    auto = connected(80 * GIB, gpus_per_worker="auto")
+    assert [auto.gpus_for(size * GIB) for size in (0, 14, 140)] == [1, 1, 3]
+    assert [connected(80 * GIB, gpus_per_worker=4).gpus_for(size * GIB) for size in (0, 140)] == [4, 4]
+    assert connected(None).gpus_for(140 * GIB) == 0
+    assert auto.worker_bytes == connected(80 * GIB, gpus_per_worker=4).worker_bytes == 80 * GIB
+    assert connected(80 * GIB, gpus_per_worker=0.5).worker_bytes == 40 * GIB
+
+
+@pytest.mark.parametrize(
+    ("gpus", "message"),
+    [
+        ("auto", "needs 5 GPUs of 24.0 GiB on one node, the largest node has 4"),
+        (2, "needs 5 GPUs of 24.0 GiB on one node, a worker has 2"),
+    ],
+)
+def test_a_model_that_the_gpus_do_not_hold_is_refused(gpus, message):
+    with pytest.raises(UserError, match=f"execution.gpus_per_worker: a model of .* {message}"):
+        connected(24 * GIB, gpus_per_worker=gpus).gpus_for(90 * GIB)
+
+
+def test_a_node_that_has_everything_has_no_fault_and_leaves_no_probe(setup, local_ray, tmp_path):
+    assert ask_nodes(setup, alive_nodes(), gpus=False) == ([], None)
+    assert list((tmp_path / "store").glob(".*")) == []
+
+
+def test_all_faults_of_a_node_come_together(setup, local_ray, monkeypatch):
+    versions = preflight.public_versions
+    # This process is the driver; the node's task runs in another one.
+    monkeypatch.setattr(preflight, "public_versions", lambda names: {**versions(names), "transformers": "99.0"})
+    faults, _ = ask_nodes(replace(setup, model_identity="0" * 64), alive_nodes(), gpus=False)
+    address = ray.nodes()[0]["NodeManagerAddress"]
+    own = versions(["transformers"])["transformers"]
+    assert len(faults) == 2
+    assert faults[0].startswith(f"node {address}: transformers is {own}, the driver has 99.0")
+    assert faults[1].startswith(f"node {address}: model.path:")
+
+
+def test_a_folder_of_a_nodes_own_is_not_taken_for_the_store(setup):
+    (fault,) = probe_node(setup, ".probe-of-another-machine/driver", {}, False).faults
+    assert "is not the driver's store, but a folder of this node's own; use one that all nodes share: s3://" in fault
+
+
+def test_a_store_that_a_node_cannot_write_is_its_fault(setup, tmp_path, monkeypatch):
+    setup.store.write_file(".probe-x/driver", b"")
+
+    def refuse(_):
+        raise UserError("store: not writable: no credentials")
+
+    monkeypatch.setattr(type(setup.store), "check_writable", refuse)
+    assert probe_node(setup, ".probe-x/driver", {}, False).faults == ("store: not writable: no credentials",)
+
+
+def test_a_model_that_a_node_lacks_is_its_fault(setup):
+    setup.store.write_file(".probe-x/driver", b"")
+    model = setup.model.model_copy(update={"path": "/nowhere/model"})
+    (fault,) = probe_node(replace(setup, model=model), ".probe-x/driver", {}, False).faults
+    assert "/nowhere/model is neither a folder" in fault
+
+
+def test_gpus_that_torch_does_not_see_are_a_fault(setup, monkeypatch):
+    setup.store.write_file(".probe-x/driver", b"")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    (fault,) = probe_node(setup, ".probe-x/driver", {}, True).faults
+    assert "Ray offers GPUs here, but torch sees none" in fault
+
+
+def test_the_drivers_own_machine_alone_is_not_asked(setup, local_ray, monkeypatch):
+    monkeypatch.setattr("drop_ray.runtime.cluster.ask_nodes", lambda *_, **__: pytest.fail("it was asked"))
+    with Cluster(ExecutionConfig()) as cluster:
+        cluster.connect(setup)
+
+
+def test_every_fault_of_the_cluster_is_in_one_error(setup, local_ray, monkeypatch):
+    monkeypatch.setattr("drop_ray.runtime.cluster.ask_nodes", lambda *_, **__: (["node x: no", "node y: no"], None))
+    execution = ExecutionConfig(gpus_per_worker=2, cpus_per_worker=999)
+    with Cluster(execution) as cluster, pytest.raises(UserError) as caught:
+        cluster.connect(setup)
+    assert [line.split(":")[0] for line in str(caught.value).splitlines()] == [
+        *("execution.cpus_per_worker", "execution.gpus_per_worker", "node x", "node y")
+    ]
