@@ -2,25 +2,30 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from drop_ray import commands
 from drop_ray.errors import DropRayError
 from drop_ray.models.export_formats import EXPORT_FORMATS
 from drop_ray.progress import REWRITE_LINE
+from drop_ray.termination import INTERRUPTED, TERMINATED, terminable
 
 DESCRIPTION = """\
 Find the attention layers, MLPs and blocks that a language model does not need, remove them, and measure what it costs.
 
 A run is a YAML file: a model, a text to calibrate on, the plans to try, the tasks to judge them by.
 
-  drop-ray run jobs/configs/demo.yaml               everything: score, plan, export, evaluate, report
+  drop-ray run jobs/configs/demo.yaml               everything: score, plan, export, evaluate, quantize, bench, report
   drop-ray run my.yaml --dry-run                    what would be done, and how much work it is
   drop-ray run my.yaml --set execution.num_workers=8 --set model.dtype=float32
   drop-ray status my.yaml                           what of it is done
+  drop-ray verify my.yaml                           whether the bytes of its artifacts are still those recorded
+  drop-ray gc my.yaml                               what of its store nobody needs any more; --delete removes it
+  drop-ray submit my.yaml --address http://HEAD:8265    as a job of a Ray cluster
   drop-ray export my.yaml --plan attention-8 --output dropped/
   drop-ray inspect MODEL --plan plan.json           what a model is made of, and what a plan would save
   drop-ray import SOURCE OUTPUT                     a Baichuan model, or .bin files, as a checkpoint to run with
@@ -30,11 +35,12 @@ What is done is never done again: run the same command after a crash, or with an
 Exit codes: 0 done; 1 the work failed; 2 something is wrong with the input, and nothing was started.
 """
 STAGES = {
-    "run": "do everything: score, plan, export, evaluate, report",
+    "run": "do everything: score, plan, export, evaluate, quantize, bench, report",
     "score": "score every attention layer, MLP and block, and stop",
     "plan": "score and make the drop plans, and stop",
     "export": "write the checkpoints that the config exports, or one plan's to a folder",
-    "evaluate": "do everything but the benchmark and the report",
+    "evaluate": "do everything up to the evaluation in 16 bits, and stop",
+    "quantize": "do everything up to the quantized checkpoints and their evaluation, and stop",
     "bench": "do everything but the report, serving speed included",
     "report": "as run: what is done is not done again, so this writes the report anew",
 }
@@ -49,16 +55,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         datefmt="%H:%M:%S",
         stream=sys.stderr,
     )
+    # Importing torchao, which gptqmodel brings, makes torch warn of torchao's own types.
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     logging.getLogger("drop_ray").setLevel(logging.DEBUG if options.verbose else logging.INFO)
-    try:
-        code: int = options.run(options)
-        return code
-    except DropRayError as error:
-        print(f"drop-ray: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("drop-ray: interrupted; run the same command again to go on", file=sys.stderr)
-        return 130
+    with terminable() as termination:
+        try:
+            code: int = options.run(options)
+            return code
+        except DropRayError as error:
+            print(f"drop-ray: {error}", file=sys.stderr)
+            return error.exit_code
+        except KeyboardInterrupt:
+            what, code = ("terminated", TERMINATED) if termination.received else ("interrupted", INTERRUPTED)
+            print(f"drop-ray: {what}; run the same command again to go on", file=sys.stderr)
+            return code
+
+
+def console(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The program `drop-ray`: `main`, then the end of the process."""
+    code = main(arguments)
+    if code == TERMINATED:
+        # Python takes more than a second to take torch apart, and whoever sends SIGTERM kills soon after.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,6 +107,10 @@ def _parser() -> argparse.ArgumentParser:
             command.set_defaults(run=commands.bench)
     text = "show a run: its units, what is done, sizes"
     _add_config(_add_command(subparsers, "status", text, commands.status))
+    text = "read every artifact of a run again, and compare it with its checksums"
+    _add_config(_add_command(subparsers, "verify", text, commands.verify))
+    _add_gc(subparsers)
+    _add_submit(subparsers)
     _add_inspect(subparsers)
     _add_import(subparsers)
     _add_serve(subparsers)
@@ -117,6 +142,28 @@ def _rates(text: str) -> tuple[float, ...]:
     if any(rate <= 0 for rate in rates):
         raise ValueError
     return rates
+
+
+def _add_submit(subparsers: Any) -> None:
+    text = "run it as a job of a Ray cluster, and follow the job to its end; Ctrl-C stops it"
+    command = _add_command(subparsers, "submit", text, commands.submit)
+    _add_config(command)
+    command.add_argument("--address", required=True, help="of the cluster's dashboard, such as http://HEAD:8265")
+    command.add_argument("--stage", choices=STAGES, default="run", help="the command that the job runs (%(default)s)")
+    command.add_argument(
+        "--env", action="append", default=[], metavar="NAME", help="give the job this variable of the environment"
+    )
+    command.add_argument("--no-wait", action="store_true", help="leave when the cluster has taken the job")
+
+
+def _add_gc(subparsers: Any) -> None:
+    text = "list what of a store nobody needs any more: leftovers of what was killed, artifacts of no run"
+    command = _add_command(subparsers, "gc", text, commands.gc)
+    command.add_argument("target", metavar="CONFIG_OR_STORE", help="a run's YAML file, or a store's folder or URL")
+    command.add_argument("--delete", action="store_true", help="remove it")
+    command.add_argument(
+        "--older-than", default="24h", metavar="AGE", help="leave alone what was written since then (%(default)s)"
+    )
 
 
 def _add_inspect(subparsers: Any) -> None:

@@ -64,6 +64,32 @@ def status(options: argparse.Namespace) -> int:
     return 0
 
 
+def submit(options: argparse.Namespace) -> int:
+    from drop_ray.runtime.submit import submit as submit_job
+
+    return submit_job(
+        options.config, options.overrides, options.address, options.env, options.stage, wait=not options.no_wait
+    )
+
+
+def verify(options: argparse.Namespace) -> int:
+    from drop_ray.verify import verify as verify_run
+
+    result = verify_run(_config(options))
+    for fault in result.faults:
+        print(fault)
+    print(result.summary())
+    return 1 if result.faults else 0
+
+
+def gc(options: argparse.Namespace) -> int:
+    from drop_ray.garbage import gc_lines
+
+    for line in gc_lines(options.target, options.older_than, options.delete):
+        print(line, flush=True)
+    return 0
+
+
 def inspect(options: argparse.Namespace) -> int:
     from drop_ray.inspection import inspect_lines
 

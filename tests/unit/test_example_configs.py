@@ -16,6 +16,8 @@ NUM_LAYERS = {
     "demo_full": 12,
     "gemma2_9b": 42,
     "llama2_13b": 40,
+    "llama2_70b": 80,
+    "llama3_70b": 80,
     "llama3_8b": 32,
     "mistral_7b": 32,
     "solar_10_7b": 48,
@@ -46,6 +48,34 @@ def test_an_example_of_a_published_model_calibrates_and_evaluates_as_the_paper(n
         "arc_challenge": 25,
     }
     assert config.execution.gpus_per_worker > 0
+
+
+@pytest.mark.parametrize("name", ["llama2_70b", "llama3_70b", "llama3_8b", "mistral_7b"])
+def test_an_example_of_the_papers_main_models_covers_what_the_paper_measures(name):
+    config = load_config(FOLDER / f"{name}.yaml")
+    assert {"attention", "mlp", "joint", "block"} <= {plan.strategy for plan in config.plans}
+    assert {spec.method for spec in config.quantization} == {"awq", "gptq"}
+    assert config.serving.model_len == 4096
+    names = {request.name for request in plan_requests(config.plans, NUM_LAYERS[name], DropLists(), "cosine")}
+    quantized = {f"{plan}-{spec.label}" for spec in config.quantization for plan in spec.plans}
+    assert {plan for spec in config.quantization for plan in spec.plans} <= names
+    if config.serving.plans != "all":
+        assert set(config.serving.plans) <= names | quantized
+
+
+@pytest.mark.parametrize("name", ["llama2_70b", "llama3_70b"])
+def test_the_70b_examples_drop_as_many_attention_layers_as_the_paper(name):
+    config = load_config(FOLDER / f"{name}.yaml")
+    assert config.plans[0].drop == (4, 8, 16, 32, 40, 48)
+
+
+@pytest.mark.parametrize("name", ["llama2_70b", "llama3_70b", "llama3_8b", "mistral_7b"])
+def test_the_engines_of_an_example_fit_its_gpus(name):
+    """Weights and KV cache on a GPU of 80 GB, of which vLLM takes a tenth for itself: bytes of the published models."""
+    weights = {"llama2_70b": 138e9, "llama3_70b": 141e9, "llama3_8b": 16.1e9, "mistral_7b": 14.5e9}[name]
+    config = load_config(FOLDER / f"{name}.yaml")
+    engines = 2 if config.serving.mode == "resident" else 1
+    assert engines * (weights / config.execution.tensor_parallel + config.serving.kv_cache_bytes) < 0.9 * 80e9
 
 
 def test_gemma_2_is_not_computed_without_its_soft_caps():

@@ -1,0 +1,128 @@
+"""What a submitted job gets of the working directory: its files but for what nobody needs there, within a limit.
+
+Ray uploads a package to the head node's memory and unpacks it on every node that runs a worker.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ray._private.ray_constants import RAY_RUNTIME_ENV_IGNORE_GITIGNORE, get_runtime_env_default_excludes
+from ray._private.runtime_env import packaging
+
+from drop_ray.config import RunConfig
+from drop_ray.config.section import DEMO_PREFIX
+from drop_ray.errors import UserError
+from drop_ray.readable import human_bytes
+
+MAX_BYTES = 100 << 20
+NUM_NAMED = 5
+# Beside what .gitignore and .rayignore name, which Ray itself leaves out. Patterns as in a .gitignore.
+EXCLUDES = (
+    *(".git", ".venv*", "__pycache__", "*.egg-info"),
+    *(".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".cache"),
+    *("drop-ray-store", ".env*", ".netrc", "*.pem", "auth_token"),
+)
+
+
+@dataclass(frozen=True)
+class Package:
+    """A folder to upload; excludes: patterns of what to leave out; files: the rest with their sizes in bytes."""
+
+    folder: Path
+    excludes: tuple[str, ...]
+    files: dict[Path, int]
+
+    def __contains__(self, path: Path) -> bool:
+        """Whether a file, or anything in a folder, is uploaded."""
+        path = path.absolute()
+        return path in self.files or any(path in file.parents for file in self.files)
+
+
+def make_package(folder: Path, store: str) -> Package:
+    """The working directory of a run with that store. UserError with the largest files if it is too large."""
+    excludes = (*EXCLUDES, *_inside(folder, store))
+    package = Package(folder, excludes, _files(folder, excludes))
+    size = sum(package.files.values())
+    if size > MAX_BYTES:
+        largest = sorted(package.files.items(), key=lambda item: -item[1])[:NUM_NAMED]
+        named = ", ".join(f"{path.relative_to(folder)} ({human_bytes(size)})" for path, size in largest)
+        raise UserError(
+            f"the working directory has {human_bytes(size)} to upload, more than {human_bytes(MAX_BYTES)}; the "
+            f"largest files: {named}; name what the job does not need in a .rayignore, or move it elsewhere"
+        )
+    return package
+
+
+def check_config_file(package: Package, path: Path) -> str:
+    """The config's path for the job. UserError if the job will not have it."""
+    if path not in package:
+        raise UserError(f"{path} is not uploaded; run the command from a folder that has it, and not in a .rayignore")
+    return path.absolute().relative_to(package.folder).as_posix()
+
+
+def check_paths(package: Package, config: RunConfig) -> list[str]:
+    """Paths of the config that the job looks for on the cluster's own disks, as `field: path`.
+
+    UserError if the job will not have a file that is here, or would keep its store in a copy of this folder.
+    """
+    if "://" not in config.store and not Path(config.store).expanduser().is_absolute():
+        raise UserError(
+            f"store: {config.store} would lie in the job's copy of this folder and go with it; "
+            "give s3://bucket/prefix (--set store=...), or a whole path on a disk of a cluster of one node"
+        )
+    absolute = [] if "://" in config.store else [f"store: {config.store}"]
+    for field, path in _paths(config):
+        if path.startswith(DEMO_PREFIX) or "://" in path:
+            continue
+        if not path.startswith("~") and not Path(path).is_absolute():
+            if Path(path) not in package:
+                raise UserError(
+                    f"{field}: {path} is not among the files to upload; put it under {package.folder}, and in no "
+                    ".gitignore or .rayignore, or give a URL or a whole path that every node of the cluster has"
+                )
+        elif Path(path).is_relative_to(package.folder):
+            raise UserError(f"{field}: {path} lies in the folder that is uploaded; write it relative to that folder")
+        else:
+            absolute.append(f"{field}: {path}")
+    return absolute
+
+
+def _files(folder: Path, excludes: Iterable[str]) -> dict[Path, int]:
+    """Ray's own walk, since it has no function that says what it would upload."""
+    files: dict[Path, int] = {}
+
+    def add(path: Path) -> None:
+        if path.is_file():
+            files[path] = path.stat().st_size
+
+    is_excluded = packaging._get_excludes(folder, [*get_runtime_env_default_excludes(), *excludes])
+    include_gitignore = os.environ.get(RAY_RUNTIME_ENV_IGNORE_GITIGNORE, "0") != "1"
+    packaging._dir_travel(folder, [is_excluded], add, include_gitignore=include_gitignore)
+    return files
+
+
+def _inside(folder: Path, store: str) -> Iterator[str]:
+    """The store as a pattern, if it lies in the folder."""
+    path = Path(store).expanduser().absolute()
+    if "://" not in store and path.is_relative_to(folder):
+        yield f"/{path.relative_to(folder).as_posix()}"
+
+
+def _paths(config: RunConfig) -> Iterator[tuple[str, str]]:
+    """Every file or folder that the config names, by field; a Hugging Face name is none."""
+    # As in models.location and calibration_dataset: what is no folder here is a name.
+    for field, name in (("model.path", config.model.path), ("calibration.dataset", config.calibration.dataset)):
+        if name is not None and (Path(name).is_dir() or Path(name).is_absolute()):
+            yield field, name
+    texts = [(f"evaluation.perplexity ({text.name})", text.source) for text in config.evaluation.perplexity]
+    texts += [(f"quantization[{i}].text", spec.text.source) for i, spec in enumerate(config.quantization) if spec.text]
+    named = {
+        "calibration.source": config.calibration.source,
+        "calibration.token_ids": config.calibration.token_ids,
+        "evaluation.include_path": config.evaluation.include_path,
+        **{f"plans[{position}].file": spec.file for position, spec in enumerate(config.plans)},
+        **dict(texts),
+    }
+    yield from ((field, path) for field, path in named.items() if path is not None)

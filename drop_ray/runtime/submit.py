@@ -1,0 +1,139 @@
+"""`drop-ray submit`: a run as a job of a Ray cluster, followed to its end."""
+
+import logging
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ray.job_submission import JobDetails, JobStatus
+
+from drop_ray.config import load_config
+from drop_ray.errors import DropRayError, UserError
+from drop_ray.runtime.job_client import NO_ANSWER, JobClient, connect, first_line
+from drop_ray.runtime.packaging import check_config_file, check_paths, make_package
+from drop_ray.termination import TERMINATED
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 1.0
+# The server gives a log only as a whole: a long one is asked for less often.
+LOG_CHARACTERS_PER_S = 200_000
+# How long the cluster may be out of reach before the command gives up; the job does not.
+UNREACHABLE_S = 300.0
+
+
+class JobLostError(DropRayError):
+    """The cluster can no longer be asked about the job."""
+
+
+def submit(
+    config_path: Path, overrides: Sequence[str], address: str, secrets: Sequence[str], stage: str, wait: bool
+) -> int:
+    """Upload the working directory and run `stage` of the config there; returns the job's exit code.
+
+    secrets: names of this process's environment variables that the job gets. wait: until the job has ended, printing
+    its log; interrupted meanwhile, it tells the job to stop. UserError before anything is uploaded.
+    """
+    config = load_config(config_path, overrides)
+    environment = _environment(secrets)
+    # Ray speaks of every file that it leaves out, and of large ones: what is uploaded is decided and said here.
+    logging.getLogger("ray._private.runtime_env").setLevel(logging.ERROR)
+    package = make_package(Path.cwd(), config.store)
+    path = check_config_file(package, config_path)
+    for line in check_paths(package, config):
+        logger.info("on the cluster's own disks, and not uploaded: %s", line)
+    client = connect(address)
+    runtime_env = {"working_dir": str(package.folder), "excludes": list(package.excludes), "env_vars": environment}
+    try:
+        job: str = client.submit_job(entrypoint=_entrypoint(stage, path, overrides), runtime_env=runtime_env)
+    except NO_ANSWER as error:
+        raise DropRayError(f"{address} did not take the job: {first_line(error)}") from error
+    print(f"submitted {job} to {address}: {len(package.files)} files of {package.folder}", flush=True)
+    if not wait:
+        print(f"its log: ray job logs --follow --address {address} {job}")
+        return 0
+    try:
+        return exit_code(follow(client, job, _print), _print)
+    except KeyboardInterrupt:
+        print(f"drop-ray: telling {job} to stop", file=sys.stderr)
+        client.stop_job(job)
+        raise
+
+
+def follow(client: JobClient, job: str, write: Callable[[str], None]) -> JobDetails:
+    """Write the job's log as it grows until the job has ended; returns its last state.
+
+    It asks again and again in place of tailing, which ends early and then begins anew: a question that got no answer
+    loses and doubles nothing. JobLostError after UNREACHABLE_S without an answer, or when the cluster forgot the job.
+    """
+    written = 0
+    answered = time.monotonic()
+    while True:
+        try:
+            # The state first: what is in the log after the end is everything.
+            info = client.get_job_info(job)
+            log = client.get_job_logs(job)
+            answered = time.monotonic()
+        except NO_ANSWER as error:
+            _check_lost(job, error, time.monotonic() - answered)
+            time.sleep(POLL_S)
+            continue
+        if len(log) > written:
+            write(log[written:])
+            written = len(log)
+        if info.status.is_terminal():
+            return info
+        time.sleep(max(POLL_S, written / LOG_CHARACTERS_PER_S))
+
+
+def exit_code(info: JobDetails, write: Callable[[str], None]) -> int:
+    """The driver's own exit code; 1 if it never ran, and for a stopped job what a shell reports after SIGTERM."""
+    write(f"{info.submission_id} {info.status}\n")
+    if info.status == JobStatus.SUCCEEDED:
+        return 0
+    if info.status == JobStatus.STOPPED:
+        return TERMINATED
+    if info.driver_exit_code is None:
+        write(f"{info.message}\n")
+        return 1
+    # Negative is a signal, which a shell reports as 128 more.
+    code: int = info.driver_exit_code
+    return code if code > 0 else 128 - code
+
+
+def _environment(names: Sequence[str]) -> dict[str, str]:
+    """The named variables. A value cannot be given: it would stand in the shell's history and the process list."""
+    given = [name for name in names if "=" in name]
+    if given:
+        raise UserError(
+            f"--env {given[0].partition('=')[0]}: give only the name; the value is taken from this environment"
+        )
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        raise UserError(f"--env {missing[0]}: there is no such variable in this environment; export it first")
+    return {name: os.environ[name] for name in names}
+
+
+def _entrypoint(stage: str, config: str, overrides: Sequence[str]) -> str:
+    # `-m`: the working directory comes first on the path, and its drop_ray, if it has one, before the image's.
+    command = ["python", "-m", "drop_ray", stage, config]
+    return shlex.join(command + [part for override in overrides for part in ("--set", override)])
+
+
+def _check_lost(job: str, error: Exception, silent_s: float) -> None:
+    if "status code 404" in str(error):
+        raise JobLostError(f"{job}: the cluster does not know it any more; its head was started anew") from error
+    logger.debug("no answer about %s: %s", job, error)
+    if silent_s > UNREACHABLE_S:
+        raise JobLostError(
+            f"{job}: the cluster gave no answer for {UNREACHABLE_S:.0f} s ({error}); the job may go on, "
+            "`drop-ray status` shows it"
+        ) from error
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()

@@ -1,0 +1,11 @@
+"""The whole job as the driver of a Ray job; takes what `drop-ray run` takes.
+
+ray job submit --address http://HEAD:8265 --working-dir . -- python jobs/run_pipeline.py jobs/configs/demo.yaml
+"""
+
+import sys
+
+from drop_ray.cli import console
+
+if __name__ == "__main__":
+    console(["run", *sys.argv[1:]])
