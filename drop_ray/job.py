@@ -4,7 +4,7 @@ Nothing is computed and nothing is written; weights are not read, but for the bl
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,8 @@ from typing import Any, Literal
 
 from transformers import PreTrainedModel
 
-from drop_ray import calibration
 from drop_ray.calibration_dataset import CalibrationDataset, open_dataset
-from drop_ray.config import PerplexitySpec, RunConfig, resolve_path
+from drop_ray.config import RunConfig, resolve_path, text_sections
 from drop_ray.errors import UserError
 from drop_ray.evaluation import TaskRequest
 from drop_ray.models.accounting import ModelSize, measure
@@ -23,12 +22,14 @@ from drop_ray.models.dropped import build_skeleton, drop_lists_of, parse_dtype, 
 from drop_ray.models.export import check_full
 from drop_ray.models.families import DropLists
 from drop_ray.models.loading import Weights
-from drop_ray.models.location import load_tokenizer, locate_model
+from drop_ray.models.location import locate_model
 from drop_ray.models.probe import check_architecture
 from drop_ray.planning.plans import BASE, DropPlan, read_plan
 from drop_ray.planning.requests import PlanRequest, plan_requests
+from drop_ray.quantization.checks import check_quantization
 from drop_ray.serving.preflight import check_serving, kv_cache_bytes, serving_device
 from drop_ray.store import Store, open_store
+from drop_ray.variants import is_quantized, variant_name
 
 # What training checkpoints of one model share: their scores are compared layer by layer, on the same token ids.
 COMPARABLE = ("num_hidden_layers", "hidden_size", "vocab_size")
@@ -111,6 +112,7 @@ def open_job(config: RunConfig) -> Job:
         check_full(checkpoint, "export_formats")
     size = measure(skeleton)
     _check_lengths(config, size)
+    check_quantization(config.quantization, checkpoint)
     check_serving(config, checkpoint.location, checkpoint.config, size, base_drops)
     requests = tuple(plan_requests(config.plans, size.num_layers, base_drops, config.scoring.metrics[0]))
     given = _read_given_plans(config, size, checkpoint, base_drops)
@@ -131,33 +133,6 @@ def open_job(config: RunConfig) -> Job:
         task_requests=task_requests,
         tasks=_resolve_tasks(config, task_requests),
     )
-
-
-def load_calibration(job: Job) -> Any:
-    """The run's calibration samples, int32 [num_samples, seq_len]; tokenizes. UserError if the text is too short."""
-    config = job.config.calibration
-    if config.token_ids is not None:
-        field = "calibration.token_ids"
-        samples = calibration.read_token_ids(resolve_path(config.token_ids), config.num_samples, config.seq_len, field)
-    elif config.dataset is not None:
-        field = "calibration.dataset"
-        stream = job.dataset.documents(config.text_field, config.shuffle_seed)
-        samples = _pack(job, stream, config.num_samples, config.seq_len, field)
-    else:
-        assert config.source is not None
-        field = "calibration.source"
-        documents = calibration.read_documents(resolve_path(config.source), config.text_field, field)
-        documents = calibration.shuffled(documents, config.shuffle_seed)
-        samples = _pack(job, documents, config.num_samples, config.seq_len, field)
-    calibration.check_vocabulary(samples, job.checkpoint.config["vocab_size"], field)
-    return samples
-
-
-def load_perplexity_text(job: Job, spec: PerplexitySpec) -> Any:
-    """The samples of one perplexity text, int32 [num_samples, seq_len]."""
-    field = f"evaluation.perplexity ({spec.name})"
-    documents = calibration.read_documents(resolve_path(spec.source), spec.text_field, field)
-    return _pack(job, documents, spec.num_samples, spec.seq_len, field)
 
 
 def file_sha256(path: Path, field: str) -> str:
@@ -200,21 +175,9 @@ def _open_earlier(config: RunConfig, revision: str, main: Checkpoint) -> Checkpo
     return checkpoint
 
 
-def _pack(job: Job, documents: Iterable[str], num_samples: int, seq_len: int, field: str) -> Any:
-    tokenizer = load_tokenizer(job.checkpoint.folder)
-    if tokenizer.eos_token_id is None:
-        raise UserError(f"{field}: the tokenizer of {job.checkpoint.location} has no EOS token to join documents with")
-
-    def tokenize(texts: list[str]) -> list[list[int]]:
-        ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-        return ids
-
-    return calibration.pack(documents, tokenize, tokenizer.eos_token_id, num_samples, seq_len, field=field)
-
-
 def _check_lengths(config: RunConfig, size: ModelSize) -> None:
     lengths = {"calibration.seq_len": config.calibration.seq_len}
-    lengths |= {f"evaluation.perplexity ({text.name}).seq_len": text.seq_len for text in config.evaluation.perplexity}
+    lengths |= {f"{field}.seq_len": text.seq_len for field, text in text_sections(config).items()}
     if config.evaluation.max_length is not None:
         lengths["evaluation.max_length"] = config.evaluation.max_length
     for field, length in lengths.items():
@@ -240,15 +203,21 @@ def _read_given_plans(
 
 
 def _check_names(config: RunConfig, requests: tuple[PlanRequest, ...], given: tuple[DropPlan, ...]) -> None:
-    names = [BASE, *(request.name for request in requests), *(plan.name for plan in given)]
+    plans = [BASE, *(request.name for request in requests), *(plan.name for plan in given)]
+    quantized = [variant_name(plan, spec) for spec in config.quantization for plan in plans if is_quantized(plan, spec)]
+    names = plans + quantized
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise UserError(f"plans: two plans are called {twice[0]}; rename the one from a file")
-    benched = config.serving.plans if config.serving else "all"
-    for field, chosen in (("export", config.export), ("serving.plans", benched)):
-        unknown = [name for name in chosen if name not in names] if isinstance(chosen, tuple) else []
+        raise UserError(f"plans: two plans are called {twice[0]}; rename the one from a file, or give a `name`")
+    choices = [
+        ("export", config.export, plans),
+        ("serving.plans", config.serving.plans if config.serving else "all", names),
+        *((f"quantization ({spec.label}).plans", spec.plans, plans) for spec in config.quantization),
+    ]
+    for field, chosen, known in choices:
+        unknown = [name for name in chosen if name not in known] if isinstance(chosen, tuple) else []
         if unknown:
-            raise UserError(f"{field}: no plan is called {unknown[0]}; plans: {', '.join(names[1:])}")
+            raise UserError(f"{field}: no plan is called {unknown[0]}; plans: {', '.join(known[1:])}")
 
 
 def _resolve_tasks(config: RunConfig, requests: tuple[TaskRequest, ...]) -> dict[str, Mapping[str, Any]]:

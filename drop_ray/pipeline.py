@@ -1,21 +1,22 @@
 """A run from a model and a text to a report, stage by stage. Whatever the store already has is not done again.
 
-calibrate -> score -> plan -> export -> evaluate -> bench -> report
+calibrate -> score -> plan -> export -> evaluate -> quantize (and evaluate that) -> bench -> report
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from drop_ray import calibration, steps
-from drop_ray.artifacts import CHECKPOINT, SAMPLES, SERVING
-from drop_ray.config import RunConfig
+from drop_ray import steps
+from drop_ray.artifacts import CHECKPOINT
+from drop_ray.bench_stage import bench
+from drop_ray.config import RunConfig, perplexity_field
 from drop_ray.errors import UserError
-from drop_ray.exports import exports_of
-from drop_ray.job import Job, load_perplexity_text, open_job
+from drop_ray.exports import export_provenance, exports_of
+from drop_ray.job import Job, open_job
 from drop_ray.ledger import Ledger
 from drop_ray.models.families import DropLists
 from drop_ray.planning.plans import DropPlan
@@ -23,20 +24,17 @@ from drop_ray.planning.requests import PlanRequest, gaps_of
 from drop_ray.planning.scores import ScoreTables
 from drop_ray.planning.strategies import layers_of
 from drop_ray.publish import Published, publish
+from drop_ray.quantize_stage import quantize, quantized_commit
 from drop_ray.runtime import dispatch
 from drop_ray.runtime.cluster import Cluster
-from drop_ray.runtime.units import BenchUnit, EvaluationUnit, ExportUnit
-from drop_ray.score_stage import Calibration, Scores, calibrate
-from drop_ray.serving.checks import prompt_length
-from drop_ray.serving.preflight import serving_size
-from drop_ray.store import Step
-from drop_ray.store.tables import read_table
+from drop_ray.runtime.units import EvaluationUnit, ExportUnit
+from drop_ray.score_stage import Scores, calibrate
+from drop_ray.texts import load_texts
+from drop_ray.variants import Variant, distinct, quantized_variants
 
 logger = logging.getLogger(__name__)
 
-# Calibration samples whose beginnings serving engines are checked on.
-GATE_SAMPLES = 2
-STAGES = ("score", "plan", "export", "evaluate", "bench", "report")
+STAGES = ("score", "plan", "export", "evaluate", "quantize", "bench", "report")
 
 
 @dataclass(frozen=True)
@@ -67,11 +65,13 @@ def run(config: RunConfig, until: str = "report", reuse: bool = False) -> Outcom
     """
     if until == "bench" and config.serving is None:
         raise UserError("serving: the config has no such section; say which workloads to measure")
+    if until == "quantize" and not config.quantization:
+        raise UserError("quantization: the config has no such section; say by which methods to quantize")
     job = open_job(config)
     ledger = Ledger(job.store, job.run_folder, reuse)
     wanted = STAGES[: STAGES.index(until) + 1]
     # Before any work, although evaluation comes last: a text that is too short must not cost a night of scoring.
-    texts = load_perplexity_texts(job) if "evaluate" in wanted else {}
+    texts = load_texts(job) if "evaluate" in wanted else {}
     job.store.write_file(f"{job.run_folder}/config.yaml", config.to_yaml().encode())
     with Cluster(config.execution) as cluster:
         scorer = Scores(job, cluster, ledger, calibrate(job, ledger))
@@ -82,9 +82,15 @@ def run(config: RunConfig, until: str = "report", reuse: bool = False) -> Outcom
         if "plan" in wanted:
             plans = make_plans(job, scorer)
         checkpoints = export(job, cluster, ledger, plans) if "export" in wanted else {}
+        variants = [Variant(plan) for plan in plans]
         if "evaluate" in wanted:
-            evaluate(job, cluster, ledger, plans, texts)
-        serving = bench(job, cluster, ledger, plans, scorer.calibration) if "bench" in wanted else {}
+            evaluate(job, cluster, ledger, [Variant(job.base_plan), *variants], texts)
+        if "quantize" in wanted:
+            quantized = list(quantized_variants(job.base_plan, plans, job.config.quantization))
+            checkpoints |= quantize(job, cluster, ledger, quantized, scorer.calibration, texts)
+            evaluate(job, cluster, ledger, quantized, texts)
+            variants += quantized
+        serving = bench(job, cluster, ledger, variants, scorer.calibration) if "bench" in wanted else {}
     published = publish(job, ledger, scorer.tables, scorer.training, plans) if "report" in wanted else None
     computed = sum(entry.computed for entry in ledger.entries)
     return Outcome(
@@ -143,67 +149,29 @@ def export(job: Job, cluster: Cluster, ledger: Ledger, plans: tuple[DropPlan, ..
 
 
 def evaluate(
-    job: Job, cluster: Cluster, ledger: Ledger, plans: tuple[DropPlan, ...], texts: Mapping[str, torch.Tensor]
+    job: Job, cluster: Cluster, ledger: Ledger, variants: Sequence[Variant], texts: Mapping[str, torch.Tensor]
 ) -> None:
-    """Every task and text on the base and on every plan; plans with equal drop lists are evaluated once."""
-    by_drops = {plan.drops: plan for plan in (job.base_plan, *plans)}
-    units: dict[str, tuple[DropPlan, str, Step]] = {}
-    for plan in by_drops.values():
-        for name, step in steps.evaluation_steps(job, plan).items():
-            units[f"{plan.name} on {name}"] = (plan, name, step)
+    """Every task and text on every variant; equal ones are evaluated once."""
+    units = {
+        f"{variant.name} on {name}": (variant, name, step)
+        for variant in distinct(variants)
+        for name, step in steps.evaluation_steps(job, variant).items()
+    }
     pending = ledger.pending("evaluate", {label: step for label, (_, _, step) in units.items()})
     if not pending:
         return
     requests = {request.name: request for request in job.task_requests}
     work = {
-        label: EvaluationUnit(step, plan.drops, name, requests.get(name), texts.get(name))
-        for label, (plan, name, step) in units.items()
+        label: EvaluationUnit(
+            step,
+            variant.drops,
+            name,
+            requests.get(name),
+            texts.get(perplexity_field(name)),
+            quantized_commit(job, ledger, variant),
+        )
+        for label, (variant, name, step) in units.items()
         if label in pending
     }
     for commit in dispatch.evaluate(cluster, job, work):
         ledger.add(commit)
-
-
-def bench(
-    job: Job, cluster: Cluster, ledger: Ledger, plans: tuple[DropPlan, ...], samples: Calibration
-) -> dict[str, list[dict[str, Any]]]:
-    """Serving speed of every plan against the base, and of the base against itself; nothing without `serving`."""
-    units = steps.bench_steps(job, plans)
-    serving = job.config.serving
-    if serving is None:
-        return {}
-    pending = ledger.pending("bench", {label: step for label, (_, step) in units.items()})
-    if pending:
-        token_ids = calibration.from_table(read_table(job.store, samples.commit, SAMPLES))
-        text = token_ids[:GATE_SAMPLES, : prompt_length(serving.model_len, token_ids.shape[1])].tolist()
-        work = {
-            label: BenchUnit(
-                step,
-                plan.drops,
-                job.base_drops,
-                serving,
-                serving_size(job.config, job.size),
-                text,
-                job.serving_device,
-                job.kv_cache_bytes,
-                job.config.execution.tensor_parallel,
-            )
-            for label, (plan, step) in units.items()
-            if label in pending
-        }
-        for commit in dispatch.bench(cluster, job, work):
-            ledger.add(commit)
-    return {
-        plan.name: read_table(job.store, ledger.commit_of(step), SERVING).to_pylist() for plan, step in units.values()
-    }
-
-
-def load_perplexity_texts(job: Job) -> dict[str, torch.Tensor]:
-    """Token samples of each text, int64 [num_samples, seq_len]. UserError if one is too short."""
-    specs = job.config.evaluation.perplexity
-    return {spec.name: torch.from_numpy(load_perplexity_text(job, spec)).long() for spec in specs}
-
-
-def export_provenance(job: Job, plan: DropPlan) -> dict[str, str]:
-    """What a checkpoint's config.json says of its origin."""
-    return {"strategy": plan.strategy, "base": job.checkpoint.identity}

@@ -2,27 +2,36 @@
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from drop_ray import steps
-from drop_ray.artifacts import CHECKPOINT, DOCUMENTS, METRICS, SERVING, SERVING_FACTS
+from drop_ray.artifacts import DOCUMENTS, METRICS, SERVING, SERVING_FACTS
 from drop_ray.job import Job
 from drop_ray.ledger import Ledger
-from drop_ray.models.export_formats import EXPORT_FORMATS
 from drop_ray.models.families import DropLists
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.scores import ScoreTables
+from drop_ray.publish_plans import plan_row, quantized_commit_of
 from drop_ray.publish_serving import serving_facts, serving_rows
 from drop_ray.report.answer import find_answer
 from drop_ray.report.html import render_html
 from drop_ray.report.markdown import render_markdown
-from drop_ray.report.results import ArtifactRow, DocumentRow, EvaluationRow, PlanRow, Results, RunFacts, ScoreRow
+from drop_ray.report.quantization import LOG_PERPLEXITY
+from drop_ray.report.results import (
+    ArtifactRow,
+    DocumentRow,
+    EvaluationRow,
+    Results,
+    RunFacts,
+    ScoreRow,
+)
 from drop_ray.report.statistics import standings
 from drop_ray.report.table import write_results_parquet
-from drop_ray.store import Commit
+from drop_ray.store import Commit, Store
 from drop_ray.store.tables import read_table
+from drop_ray.variants import Variant, quantized_variants
 from drop_ray.versions import full_versions
 
 REPORT_HTML, REPORT_MARKDOWN, RESULTS = "report.html", "report.md", "results.parquet"
@@ -64,21 +73,23 @@ def collect(
     plans: tuple[DropPlan, ...],
 ) -> Results:
     """The report's tables. An evaluation or benchmark that equal plans share appears under each of their names."""
-    everything = (job.base_plan, *plans)
     done = {entry.step.path: entry.commit for entry in ledger.entries if entry.commit is not None}
+    quantized = quantized_variants(job.base_plan, plans, job.config.quantization)
+    everything = [Variant(plan) for plan in (job.base_plan, *plans)]
+    everything += [variant for variant in quantized if quantized_commit_of(job, variant, done)]
     evaluated = [
-        (plan, done[step.path])
-        for plan in everything
-        for step in steps.evaluation_steps(job, plan).values()
+        (variant.name, done[step.path])
+        for variant in everything
+        for step in steps.evaluation_steps(job, variant).values()
         if step.path in done
     ]
     served = _served(job, everything, done)
     return Results(
         run=_run_facts(job, done),
         scores=[row for drops, table in tables.items() for row in _score_rows(job, drops, table)],
-        plans=[_plan_row(job, plan, done) for plan in everything],
-        evaluations=[row for plan, commit in evaluated for row in _evaluation_rows(job, plan, commit)],
-        documents=[row for plan, commit in evaluated for row in _document_rows(job, plan, commit)],
+        plans=[plan_row(job, variant, done) for variant in everything],
+        evaluations=[row for name, commit in evaluated for row in _evaluation_rows(job.store, name, commit)],
+        documents=[row for name, commit in evaluated for row in _document_rows(job.store, name, commit)],
         artifacts=[_artifact_row(commit) for commit in done.values()],
         training={
             revision: [row for row in _score_rows(job, job.base_drops, tables_then) if row.gap == 1]
@@ -95,15 +106,16 @@ def collect(
     )
 
 
-def _served(job: Job, plans: tuple[DropPlan, ...], done: Mapping[str, Commit]) -> list[tuple[str, Commit]]:
+def _served(job: Job, variants: Sequence[Variant], done: Mapping[str, Commit]) -> list[tuple[str, Commit]]:
     """Benchmarks by name of plan, of which the base is the first. Its own is the control, and no other plan's."""
     if job.config.serving is None:
         return []
-    paths = {plan.name: steps.bench_step(job, plan.drops).path for plan in plans}
+    control = steps.bench_step(job, variants[0]).path
+    paths = {variant.name: steps.bench_step(job, variant).path for variant in variants}
     return [
-        (plan.name, done[paths[plan.name]])
-        for plan in plans
-        if paths[plan.name] in done and (plan is plans[0] or plan.drops != plans[0].drops)
+        (name, done[path])
+        for name, path in paths.items()
+        if path in done and (path != control or name == variants[0].name)
     ]
 
 
@@ -139,40 +151,12 @@ def _state_name(job: Job, drops: DropLists) -> str:
     return "without " + " ".join(f"{kind} {','.join(map(str, layers))}" for kind, layers in lacking.items() if layers)
 
 
-def _plan_row(job: Job, plan: DropPlan, done: Mapping[str, Commit]) -> PlanRow:
-    base, size = job.base_plan, job.size
-    num_attn, num_mlp = len(plan.drop_attn) - len(base.drop_attn), len(plan.drop_mlp) - len(base.drop_mlp)
-    parameters, kv_bytes = size.kept_parameters(plan.drops), size.kv_bytes_per_token(plan.drops)
-    return PlanRow(
-        name=plan.name,
-        strategy=plan.strategy,
-        metric=plan.metric,
-        num_dropped=num_attn if "block" in plan.strategy else num_attn + num_mlp,
-        drop_attn=plan.drop_attn,
-        drop_mlp=plan.drop_mlp,
-        parameters=parameters,
-        parameters_saved=size.kept_parameters(base.drops) - parameters,
-        kv_bytes_per_token=kv_bytes,
-        kv_bytes_saved_per_token=size.kv_bytes_per_token(base.drops) - kv_bytes,
-        checkpoint=_checkpoints(job, plan, done) if plan != base else None,
-    )
-
-
-def _checkpoints(job: Job, plan: DropPlan, done: Mapping[str, Commit]) -> str | None:
-    """Where a plan was exported to: the path, or `format: path` for each of several formats."""
-    commits = {format: done.get(steps.export_step(job, plan.drops, format).path) for format in EXPORT_FORMATS}
-    paths = {format: job.store.path_of(commit, CHECKPOINT) for format, commit in commits.items() if commit}
-    if len(paths) < 2:
-        return next(iter(paths.values()), None)
-    return ", ".join(f"{format}: {path}" for format, path in paths.items())
-
-
-def _evaluation_rows(job: Job, plan: DropPlan, commit: Commit) -> Iterator[EvaluationRow]:
-    for metric in json.loads(job.store.read_bytes(commit, METRICS))["metrics"]:
+def _evaluation_rows(store: Store, plan: str, commit: Commit) -> Iterator[EvaluationRow]:
+    for metric in json.loads(store.read_bytes(commit, METRICS))["metrics"]:
         if metric["higher_is_better"] is None:
             continue  # neither the task nor lm-eval says how to read it; it stays in the artifact
         yield EvaluationRow(
-            plan=plan.name,
+            plan=plan,
             task=metric["task"],
             metric=_metric_name(metric),
             value=metric["value"],
@@ -184,19 +168,20 @@ def _evaluation_rows(job: Job, plan: DropPlan, commit: Commit) -> Iterator[Evalu
         )
 
 
-def _document_rows(job: Job, plan: DropPlan, commit: Commit) -> Iterator[DocumentRow]:
-    """Values of the primary metrics by document; a group's are those of its tasks, numbered through."""
-    rows = [row for row in read_table(job.store, commit, DOCUMENTS).to_pylist() if row["value"] is not None]
+def _document_rows(store: Store, plan: str, commit: Commit) -> Iterator[DocumentRow]:
+    """Values of the primary metrics by document, and of texts each sample's loss, by which perplexities are paired; a
+    group's are those of its tasks, numbered through."""
+    rows = [row for row in read_table(store, commit, DOCUMENTS).to_pylist() if row["value"] is not None]
     tasks = {row["task"] for row in rows}
-    for metric in json.loads(job.store.read_bytes(commit, METRICS))["metrics"]:
-        if not metric["primary"]:
+    for metric in json.loads(store.read_bytes(commit, METRICS))["metrics"]:
+        if not metric["primary"] and metric["metric"] != LOG_PERPLEXITY:
             continue
         same = [row for row in rows if (row["metric"], row["filter"]) == (metric["metric"], metric["filter"])]
         if metric["task"] in tasks:
             same = [row for row in same if row["task"] == metric["task"]]
         for number, row in enumerate(same):
             doc_id = row["doc_id"] if metric["task"] in tasks else number
-            yield DocumentRow(plan.name, metric["task"], _metric_name(metric), doc_id, row["value"])
+            yield DocumentRow(plan, metric["task"], _metric_name(metric), doc_id, row["value"])
 
 
 def _metric_name(metric: Mapping[str, str]) -> str:

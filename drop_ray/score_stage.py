@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from drop_ray import calibration, steps
 from drop_ray.artifacts import SAMPLES, SCORES
-from drop_ray.job import Job, load_calibration
+from drop_ray.job import Job
 from drop_ray.ledger import Ledger
 from drop_ray.models.families import DropLists
 from drop_ray.planning.scores import ScoreTables, aggregate
@@ -18,6 +18,7 @@ from drop_ray.runtime.cluster import Cluster
 from drop_ray.scoring.rows import ScoreRow
 from drop_ray.store import Commit, Step
 from drop_ray.store.tables import read_table, write_table
+from drop_ray.texts import load_calibration
 from drop_ray.versions import full_versions
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from drop_ray.config import RunConfig
 from drop_ray.errors import UserError
+from drop_ray.exports import export_provenance
 from drop_ray.job import Job, open_job
 from drop_ray.models.export import export_checkpoint
 from drop_ray.models.export_formats import ExportFormat
-from drop_ray.pipeline import export_provenance, run
+from drop_ray.pipeline import run
 from drop_ray.planning.plans import DropPlan, read_plan
 from drop_ray.readable import human_bytes
 

@@ -5,12 +5,12 @@ A step's `algorithm` is raised by hand when its code would give other numbers fo
 
 from collections.abc import Sequence
 
-from drop_ray.config import PerplexitySpec, resolve_path
+from drop_ray.config import PerplexitySpec, QuantizationSpec, resolve_path
 from drop_ray.job import Job, file_sha256
 from drop_ray.models.export_formats import ExportFormat
 from drop_ray.models.families import DropLists
-from drop_ray.planning.plans import DropPlan
 from drop_ray.store import Step
+from drop_ray.variants import Variant, distinct
 from drop_ray.versions import public_versions
 
 
@@ -59,34 +59,58 @@ def export_step(job: Job, drops: DropLists, format: ExportFormat = "dropped") ->
     )
 
 
-def task_step(job: Job, drops: DropLists, task: str) -> Step:
+def quantize_step(job: Job, drops: DropLists, spec: QuantizationSpec) -> Step:
+    """A quantized checkpoint, with the errors of its layers on the samples held out."""
+    if spec.text is None:
+        samples = _calibration_content(job) | job.config.calibration.model_dump(
+            include={"text_field", "num_samples", "seq_len", "shuffle_seed"}
+        )
+    else:
+        source = file_sha256(resolve_path(spec.text.source), f"quantization ({spec.label}).text.source")
+        samples = {"source": source, **spec.text.model_dump(exclude={"source"})}
+    return Step(
+        "quantize",
+        {
+            "algorithm": 1,
+            "versions": public_versions(["torch", "transformers", "gptqmodel"]),
+            "model": job.checkpoint.identity,
+            **drops.as_identity(),
+            "dtype": job.config.model.dtype,
+            **spec.model_dump(include={"method", "bits", "group_size", "desc_act", "num_samples", "held_out"}),
+            "symmetric": spec.is_symmetric,
+            "samples": samples,
+        },
+    )
+
+
+def task_step(job: Job, variant: Variant, task: str) -> Step:
     """One lm-eval task on one plan, keyed by its drop lists: plans with other names and equal lists share it."""
     settings = {"seed", "apply_chat_template", "system_instruction", "max_length"}
     return Step(
         "evaluate",
         {
-            "versions": public_versions(["torch", "transformers", "lm-eval"]),
+            "versions": _versions(variant, "torch", "transformers", "lm-eval"),
             "task": job.tasks[task],
             **job.config.evaluation.model_dump(include=settings),
-            **_evaluation_identity(job, drops),
+            **_evaluation_identity(job, variant),
         },
     )
 
 
-def perplexity_step(job: Job, drops: DropLists, text: PerplexitySpec) -> Step:
+def perplexity_step(job: Job, variant: Variant, text: PerplexitySpec) -> Step:
     return Step(
         "perplexity",
         {
-            "versions": public_versions(["torch", "transformers", "tokenizers"]),
+            "versions": _versions(variant, "torch", "transformers", "tokenizers"),
             "text": file_sha256(resolve_path(text.source), f"evaluation.perplexity ({text.name})"),
             **text.model_dump(include={"name", "text_field", "num_samples", "seq_len"}),
-            **_evaluation_identity(job, drops),
+            **_evaluation_identity(job, variant),
         },
     )
 
 
-def bench_step(job: Job, drops: DropLists) -> Step:
-    """The serving benchmark of one plan against the base; of the base's own drop lists, the base against itself."""
+def bench_step(job: Job, variant: Variant) -> Step:
+    """The serving benchmark of one plan against the base; of the base itself, the base against itself."""
     serving, execution = job.config.serving, job.config.execution
     assert serving is not None
     settings = job.config.calibration.model_dump(include={"text_field", "seq_len", "shuffle_seed"})
@@ -94,9 +118,9 @@ def bench_step(job: Job, drops: DropLists) -> Step:
         "bench",
         {
             "algorithm": 1,
-            "versions": public_versions(["torch", "transformers", *(["vllm"] if serving.engine == "vllm" else [])]),
+            "versions": _versions(variant, "torch", "transformers", *(["vllm"] if serving.engine == "vllm" else [])),
             "model": job.checkpoint.identity,
-            **drops.as_identity(),
+            **_variant_identity(job, variant),
             **job.config.model.model_dump(include={"attn_implementation"}),
             **serving.model_dump(mode="json", exclude={"plans"}),
             # What the nulls of the config stand for.
@@ -113,22 +137,24 @@ def bench_step(job: Job, drops: DropLists) -> Step:
     )
 
 
-def bench_steps(job: Job, plans: Sequence[DropPlan]) -> dict[str, tuple[DropPlan, Step]]:
-    """The units of the serving benchmark, by a label for people; plans with equal drop lists are measured once."""
-    serving = job.config.serving
+def bench_steps(job: Job, variants: Sequence[Variant]) -> dict[str, tuple[Variant, Step]]:
+    """The units of the serving benchmark, by a label for people; plans with equal drop lists are measured once.
+
+    variants: without the base, which is always measured, against itself.
+    """
+    serving, base = job.config.serving, Variant(job.base_plan)
     if serving is None:
         return {}
-    chosen = [plan for plan in plans if serving.plans == "all" or plan.name in serving.plans]
-    by_drops = {plan.drops: plan for plan in (*reversed(chosen), job.base_plan)}
-    units = {f"{plan.name} against the base": plan for plan in chosen if by_drops[plan.drops] is plan}
-    units = {"the base against itself": job.base_plan, **units}
-    return {label: (plan, bench_step(job, plan.drops)) for label, plan in units.items()}
+    chosen = [variant for variant in variants if serving.plans == "all" or variant.name in serving.plans]
+    units = {f"{variant.name} against the base": variant for variant in distinct([base, *chosen])[1:]}
+    units = {"the base against itself": base, **units}
+    return {label: (variant, bench_step(job, variant)) for label, variant in units.items()}
 
 
-def evaluation_steps(job: Job, plan: DropPlan) -> dict[str, Step]:
+def evaluation_steps(job: Job, variant: Variant) -> dict[str, Step]:
     """Every evaluation unit of a plan, by the name of its task or text."""
-    tasks = {request.name: task_step(job, plan.drops, request.name) for request in job.task_requests}
-    texts = {text.name: perplexity_step(job, plan.drops, text) for text in job.config.evaluation.perplexity}
+    tasks = {request.name: task_step(job, variant, request.name) for request in job.task_requests}
+    texts = {text.name: perplexity_step(job, variant, text) for text in job.config.evaluation.perplexity}
     return {**tasks, **texts}
 
 
@@ -158,11 +184,22 @@ def _score_identity(
     }
 
 
-def _evaluation_identity(job: Job, drops: DropLists) -> dict[str, object]:
+def _evaluation_identity(job: Job, variant: Variant) -> dict[str, object]:
     return {
         "algorithm": 1,
         "model": job.checkpoint.identity,
-        **drops.as_identity(),
+        **_variant_identity(job, variant),
         **job.config.model.model_dump(include={"dtype", "attn_implementation"}),
         **job.config.evaluation.model_dump(include={"backend", "batch_size"}),
     }
+
+
+def _variant_identity(job: Job, variant: Variant) -> dict[str, object]:
+    """What is left of the model, and how it was quantized."""
+    if variant.spec is None:
+        return {**variant.drops.as_identity()}
+    return {**variant.drops.as_identity(), "quantized": quantize_step(job, variant.drops, variant.spec).family}
+
+
+def _versions(variant: Variant, *libraries: str) -> dict[str, str]:
+    return public_versions([*libraries, *(["gptqmodel"] if variant.spec else [])])

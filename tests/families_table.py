@@ -5,16 +5,18 @@ from pathlib import Path
 from tiny_models import REPRESENTATIVES
 
 from drop_ray.models.families import FAMILIES
+from drop_ray.quantization.families import QUANTIZABLE
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- families: written by tests/families_table.py -->\n", "<!-- end of families -->\n"
 
 
 def families_table() -> str:
-    lines = ["| models | architecture | decoder layer | tested by |", "|---|---|---|---|"]
+    lines = ["| models | architecture | decoder layer | quantized by | tested by |", "|---|---|---|---|---|"]
     for architecture, family in FAMILIES.items():
         target = "`make test`" if architecture in REPRESENTATIVES else "`make test-full`"
-        lines.append(f"| {family.models} | `{architecture}` | {family.layers} | {target} |")
+        methods = ", ".join(QUANTIZABLE[architecture].methods) if architecture in QUANTIZABLE else "no"
+        lines.append(f"| {family.models} | `{architecture}` | {family.layers} | {methods} | {target} |")
     return "\n".join(lines) + "\n"
 
 

@@ -5,9 +5,16 @@ from drop_ray.config.execution import ExecutionConfig, Placement
 from drop_ray.config.model import ModelConfig
 from drop_ray.config.plans import PlanSpec, Ranked
 from drop_ray.config.quantization import QuantizationSpec
-from drop_ray.config.run import RunConfig, load_config, parse_config
+from drop_ray.config.run import (
+    RunConfig,
+    load_config,
+    parse_config,
+    perplexity_field,
+    quantization_field,
+    text_sections,
+)
 from drop_ray.config.scoring import CalibrationConfig, Metric, ScoringConfig
-from drop_ray.config.section import resolve_path
+from drop_ray.config.section import TextSection, resolve_path
 from drop_ray.config.serving import MIN_MODEL_LEN, ServingConfig, WorkloadSpec
 
 __all__ = [
@@ -26,8 +33,12 @@ __all__ = [
     "ScoringConfig",
     "ServingConfig",
     "TaskSpec",
+    "TextSection",
     "WorkloadSpec",
     "load_config",
     "parse_config",
+    "perplexity_field",
+    "quantization_field",
     "resolve_path",
+    "text_sections",
 ]

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from drop_ray.config.section import RUN_NAME, Section
+from drop_ray.config.section import RUN_NAME, Section, TextSection
 
 
 class TaskSpec(Section):
@@ -13,14 +13,10 @@ class TaskSpec(Section):
     limit: int | None = Field(None, ge=1, description="first documents only")
 
 
-class PerplexitySpec(Section):
-    """Perplexity on a text of the user's, cut into samples as calibration text is."""
+class PerplexitySpec(TextSection):
+    """Perplexity on a text."""
 
     name: str = Field("perplexity", pattern=RUN_NAME)
-    source: str
-    text_field: str = "text"
-    num_samples: int = Field(64, ge=1)
-    seq_len: int = Field(2048, ge=2)
 
 
 class EvaluationConfig(Section):

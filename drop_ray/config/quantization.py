@@ -4,18 +4,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from drop_ray.config.section import RUN_NAME, Section
+from drop_ray.config.section import RUN_NAME, Section, TextSection
 
 BITS = {"awq": (4,), "gptq": (4, 8)}
-
-
-class QuantizationText(Section):
-    """A text to quantize on, instead of the run's calibration samples."""
-
-    source: str
-    text_field: str = "text"
-    num_samples: int = Field(128, ge=1)
-    seq_len: int = Field(2048, ge=2)
 
 
 class QuantizationSpec(Section):
@@ -27,8 +18,10 @@ class QuantizationSpec(Section):
     group_size: int = Field(128, description="inputs that share a scale; -1 is the whole row, gptq only")
     symmetric: bool | None = Field(None, description="null is the method's own: gptq symmetric, awq with zero points")
     desc_act: bool = Field(False, description="of gptq: most active inputs first; better, but slower to serve")
-    num_samples: int | None = Field(None, ge=1, description="first calibration samples; null takes all")
-    text: QuantizationText | None = Field(None, description="null takes the run's calibration samples")
+    text: TextSection | None = Field(None, description="null takes the run's calibration samples")
+    num_samples: int | None = Field(None, ge=1, description="first samples to calibrate on; null is all that are left")
+    held_out: int = Field(8, ge=1, description="last samples, on which the error of every layer is measured")
+    plans: Literal["all"] | tuple[str, ...] = Field("all", description="names of plans; the base is always quantized")
 
     @model_validator(mode="after")
     def _fits_the_method(self) -> "QuantizationSpec":
@@ -41,8 +34,6 @@ class QuantizationSpec(Section):
             raise ValueError("`group_size` -1 is for gptq; AutoAWQ's format has groups")
         if self.method == "awq" and self.desc_act:
             raise ValueError("`desc_act` is for gptq")
-        if self.text is not None and self.num_samples is not None:
-            raise ValueError("`num_samples` is of the run's samples; a `text` has its own")
         return self
 
     @property
@@ -53,3 +44,20 @@ class QuantizationSpec(Section):
     @property
     def is_symmetric(self) -> bool:
         return self.method == "gptq" if self.symmetric is None else self.symmetric
+
+    @property
+    def bytes_per_weight(self) -> float:
+        """With the group's scale, of 16 bits, and zero point. Of the quantized weights; embeddings stay in 16 bits."""
+        overhead = (2 + self.bits / 8) / self.group_size if self.group_size > 0 else 0.0
+        return self.bits / 8 + overhead
+
+    def split(self, total: int) -> tuple[range, range]:
+        """Of `total` samples those to calibrate on, and those held out. ValueError if there are too few."""
+        wanted = (self.num_samples or 1) + self.held_out
+        if wanted > total:
+            raise ValueError(
+                f"{wanted - self.held_out} samples to calibrate on and {self.held_out} held out are more than the "
+                f"{total} that there are"
+            )
+        first = total - self.held_out
+        return range(self.num_samples or first), range(first, total)

@@ -18,7 +18,7 @@ from drop_ray.config.model import ModelConfig
 from drop_ray.config.plans import PlanSpec
 from drop_ray.config.quantization import QuantizationSpec
 from drop_ray.config.scoring import CalibrationConfig, ScoringConfig
-from drop_ray.config.section import RUN_NAME, Section
+from drop_ray.config.section import RUN_NAME, Section, TextSection
 from drop_ray.config.serving import ServingConfig
 from drop_ray.errors import UserError
 from drop_ray.models.export_formats import ExportFormat
@@ -67,14 +67,25 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _quantization_has_samples(self) -> "RunConfig":
+        for position, spec in enumerate(self.quantization):
+            try:
+                spec.split(spec.text.num_samples if spec.text else self.calibration.num_samples)
+            except ValueError as error:
+                raise ValueError(f"quantization[{position}].num_samples: {error}") from error
+        return self
+
+    @model_validator(mode="after")
     def _options_have_a_use(self) -> "RunConfig":
-        if self.execution.store_options and not (self.s3_options(self.store) or self.s3_options(self.model.path)):
+        if self.execution.store_options and not any(map(_is_on_s3, (self.store, self.model.path))):
             raise ValueError("execution.store_options are for s3:// only, and neither store nor model.path is there")
         return self
 
     def s3_options(self, location: str) -> dict[str, Any]:
-        """`execution.store_options` for a location on S3, none for any other."""
-        return self.execution.store_options if location.startswith("s3://") else {}
+        """Of the connection to a location on S3, as `S3Connection` takes them; none for any other location."""
+        if not _is_on_s3(location):
+            return {}
+        return {"outage_s": self.execution.store_outage_s, **self.execution.store_options}
 
     def to_yaml(self) -> str:
         return str(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
@@ -101,6 +112,24 @@ def parse_config(values: Mapping[str, Any], source: str) -> RunConfig:
         return RunConfig.model_validate(values)
     except ValidationError as error:
         raise UserError("\n".join(f"{source}: {_explain(detail)}" for detail in error.errors())) from error
+
+
+def text_sections(config: RunConfig) -> dict[str, TextSection]:
+    """Every text besides the calibration's, by the field that names it."""
+    texts: dict[str, TextSection] = {perplexity_field(text.name): text for text in config.evaluation.perplexity}
+    return texts | {quantization_field(spec.label): spec.text for spec in config.quantization if spec.text}
+
+
+def perplexity_field(name: str) -> str:
+    return f"evaluation.perplexity ({name})"
+
+
+def quantization_field(label: str) -> str:
+    return f"quantization ({label}).text"
+
+
+def _is_on_s3(location: str) -> bool:
+    return location.startswith("s3://")
 
 
 def _override(values: dict[str, Any], override: str) -> None:

@@ -5,7 +5,7 @@ Paths that begin with `demo:` lie in the package's embedded demo folder; others 
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 DEMO_PREFIX = "demo:"
 DEMO_FOLDER = Path(__file__).parents[1] / "demo"
@@ -14,6 +14,15 @@ RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class TextSection(Section):
+    """A text of the user's, cut into samples as calibration text is."""
+
+    source: str = Field(description="text: .txt, .json, .jsonl or .parquet")
+    text_field: str = "text"
+    num_samples: int = Field(64, ge=1)
+    seq_len: int = Field(2048, ge=2)
 
 
 def resolve_path(path: str) -> Path:

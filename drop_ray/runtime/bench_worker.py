@@ -2,12 +2,12 @@
 
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 
-from drop_ray.artifacts import SERVING, SERVING_FACTS, SERVING_SCHEMA
+from drop_ray.artifacts import CHECKPOINT, SERVING, SERVING_FACTS, SERVING_SCHEMA
 from drop_ray.errors import DropRayError
 from drop_ray.models.families import DropLists
 from drop_ray.models.location import load_tokenizer
@@ -36,14 +36,23 @@ class BenchWorker(Worker):
         done = self._setup.store.find(unit.step)
         if done is not None:
             return [done]
+        commit = unit.quantized
+        quantized = None if commit is None else self._cache.folder_of(self._setup.store, commit, CHECKPOINT)
         try:
-            return [self._commit_bench(unit.step, run_bench(self._spec(unit)))]
+            return [self._commit_bench(unit.step, run_bench(self._spec(unit, quantized)))]
         except DropRayError as error:
             return BenchFailure(str(error))
+        finally:
+            if quantized is not None:
+                self._cache.release(quantized)
 
-    def _spec(self, unit: BenchUnit) -> BenchSpec:
+    def _spec(self, unit: BenchUnit, quantized: Path | None) -> BenchSpec:
+        """quantized: folder of the plan's checkpoint, if it is a quantized one."""
         checkpoint = self._checkpoint
         tokenizer = load_tokenizer(checkpoint.folder)
+        plan = self._settings(unit, unit.drops)
+        if quantized is not None:
+            plan = replace(plan, folder=str(quantized), own_drops=unit.drops, quantized=True)
         # Also added tokens that no text gives, and rows of the embedding that no token has.
         special = {*tokenizer.all_special_ids}
         special |= {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
@@ -51,13 +60,14 @@ class BenchWorker(Worker):
         return BenchSpec(
             serving=unit.serving,
             base=self._settings(unit, unit.base_drops),
-            plan=self._settings(unit, unit.drops),
+            plan=plan,
             size=unit.size,
             vocab_size=vocab_size,
             tokens=ordinary_tokens(min(vocab_size, len(tokenizer)), special),
             text=unit.text,
             kv_shards=kv_shards(checkpoint.config, unit.tensor_parallel),
-            control=unit.drops == unit.base_drops,
+            plan_layer_bytes=unit.spec.bytes_per_weight if unit.spec else None,
+            control=unit.drops == unit.base_drops and quantized is None,
         )
 
     def _settings(self, unit: BenchUnit, drops: DropLists) -> EngineSettings:

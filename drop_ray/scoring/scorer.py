@@ -34,7 +34,7 @@ class Scorer:
         """drops: besides the checkpoint's own lists. Raises UserError if checkpoint and configuration do not fit."""
         self.drops = drop_lists_of(checkpoint).union(drops)
         self._model = build_skeleton(read_config(checkpoint), self.drops, dtype, attn_implementation)
-        self._source = _load(self._model, Weights(self._model, checkpoint), placement, device)
+        self._source = load_source(self._model, Weights(self._model, checkpoint), placement, device)
 
     def score(
         self,
@@ -47,7 +47,10 @@ class Scorer:
         return sweep(self._model, self._source, token_ids, samples, settings, self.drops, progress)
 
 
-def _load(model: PreTrainedModel, weights: Weights, placement: Placement, device: torch.device | str) -> LayerSource:
+def load_source(
+    model: PreTrainedModel, weights: Weights, placement: Placement, device: torch.device | str
+) -> LayerSource:
+    """Load what comes before the layers of a skeleton, and say where those come from."""
     embedding = model.get_input_embeddings()
     name = next(name for name, module in model.named_modules() if module is embedding)
     weights.load(embedding, f"{name}.", device)

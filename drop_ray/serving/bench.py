@@ -148,6 +148,7 @@ def _rows(spec: BenchSpec, point: Point, pairs: Sequence[Pair]) -> list[dict[str
         (point.batch, point.plan_batch),
         point.workload.prompt,
         point.workload.output,
+        spec.plan_layer_bytes,
     )
     return list(rows_of(point, pairs, spec.serving, spec.control, prediction))
 

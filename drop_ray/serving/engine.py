@@ -25,8 +25,8 @@ class EngineSettings:
     """How to build an engine.
 
     kind: `reference` is the project's own forward, which the others are checked against. folder: of the checkpoint.
-    drops: all that is to be absent; own_drops: what the
-    checkpoint's config says already. max_batch: sequences that generate at the same time. kv_cache_bytes: of each
+    drops: all that is to be absent; own_drops: what the checkpoint's config says already; quantized: whether the
+    checkpoint is. max_batch: sequences that generate at the same time. kv_cache_bytes: of each
     device; None leaves it to the engine. threads: of a CPU; None on
     a GPU leaves them to the libraries.
     """
@@ -45,6 +45,7 @@ class EngineSettings:
     tensor_parallel: int = 1
     enforce_eager: bool = False
     seed: int = 0
+    quantized: bool = False
 
 
 @dataclass(frozen=True)

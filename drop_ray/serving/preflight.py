@@ -66,14 +66,33 @@ def check_serving(
             f"serving.engine: transformers keeps the keys and values of {architecture}'s latent attention in full, "
             "which says nothing of serving; set it to vllm"
         )
-    if "://" in location:
-        raise UserError(f"serving: engines read local files; copy {location} to a folder, and set model.path to it")
+    _check_quantized(config, serving)
+    if "://" in location and not (location.startswith("s3://") and config.execution.cache_dir):
+        raise UserError(
+            "serving: engines read local files; set execution.cache_dir, to which workers fetch a model on S3, or "
+            f"copy {location} to a folder, and set model.path to it"
+        )
     if size.max_positions is not None and serving.model_len > size.max_positions:
         raise UserError(
             f"serving.workloads: engines of {serving.model_len} tokens are asked for, the model has "
             f"{size.max_positions} positions; give shorter workloads"
         )
     _check_budget(config, serving, size, base_drops, kv_shards(fields, config.execution.tensor_parallel))
+
+
+def _check_quantized(config: RunConfig, serving: ServingConfig) -> None:
+    """vLLM 0.32 has no kernels for the other forms: `vllm/model_executor/layers/quantization`."""
+    if serving.engine != "vllm" or not config.quantization:
+        return
+    if serving_dtype(config) == "float32":
+        raise UserError("serving.dtype: vLLM serves quantized models in 16 bits only; set it to bfloat16 or float16")
+    for spec in config.quantization:
+        if spec.method == "gptq" and not spec.is_symmetric:
+            raise UserError(f"quantization ({spec.label}).symmetric: vLLM serves symmetric gptq only; leave it out")
+        if spec.method == "gptq" and spec.group_size == 16 and serving_device(config) == "cuda":
+            raise UserError(f"quantization ({spec.label}).group_size: vLLM's kernels for GPUs begin at 32")
+        if spec.bits == 8 and serving_device(config) == "cpu":
+            raise UserError(f"quantization ({spec.label}).bits: vLLM serves 4 bits only on a CPU")
 
 
 def _check_budget(

@@ -1,9 +1,11 @@
 """The project's own forward pass of a (dropped) model, without a KV cache: what every engine is checked against."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from drop_ray.models.dropped import parse_dtype
 from drop_ray.models.loading import load_model
@@ -15,13 +17,7 @@ class Reference:
 
     def __init__(self, settings: EngineSettings):
         self._device = settings.device if settings.tensor_parallel == 1 else "cpu"
-        self._model = load_model(
-            settings.folder,
-            settings.drops,
-            dtype=parse_dtype(settings.dtype),
-            device=self._device,
-            attn_implementation=settings.attn_implementation,
-        )
+        self._model = load(settings, self._device)
 
     @torch.inference_mode()
     def score_prompts(self, prompts: Prompts) -> PromptScores:
@@ -50,6 +46,24 @@ class Reference:
     def _logits(self, ids: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self._model(ids, use_cache=False).logits
         return logits
+
+
+def load(settings: EngineSettings, device: str) -> PreTrainedModel:
+    """What an engine of transformers runs: the project's own classes, a quantized model's with gptqmodel's kernels."""
+    dtype = parse_dtype(settings.dtype)
+    if settings.quantized:
+        from drop_ray.quantization.loading import load_quantized
+
+        return load_quantized(
+            Path(settings.folder), device=device, dtype=dtype, attn_implementation=settings.attn_implementation
+        )
+    return load_model(
+        settings.folder,
+        settings.drops,
+        dtype=dtype,
+        device=device,
+        attn_implementation=settings.attn_implementation,
+    )
 
 
 def scores_of(logits: torch.Tensor, ids: torch.Tensor) -> PromptScores:

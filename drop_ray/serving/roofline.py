@@ -18,29 +18,34 @@ class Step:
     flops: float
 
 
-def decode_step(size: ModelSize, vocab_size: int, drops: DropLists, batch: int, context: int) -> Step:
+def decode_step(
+    size: ModelSize, vocab_size: int, drops: DropLists, batch: int, context: int, layer_bytes: float | None = None
+) -> Step:
     """One new token for each of `batch` sequences that have `context` tokens.
+
+    layer_bytes: of a weight in the decoder layers, if they are quantized.
 
     Of a mixture's experts those are read that some token of the batch is routed to, at even and independent routing.
     Embeddings are looked up, not read; the output layer is both read and computed.
     """
     head = vocab_size * size.hidden_size
-    weights: float = head + sum(
-        count for layer, count in enumerate(size.attention_parameters) if layer not in drops.attn
-    )
+    weights: float = sum(count for layer, count in enumerate(size.attention_parameters) if layer not in drops.attn)
     for layer, (count, active) in enumerate(zip(size.mlp_parameters, size.active_mlp_parameters, strict=True)):
         if layer not in drops.mlp and count:
             weights += count * (1 - (1 - active / count) ** batch)
     # A token sees `context` others; `forward_flops` counts half of its seq_len, the mean of a causal forward pass.
     flops = batch * (size.forward_flops(drops, 1, 2 * context) + 2 * head)
-    return Step(weights * size.bytes_per_parameter + batch * size.kv_bytes(drops, context), flops)
+    num_bytes = _weight_bytes(size, head, weights, layer_bytes) + batch * size.kv_bytes(drops, context)
+    return Step(num_bytes, flops)
 
 
-def prefill_step(size: ModelSize, vocab_size: int, drops: DropLists, batch: int, prompt: int) -> Step:
+def prefill_step(
+    size: ModelSize, vocab_size: int, drops: DropLists, batch: int, prompt: int, layer_bytes: float | None = None
+) -> Step:
     """The prompts of `batch` sequences; the output layer sees the last token of each."""
-    weights = size.kept_parameters(drops) - size.outside_parameters + vocab_size * size.hidden_size
-    flops = batch * (size.forward_flops(drops, prompt, prompt) + 2 * vocab_size * size.hidden_size)
-    return Step(weights * size.bytes_per_parameter, flops)
+    head, weights = vocab_size * size.hidden_size, size.kept_parameters(drops) - size.outside_parameters
+    flops = batch * (size.forward_flops(drops, prompt, prompt) + 2 * head)
+    return Step(_weight_bytes(size, head, weights, layer_bytes), flops)
 
 
 @dataclass(frozen=True)
@@ -74,11 +79,16 @@ def predict(
     batches: tuple[int, int],
     prompt: int,
     output: int,
+    plan_layer_bytes: float | None = None,
 ) -> Prediction:
-    """batches: of the base and of the plan. Decoding is taken at its mean context."""
+    """batches: of the base and of the plan; plan_layer_bytes: of a weight in its layers, if they are quantized.
+
+    Decoding is taken at its mean context.
+    """
     context = prompt + output // 2
-    decode = [decode_step(size, vocab_size, *arm, context) for arm in zip((base, plan), batches, strict=True)]
-    prefill = [prefill_step(size, vocab_size, *arm, prompt) for arm in zip((base, plan), batches, strict=True)]
+    arms = list(zip((base, plan), batches, (None, plan_layer_bytes), strict=True))
+    decode = [decode_step(size, vocab_size, drops, batch, context, width) for drops, batch, width in arms]
+    prefill = [prefill_step(size, vocab_size, drops, batch, prompt, width) for drops, batch, width in arms]
     return Prediction(
         decode=decode[0].num_bytes / decode[1].num_bytes,
         prefill=prefill[0].flops / prefill[1].flops,
@@ -86,3 +96,8 @@ def predict(
         prefill_bytes=prefill[0].num_bytes / prefill[1].num_bytes,
         batch_ratio=batches[1] / batches[0],
     )
+
+
+def _weight_bytes(size: ModelSize, head: int, weights: float, layer_bytes: float | None) -> float:
+    """What a step reads; the output layer is never quantized."""
+    return head * size.bytes_per_parameter + weights * (layer_bytes or size.bytes_per_parameter)

@@ -37,7 +37,7 @@ def check_vllm() -> None:
     if not versions:
         raise UserError(
             "serving needs vLLM: pip install 'drop-ray[gpu]', or for CPUs "
-            "pip install --no-deps -r requirements/cpu-serving.lock"
+            "pip install --no-deps -r requirements/cpu-full.lock"
         )
     if mismatch := version_mismatch(versions[0]):
         raise UserError(mismatch)

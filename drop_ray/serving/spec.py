@@ -20,7 +20,7 @@ Start = Callable[[EngineSettings, str], Any]
 class BenchSpec:
     """base, plan: the engines. size: of the base model in the benchmark's dtype. tokens: that prompts are drawn from;
     text: calibration samples for the gate, all of one length. kv_shards: devices that share a token's KV cache.
-    control: base against itself."""
+    plan_layer_bytes: of a weight in the plan's layers, None if it is as the base's. control: base against itself."""
 
     serving: ServingConfig
     base: EngineSettings
@@ -31,6 +31,7 @@ class BenchSpec:
     text: Prompts
     kv_shards: int
     control: bool
+    plan_layer_bytes: float | None = None
 
     def settings(self, arm: Arm) -> EngineSettings:
         return self.base if arm == "base" else self.plan

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 import transformers
 
-from drop_ray.models.dropped import decoder_layers, parse_dtype
-from drop_ray.models.loading import load_model
+from drop_ray.models.dropped import decoder_layers
 from drop_ray.serving.engine import EngineFacts, EngineSettings, Generation, Prompts, PromptScores, RequestTiming
-from drop_ray.serving.reference import scores_of
+from drop_ray.serving.reference import load, scores_of
 
 # Length of the prompt that the KV cache is measured on.
 PROBE_TOKENS = 8
@@ -23,13 +22,7 @@ class TransformersEngine:
 
     def __init__(self, settings: EngineSettings):
         self._settings = settings
-        self._model = load_model(
-            settings.folder,
-            settings.drops,
-            dtype=parse_dtype(settings.dtype),
-            device=settings.device,
-            attn_implementation=settings.attn_implementation,
-        )
+        self._model = load(settings, settings.device)
 
     def facts(self) -> EngineFacts:
         settings = self._settings

@@ -17,6 +17,7 @@ from drop_ray.runtime import dispatch
 from drop_ray.runtime.bench_worker import BenchFailure
 from drop_ray.store import open_store
 from drop_ray.store.tables import read_table
+from drop_ray.variants import Variant
 
 SERVING_VALUES = {
     "engine": "transformers",
@@ -41,7 +42,7 @@ def test_a_run_measures_the_base_against_itself_and_the_chosen_plans_once(make_c
     assert (again.computed, again.serving) == (0, first.serving)
 
     store = open_store(config.store)
-    commit = store.find(steps.bench_step(open_job(config), again.plans[1].drops))
+    commit = store.find(steps.bench_step(open_job(config), Variant(again.plans[1])))
     assert read_table(store, commit, SERVING).num_rows == len(first.serving["attention-2"])
     facts = json.loads(store.read_bytes(commit, SERVING_FACTS))
     assert facts["kv"]["base_tokens"] * 2 == facts["kv"]["plan_tokens"]
@@ -52,7 +53,8 @@ def test_a_unit_is_keyed_by_what_it_measures_and_where(make_config):
     def step(**fields):
         execution = fields.pop("execution", {})
         return steps.bench_step(
-            open_job(make_config(serving={**SERVING_VALUES, **fields}, execution=execution)), DropLists((1,))
+            open_job(make_config(serving={**SERVING_VALUES, **fields}, execution=execution)),
+            Variant(DropPlan("a", (1,))),
         ).path
 
     known = step()
@@ -74,7 +76,7 @@ def test_a_unit_is_keyed_by_what_it_measures_and_where(make_config):
 def test_plans_with_equal_drop_lists_are_measured_once_and_the_base_always(make_config):
     job = open_job(make_config(serving={**SERVING_VALUES, "plans": "all"}))
     plans = [DropPlan("a", (2, 1)), DropPlan("b", (1, 2)), DropPlan("nothing"), DropPlan("c", (), (3,))]
-    assert list(steps.bench_steps(job, plans)) == [
+    assert list(steps.bench_steps(job, [*map(Variant, plans)])) == [
         "the base against itself",
         "a against the base",
         "c against the base",

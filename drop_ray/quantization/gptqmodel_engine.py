@@ -1,0 +1,145 @@
+"""Quantization by gptqmodel, which continues AutoGPTQ and also writes AutoAWQ's format.
+
+It is imported by nothing but this module and definition.py, and only when it is used: importing it seeds torch and
+changes settings of the process, so it runs in one of its own, with `environment` set from its start.
+"""
+
+import logging
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+
+from drop_ray.config.quantization import QuantizationSpec
+from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
+from drop_ray.models.dropped import build_skeleton, drop_lists_of, read_config
+from drop_ray.models.export import check_new_folder, export_checkpoint
+from drop_ray.models.families import DropLists
+from drop_ray.models.registration import register as register_with_transformers
+from drop_ray.quantization.packed_checkpoint import write_packed_checkpoint
+
+
+def environment(device: str) -> dict[str, str]:
+    """Environment variables of the process that quantizes, from before it imports anything. device: `cpu` or `cuda`."""
+    # gptqmodel takes half of the CPUs and needs two workers; of a machine with more it cannot know what is its own.
+    return {"HF_HUB_OFFLINE": "1", "GPTQMODEL_CPU_WORKERS": "2" if device == "cpu" else "8"}
+
+
+def quantize(
+    checkpoint: Checkpoint,
+    drops: DropLists,
+    spec: QuantizationSpec,
+    token_ids: torch.Tensor,
+    output: Path,
+    *,
+    dtype: torch.dtype,
+    device: str,
+    provenance: Mapping[str, Any],
+    progress: Callable[[int, int], None],
+) -> None:
+    """Write the model without the sub-layers of `drops`, quantized, to the new folder `output`.
+
+    token_ids: calibration samples, int64 [num_samples, seq_len]. dtype: of the tensors that are not quantized; AWQ's
+    kernels know 16-bit numbers only, so that float32 becomes float16 there. `progress` is told (layers done, layers).
+
+    Layer by layer: the device holds one decoder layer, its inputs of one sample, and GPTQ's Hessians (4 x width^2 bytes
+    of each linear); the host holds the states of all samples before and after the layer, for AWQ also the inputs of
+    each linear of the layer, and the embeddings. A copy of the dropped model and the finished layers lie on disk beside
+    `output` while it works: about 1.3 times the size of the 16-bit model.
+
+    Raises UserError if `output` exists and is not empty. Equal inputs give equal bytes on a CPU.
+    """
+    check_new_folder(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if spec.method == "awq" and dtype == torch.float32:
+        dtype = torch.float16
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".quantize-") as scratch:
+        dropped, packed = Path(scratch) / "dropped", Path(scratch) / "packed"
+        export_checkpoint(checkpoint, drops, dropped, provenance=provenance)
+        with _quiet(Path(scratch) / "logs"):
+            _run(open_checkpoint(dropped), spec, token_ids, packed, dtype, device, progress)
+        write_packed_checkpoint(dropped, packed, spec, dtype, output)
+
+
+def _run(
+    checkpoint: Checkpoint,
+    spec: QuantizationSpec,
+    token_ids: torch.Tensor,
+    packed: Path,
+    dtype: torch.dtype,
+    device: str,
+    progress: Callable[[int, int], None],
+) -> None:
+    """checkpoint: the dropped model, in its final form but for the quantization; packed: a folder for the weights."""
+    from gptqmodel import BACKEND, GPTQModel
+
+    from drop_ray.quantization.definition import register
+
+    register_with_transformers()
+    config, drops = read_config(checkpoint), drop_lists_of(checkpoint)
+    skeleton = build_skeleton(config, drops, dtype)
+    register(config.model_type, build_skeleton(config, DropLists(), dtype), skeleton, token_ids.shape[1])
+    torch.manual_seed(0)
+    model = GPTQModel.load(
+        str(checkpoint.folder),
+        _settings(spec, device, packed.with_name("finished-layers")),
+        dtype=dtype,
+        attn_implementation=skeleton.config._attn_implementation,
+    )
+    model.layer_callback = _report_layers(config.num_hidden_layers, progress)
+    # On a GPU, gptqmodel's own choice; on a CPU it would choose a kernel for GPUs, which packs nothing there.
+    backend = BACKEND.AWQ_TORCH if spec.method == "awq" and device == "cpu" else BACKEND.AUTO
+    samples = [{"input_ids": row, "attention_mask": [1] * len(row)} for row in token_ids.tolist()]
+    model.quantize(samples, calibration_sort=None, batch_size=1, backend=backend)
+    model.save(str(packed))
+
+
+def _settings(spec: QuantizationSpec, device: str, finished: Path) -> Any:
+    from gptqmodel.quantization.config import FORMAT, AWQConfig, GPTQConfig
+
+    common: dict[str, Any] = {
+        "bits": spec.bits,
+        "group_size": spec.group_size,
+        "sym": spec.is_symmetric,
+        "device": device,
+        # Every layer is loaded when its turn comes, and written there when it is done.
+        "offload_to_disk": True,
+        "offload_to_disk_path": str(finished),
+        # Of what it could not calibrate it would round the weights, and say so in its log.
+        "fallback": None,
+    }
+    if spec.method == "awq":
+        return AWQConfig(format=FORMAT.GEMM, **common)
+    # Within its group every weight is free to be quantized before another; the order in the files stays.
+    reorder = not spec.desc_act and spec.group_size != -1
+    return GPTQConfig(format=FORMAT.GPTQ, desc_act=spec.desc_act, act_group_aware=reorder, **common)
+
+
+def _report_layers(total: int, progress: Callable[[int, int], None]) -> Callable[..., None]:
+    """gptqmodel tells twice of a layer: when the next one may begin, and when its weights are packed."""
+
+    def report(*, layer_idx: int, submodule_finalized: bool) -> None:
+        if not submodule_finalized:
+            progress(layer_idx + 1, total)
+
+    return report
+
+
+@contextmanager
+def _quiet(logs: Path) -> Iterator[None]:
+    """No bars, no lines but warnings and on standard error, log files in `logs` and not in the working directory."""
+    from gptqmodel.looper import loop_processor
+    from gptqmodel.utils import logger as gptqmodel_logger
+    from logbar import LogBar
+
+    LogBar.shared().setLevel(logging.WARNING)
+    with ExitStack() as stack:
+        stack.enter_context(redirect_stdout(sys.stderr))
+        stack.enter_context(mock.patch.object(gptqmodel_logger, "_suppress_live_renderables", return_value=True))
+        stack.enter_context(mock.patch.object(loop_processor, "_PROJECT_LOG_DIR", logs))
+        yield

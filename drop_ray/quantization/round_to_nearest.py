@@ -1,0 +1,37 @@
+"""Quantization without calibration: what a method that looks at data has to beat."""
+
+import torch
+
+from drop_ray.config.quantization import QuantizationSpec
+
+
+def round_to_nearest(weight: torch.Tensor, spec: QuantizationSpec) -> torch.Tensor:
+    """Each weight moved to the nearest point of its group's grid: float32, as `weight` [outputs, inputs].
+
+    The grids are those that the methods themselves lay over a group: from its smallest to its largest weight and zero,
+    or symmetric about zero; with scales in float16, as the files have them. ValueError if the group size of `spec` does
+    not divide the inputs.
+    """
+    inputs = weight.shape[-1]
+    group_size = inputs if spec.group_size == -1 else spec.group_size
+    if inputs % group_size:
+        raise ValueError(f"groups of {group_size} do not divide {inputs} inputs")
+    groups = weight.float().reshape(-1, inputs // group_size, group_size)
+    last = 2**spec.bits - 1
+    if spec.is_symmetric:
+        largest = groups.abs().amax(-1, keepdim=True)
+        # AWQ keeps the largest weight, and leaves the last negative code unused; GPTQ splits the range evenly.
+        scale = _scale(largest / (last // 2 if spec.method == "awq" else last / 2))
+        zero = torch.full_like(scale, 2 ** (spec.bits - 1))
+    else:
+        low, high = groups.amin(-1, keepdim=True).clamp(max=0), groups.amax(-1, keepdim=True).clamp(min=0)
+        scale = _scale((high - low) / last)
+        zero = (-low / scale).round().clamp(0, last)
+    codes = ((groups / scale).round() + zero).clamp(0, last)
+    return ((codes - zero) * scale).flatten(-2)
+
+
+def _scale(exact: torch.Tensor) -> torch.Tensor:
+    """As a file holds it; 1 where a group is too small for float16, whose weights then become zero."""
+    stored = exact.half().float()
+    return torch.where(stored == 0, 1.0, stored)
