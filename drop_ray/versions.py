@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
 RECORDED = ("drop-ray", "torch", "transformers", "tokenizers", "ray", "lm-eval", "datasets", "numpy", "pyarrow")
@@ -10,6 +11,15 @@ RECORDED = ("drop-ray", "torch", "transformers", "tokenizers", "ray", "lm-eval",
 def public_versions(libraries: Iterable[str]) -> dict[str, str]:
     """Without the local suffix: `2.13.0+cpu` and `2.13.0` are one version, the device is part of no identity."""
     return {library: _version(library).split("+")[0] for library in sorted(libraries)}
+
+
+def installed_versions(libraries: Iterable[str]) -> dict[str, str]:
+    """As `public_versions`, of those that are there."""
+    found = {}
+    for library in libraries:
+        with suppress(PackageNotFoundError):
+            found |= public_versions([library])
+    return found
 
 
 def full_versions() -> dict[str, str]:

@@ -12,6 +12,7 @@ from drop_ray.runtime.cluster import Cluster
 from drop_ray.runtime.pool import Item, Pool
 from drop_ray.runtime.quantization_worker import QuantizationWorker
 from drop_ray.runtime.units import (
+    LIBRARIES,
     BenchUnit,
     EvaluationUnit,
     ExportUnit,
@@ -145,7 +146,15 @@ def _setup(job: Job) -> WorkerSetup:
         model_options=job.config.s3_options(job.config.model.path),
         cache_dir=execution.cache_dir,
         cache_bytes=execution.cache_bytes,
+        libraries=(*LIBRARIES, *_further_libraries(job)),
     )
+
+
+def _further_libraries(job: Job) -> Iterator[str]:
+    if job.config.quantization:
+        yield from ("gptqmodel", "optimum")
+    if job.config.serving is not None and job.config.serving.engine == "vllm":
+        yield "vllm"
 
 
 def _placement(cluster: Cluster, job: Job, drops: DropLists) -> str:

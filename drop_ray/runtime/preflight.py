@@ -21,10 +21,8 @@ from drop_ray.models.location import HUB_NAME, locate_model
 from drop_ray.runtime.logs import application_error
 from drop_ray.runtime.units import WorkerSetup
 from drop_ray.store.store import PROBE_PREFIX
-from drop_ray.versions import public_versions
+from drop_ray.versions import installed_versions, public_versions
 
-# What takes part in a result, or in understanding the driver.
-LIBRARIES = ("drop-ray", "torch", "transformers", "tokenizers", "ray", "lm-eval")
 # A node that has not started a task by then is not going to; libraries on a network disk take a while to load.
 ANSWER_S = 180.0
 
@@ -86,7 +84,7 @@ def ask_nodes(setup: WorkerSetup, nodes: Sequence[Node], *, gpus: bool) -> tuple
     path = f"{PROBE_PREFIX}{token}/driver"
     setup.store.write_file(path, token.encode())
     try:
-        versions = public_versions(LIBRARIES)
+        versions = public_versions(setup.libraries)
         # One call a process: it looks at GPUs, and must not keep memory of them.
         probe = ray.remote(num_cpus=0, max_calls=1, max_retries=0)(probe_node)
         asked = {
@@ -106,11 +104,11 @@ def ask_nodes(setup: WorkerSetup, nodes: Sequence[Node], *, gpus: bool) -> tuple
 
 def probe_node(setup: WorkerSetup, path: str, versions: dict[str, str], gpus: bool) -> NodeReport:
     """Runs on a node. path: a file of the driver's in the store; versions: the driver's."""
-    own = public_versions(LIBRARIES)
+    own = installed_versions(versions)
     faults = [
-        f"{library} is {own[library]}, the driver has {wanted}; install the same on every node"
+        f"{library} is {own.get(library, 'missing')}, the driver has {wanted}; install the same on every node"
         for library, wanted in versions.items()
-        if own[library] != wanted
+        if own.get(library) != wanted
     ]
     gpu_bytes = None
     if gpus:

@@ -13,13 +13,16 @@ from drop_ray.models.export_formats import ExportFormat
 from drop_ray.models.families import DropLists
 from drop_ray.store import Commit, Step, Store
 
+# What takes part in a result, or in understanding the driver.
+LIBRARIES = ("drop-ray", "torch", "transformers", "tokenizers", "ray", "lm-eval")
+
 
 @dataclass(frozen=True)
 class WorkerSetup:
     """model_identity: of the run's model; earlier_identities: of the training checkpoints before it, by revision;
     threads: torch's on a CPU, None leaves the library's own number; include_path: folder of lm-eval tasks;
     wave_bytes: host memory for residual states when layers are streamed; model_options: of the connection to S3, for a
-    model there; cache_dir, cache_bytes: as in `execution`."""
+    model there; cache_dir, cache_bytes: as in `execution`; libraries: that every node must have as the driver does."""
 
     model: ModelConfig
     model_identity: str
@@ -33,6 +36,7 @@ class WorkerSetup:
     model_options: Mapping[str, Any] = field(default_factory=dict)
     cache_dir: str | None = None
     cache_bytes: int | None = None
+    libraries: tuple[str, ...] = LIBRARIES
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,13 @@ def test_all_faults_of_a_node_come_together(setup, local_ray, monkeypatch):
     assert faults[1].startswith(f"node {address}: model.path:")
 
 
+def test_a_library_that_a_node_lacks_is_named(setup):
+    setup.store.write_file(".probe-x/driver", b"")
+    assert probe_node(setup, ".probe-x/driver", {"no-such-library": "7.6.0"}, False).faults == (
+        "no-such-library is missing, the driver has 7.6.0; install the same on every node",
+    )
+
+
 def test_a_folder_of_a_nodes_own_is_not_taken_for_the_store(setup):
     (fault,) = probe_node(setup, ".probe-of-another-machine/driver", {}, False).faults
     assert "is not the driver's store, but a folder of this node's own; use one that all nodes share: s3://" in fault
