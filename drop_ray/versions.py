@@ -15,7 +15,7 @@ def public_versions(libraries: Iterable[str]) -> dict[str, str]:
 
 def installed_versions(libraries: Iterable[str]) -> dict[str, str]:
     """As `public_versions`, of those that are there."""
-    found = {}
+    found: dict[str, str] = {}
     for library in libraries:
         with suppress(PackageNotFoundError):
             found |= public_versions([library])
