@@ -13,7 +13,7 @@ from serving_results import BATCH_SIZES, GAINS, WORKLOADS, served_results
 from test_report_render import EVIL, Page, example, markdown_tables
 
 from drop_ray.artifacts import SERVING_SCHEMA
-from drop_ray.publish_serving import serving_facts, serving_rows
+from drop_ray.publishing.serving import serving_facts, serving_rows
 from drop_ray.report.answer import find_answer
 from drop_ray.report.engine_tables import gate_table, memory_table
 from drop_ray.report.html import render_html

@@ -13,8 +13,8 @@ from drop_ray.ledger import Ledger
 from drop_ray.models.families import DropLists
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.scores import ScoreTables
-from drop_ray.publish_plans import plan_row, quantized_commit_of
-from drop_ray.publish_serving import serving_facts, serving_rows
+from drop_ray.publishing.plans import plan_row, quantized_commit_of
+from drop_ray.publishing.serving import serving_facts, serving_rows
 from drop_ray.report.answer import find_answer
 from drop_ray.report.html import render_html
 from drop_ray.report.markdown import render_markdown

@@ -7,13 +7,13 @@ from drop_ray import calibration, steps
 from drop_ray.artifacts import SAMPLES, SERVING
 from drop_ray.job import Job
 from drop_ray.ledger import Ledger
-from drop_ray.quantize_stage import quantized_commit
 from drop_ray.runtime import dispatch
 from drop_ray.runtime.cluster import Cluster
 from drop_ray.runtime.units import BenchUnit
-from drop_ray.score_stage import Calibration
 from drop_ray.serving.checks import prompt_length
 from drop_ray.serving.preflight import serving_size
+from drop_ray.stages.quantize import quantized_commit
+from drop_ray.stages.score import Calibration
 from drop_ray.store.tables import read_table
 from drop_ray.variants import Variant
 

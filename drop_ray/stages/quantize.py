@@ -13,7 +13,7 @@ from drop_ray.ledger import Ledger
 from drop_ray.runtime import dispatch
 from drop_ray.runtime.cluster import Cluster
 from drop_ray.runtime.units import QuantizationUnit
-from drop_ray.score_stage import Calibration
+from drop_ray.stages.score import Calibration
 from drop_ray.store import Commit
 from drop_ray.variants import Variant, distinct
 
