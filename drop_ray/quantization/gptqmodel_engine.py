@@ -61,7 +61,7 @@ def quantize(
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".quantize-") as scratch:
         dropped, packed = Path(scratch) / "dropped", Path(scratch) / "packed"
         export_checkpoint(checkpoint, drops, dropped, provenance=provenance)
-        with _quiet(Path(scratch) / "logs"):
+        with _contained(Path(scratch) / "logs"):
             _run(open_checkpoint(dropped), spec, token_ids, packed, dtype, device, progress)
         write_packed_checkpoint(dropped, packed, spec, dtype, output)
 
@@ -131,10 +131,12 @@ def _report_layers(total: int, progress: Callable[[int, int], None]) -> Callable
 
 
 @contextmanager
-def _quiet(logs: Path) -> Iterator[None]:
-    """No bars, no lines but warnings and on standard error, log files in `logs` and not in the working directory."""
+def _contained(logs: Path) -> Iterator[None]:
+    """No bars, no lines but warnings and on standard error, log files in `logs` and not in the working directory; an
+    error in one of its threads is raised, where gptqmodel would end the process."""
     from gptqmodel.looper import loop_processor
     from gptqmodel.utils import logger as gptqmodel_logger
+    from gptqmodel.utils import threadx
     from logbar import LogBar
 
     LogBar.shared().setLevel(logging.WARNING)
@@ -142,4 +144,5 @@ def _quiet(logs: Path) -> Iterator[None]:
         stack.enter_context(redirect_stdout(sys.stderr))
         stack.enter_context(mock.patch.object(gptqmodel_logger, "_suppress_live_renderables", return_value=True))
         stack.enter_context(mock.patch.object(loop_processor, "_PROJECT_LOG_DIR", logs))
+        stack.enter_context(mock.patch.object(threadx._DeviceWorker, "_abort_process"))
         yield
