@@ -56,7 +56,7 @@ class S3Files:
             return "check AWS_ENDPOINT_URL or execution.store_options.endpoint_url, the network, and the service"
         if isinstance(error, NoCredentialsError):
             return "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run with an instance role"
-        return "check the bucket's name, AWS_ENDPOINT_URL and AWS_REGION"
+        return "check the bucket's name, AWS_ENDPOINT_URL and AWS_DEFAULT_REGION"
 
     def create(self, path: str, data: bytes) -> bool:
         try:
