@@ -62,7 +62,6 @@ def check_files(base, spec, folder):
 @pytest.mark.parametrize(
     ("architecture", "names"),
     [
-        ("LlamaForCausalLM", ["gptq", "gptq-8", "awq"]),
         pytest.param("LlamaForCausalLM", sorted(SPECS), marks=pytest.mark.full),
         pytest.param("MistralForCausalLM", ["gptq", "awq"], marks=pytest.mark.full),
         pytest.param("Qwen2ForCausalLM", ["gptq", "awq"], marks=pytest.mark.full),

@@ -74,7 +74,7 @@ def kill_the_workers_when(condition):
                 os.kill(process.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("stage", ["score-range", "evaluate"])
+@pytest.mark.parametrize("stage", ["score-range", pytest.param("evaluate", marks=pytest.mark.full)])
 def test_workers_killed_in_the_middle_change_nothing(make_config, undisturbed, caplog, stage):
     config = make_config(plans=PLANS, execution={"num_workers": 2, "cpus_per_worker": 0.5})
     artifacts = Path(config.store) / "artifacts"

@@ -62,7 +62,8 @@ def test_quantized_plans_are_made_judged_and_served_as_further_plans(make_config
     assert list(done.serving) == ["base", "attention-2-gptq"]
     assert done.found == first.computed
     report = open_store(config.store).read_file("runs/run/report.md").decode()
-    assert all(name in report for name in names)
+    assert "## Dropping and quantizing" in report
+    assert all(path in report for path in first.checkpoints.values())
     again = run(config)
     assert (again.computed, again.serving) == (0, done.serving)
 
