@@ -30,6 +30,7 @@ benchmark: $(READY_FULL)
 	$(BIN)/python tests/benchmarks/sweep_memory.py
 	$(BIN)/python tests/benchmarks/export_memory.py
 	$(BIN)/python tests/benchmarks/import_memory.py
+	$(BIN)/python tests/benchmarks/streaming_from_afar.py
 	$(BIN)/python tests/benchmarks/startup.py
 	$(BIN)/python tests/benchmarks/serving_ratios.py
 
