@@ -39,7 +39,10 @@ def check_quantization(specs: Sequence[QuantizationSpec], checkpoint: Checkpoint
 def _check_libraries() -> None:
     missing = [name for name in ("gptqmodel", "optimum") if importlib.util.find_spec(name) is None]
     if missing:
-        raise UserError(f"quantization: {missing[0]} is not installed; pip install 'drop-ray[quantization]'")
+        raise UserError(
+            f"quantization: {missing[0]} is not installed; pip install 'drop-ray[quantization]', or on a CPU "
+            "pip install --no-deps -r requirements/cpu-full.lock"
+        )
 
 
 def _check_architecture(field: str, spec: QuantizationSpec, architecture: str) -> None:
