@@ -22,7 +22,7 @@ from drop_ray.scoring.rows import ScoreRow
 from drop_ray.store import Commit, Step
 from drop_ray.store.tables import read_table
 from drop_ray.texts import load_calibration
-from drop_ray.variants import Variant, distinct, is_quantized, quantized_variants, variant_name
+from drop_ray.variants import Variant, distinct, quantized_names, quantized_variants
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,10 @@ def forecast(job: Job) -> Iterator[Work]:
     yield Work("plan", len(job.requests) + len(job.given_plans), len(unknown), note=note)
     plans += job.given_plans
     quantized = list(quantized_variants(job.base_plan, plans, job.config.quantization))
-    quantized_later = [
-        variant_name(request.name, spec)
-        for request in unknown
-        for spec in job.config.quantization
-        if is_quantized(request.name, spec)
-    ]
     variants = [*map(Variant, plans), *quantized]
-    later = [*(request.name for request in unknown), *quantized_later]
+    plans_later = [request.name for request in unknown]
+    quantized_later = quantized_names(plans_later, job.config.quantization)
+    later = plans_later + quantized_later
     yield from _export_work(job, plans, unknown)
     yield from _evaluation_work(job, [Variant(job.base_plan), *variants], len(later))
     yield from _quantization_work(job, quantized, len(quantized_later))

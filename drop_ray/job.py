@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from transformers import PreTrainedModel
 
@@ -27,9 +27,9 @@ from drop_ray.models.probe import check_architecture
 from drop_ray.planning.plans import BASE, DropPlan, read_plan
 from drop_ray.planning.requests import PlanRequest, plan_requests
 from drop_ray.quantization.checks import check_quantization
-from drop_ray.serving.preflight import check_serving, kv_cache_bytes, serving_device
+from drop_ray.serving.preflight import check_serving, kv_cache_bytes
 from drop_ray.store import Store, open_store
-from drop_ray.variants import is_quantized, variant_name
+from drop_ray.variants import quantized_names
 
 # What training checkpoints of one model share: their scores are compared layer by layer, on the same token ids.
 COMPARABLE = ("num_hidden_layers", "hidden_size", "vocab_size")
@@ -59,10 +59,6 @@ class Job:
     @property
     def run_folder(self) -> str:
         return f"runs/{self.config.name}"
-
-    @property
-    def serving_device(self) -> Literal["cpu", "cuda"]:
-        return serving_device(self.config)
 
     @property
     def kv_cache_bytes(self) -> int | None:
@@ -204,8 +200,7 @@ def _read_given_plans(
 
 def _check_names(config: RunConfig, requests: tuple[PlanRequest, ...], given: tuple[DropPlan, ...]) -> None:
     plans = [BASE, *(request.name for request in requests), *(plan.name for plan in given)]
-    quantized = [variant_name(plan, spec) for spec in config.quantization for plan in plans if is_quantized(plan, spec)]
-    names = plans + quantized
+    names = plans + quantized_names(plans, config.quantization)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(f"plans: two plans are called {twice[0]}; rename the one from a file, or give a `name`")

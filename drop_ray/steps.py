@@ -128,8 +128,8 @@ def bench_step(job: Job, variant: Variant) -> Step:
             "max_model_len": serving.model_len,
             "kv_cache_bytes": job.kv_cache_bytes,
             # What is timed is timed there.
-            "device": job.serving_device,
-            "threads": execution.threads_per_worker if job.serving_device == "cpu" else None,
+            "device": execution.device,
+            "threads": execution.threads_per_worker if execution.device == "cpu" else None,
             "tensor_parallel": execution.tensor_parallel,
             # The first samples are compared on; they do not depend on how many follow.
             "text": {**_calibration_content(job), **settings},

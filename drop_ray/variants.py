@@ -39,6 +39,11 @@ def quantized_variants(
                 yield Variant(plan, spec)
 
 
+def quantized_names(plans: Sequence[str], specs: Sequence[QuantizationSpec]) -> list[str]:
+    """What `quantized_variants` of plans with these names would be called; the base's too, if it is among them."""
+    return [variant_name(plan, spec) for spec in specs for plan in plans if is_quantized(plan, spec)]
+
+
 def is_quantized(plan: str, spec: QuantizationSpec) -> bool:
     return plan == BASE or spec.plans == "all" or plan in spec.plans
 

@@ -38,3 +38,8 @@ class ExecutionConfig(Section):
         description="s3fs options for a store or a model on s3://, such as endpoint_url or, for addresses with the "
         "bucket in the path, config_kwargs: {s3: {addressing_style: path}}",
     )
+
+    @property
+    def device(self) -> Literal["cpu", "cuda"]:
+        """What the run's workers compute on."""
+        return "cuda" if self.gpus_per_worker else "cpu"

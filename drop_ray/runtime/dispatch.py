@@ -74,7 +74,7 @@ def bench(cluster: Cluster, job: Job, units: Mapping[str, BenchUnit]) -> Iterato
     """units: by a name for people. Every unit is tried; WorkerFailedError at the end names those without a result."""
     execution = job.config.execution
     # Two benchmarks on one CPU would time each other.
-    is_gpu = job.serving_device == "cuda"
+    is_gpu = execution.device == "cuda"
     pool = cluster.pool(
         BenchWorker,
         _setup(job),
@@ -127,8 +127,7 @@ def _largest(job: Job, units: Iterable[EvaluationUnit]) -> int:
 
 
 def _quantization_pool(cluster: Cluster, job: Job) -> Pool:
-    device = "cuda" if job.config.execution.gpus_per_worker else "cpu"
-    return cluster.pool(QuantizationWorker, _setup(job), environment=environment(device))
+    return cluster.pool(QuantizationWorker, _setup(job), environment=environment(job.config.execution.device))
 
 
 def _setup(job: Job) -> WorkerSetup:
@@ -140,7 +139,7 @@ def _setup(job: Job) -> WorkerSetup:
         scoring=job.config.scoring,
         evaluation=job.config.evaluation,
         include_path=job.include_path,
-        threads=execution.threads_per_worker if execution.gpus_per_worker == 0 else None,
+        threads=execution.threads_per_worker if execution.device == "cpu" else None,
         wave_bytes=execution.wave_bytes,
         earlier_identities={revision: checkpoint.identity for revision, checkpoint in job.earlier.items()},
         model_options=job.config.s3_options(job.config.model.path),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from drop_ray.config import RunConfig, ServingConfig
 from drop_ray.errors import UserError
@@ -16,15 +16,10 @@ CPU_KV_BYTES = 1 << 30
 CPU_BLOCK = 128
 
 
-def serving_device(config: RunConfig) -> Literal["cpu", "cuda"]:
-    """`cuda` if the run's workers have GPUs."""
-    return "cuda" if config.execution.gpus_per_worker else "cpu"
-
-
 def kv_cache_bytes(config: RunConfig) -> int | None:
     """The budget of each engine; None leaves it to vLLM."""
     assert config.serving is not None
-    default = CPU_KV_BYTES if serving_device(config) == "cpu" else None
+    default = CPU_KV_BYTES if config.execution.device == "cpu" else None
     return config.serving.kv_cache_bytes or default
 
 
@@ -89,9 +84,9 @@ def _check_quantized(config: RunConfig, serving: ServingConfig) -> None:
     for spec in config.quantization:
         if spec.method == "gptq" and not spec.is_symmetric:
             raise UserError(f"quantization ({spec.label}).symmetric: vLLM serves symmetric gptq only; leave it out")
-        if spec.method == "gptq" and spec.group_size == 16 and serving_device(config) == "cuda":
+        if spec.method == "gptq" and spec.group_size == 16 and config.execution.device == "cuda":
             raise UserError(f"quantization ({spec.label}).group_size: vLLM's kernels for GPUs begin at 32")
-        if spec.bits == 8 and serving_device(config) == "cpu":
+        if spec.bits == 8 and config.execution.device == "cpu":
             raise UserError(f"quantization ({spec.label}).bits: vLLM serves 4 bits only on a CPU")
 
 

@@ -41,7 +41,7 @@ def bench(
                 serving,
                 serving_size(job.config, job.size),
                 text,
-                job.serving_device,
+                job.config.execution.device,
                 job.kv_cache_bytes,
                 job.config.execution.tensor_parallel,
                 variant.spec,
