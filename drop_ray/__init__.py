@@ -26,7 +26,7 @@ wrapt.register_post_import_hook(_register, "transformers")
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from drop_ray import notebook
+        from drop_ray import api
 
-        return getattr(notebook, name)
+        return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

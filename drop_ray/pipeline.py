@@ -10,27 +10,27 @@ from typing import Any
 
 import torch
 
-from drop_ray import steps
-from drop_ray.artifacts import CHECKPOINT
 from drop_ray.config import RunConfig, perplexity_field
 from drop_ray.errors import UserError
-from drop_ray.exports import export_provenance, exports_of
-from drop_ray.job import Job, open_job
-from drop_ray.ledger import Ledger
+from drop_ray.job import steps
+from drop_ray.job.artifacts import CHECKPOINT
+from drop_ray.job.job import Job, open_job
+from drop_ray.job.ledger import Ledger
+from drop_ray.job.texts import load_texts
 from drop_ray.models.families import DropLists
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.requests import PlanRequest, gaps_of
 from drop_ray.planning.scores import ScoreTables
 from drop_ray.planning.strategies import layers_of
-from drop_ray.publishing.publish import Published, publish
+from drop_ray.planning.variants import Variant, distinct, quantized_variants
 from drop_ray.runtime import dispatch
 from drop_ray.runtime.cluster import Cluster
 from drop_ray.runtime.units import EvaluationUnit, ExportUnit
 from drop_ray.stages.bench import bench
+from drop_ray.stages.exports import export_provenance, exports_of
+from drop_ray.stages.publish import Published, publish
 from drop_ray.stages.quantize import quantize, quantized_commit
 from drop_ray.stages.score import Scores, calibrate
-from drop_ray.texts import load_texts
-from drop_ray.variants import Variant, distinct, quantized_variants
 
 logger = logging.getLogger(__name__)
 

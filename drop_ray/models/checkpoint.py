@@ -19,7 +19,7 @@ from drop_ray.models.files.safetensors_file import open_safetensors
 from drop_ray.models.files.stored_tensors import Shard, StoredTensor
 from drop_ray.models.files.torch_file import open_torch_file
 from drop_ray.models.files.weight_files import find_weights
-from drop_ray.node_cache import NodeCache
+from drop_ray.store.node_cache import NodeCache
 
 # What decides how text becomes tokens, and so belongs to a model's identity.
 TOKENIZER_FILES = (

@@ -26,7 +26,7 @@ from drop_ray.models.files.model_folder import COMPANION_PATTERNS
 from drop_ray.models.files.safetensors_writer import ShardEntries, TensorEntry, write_shards
 from drop_ray.models.loading import Weights
 from drop_ray.models.plain import plain_form
-from drop_ray.progress import ignore_progress
+from drop_ray.text.progress import ignore_progress
 
 logger = logging.getLogger(__name__)
 

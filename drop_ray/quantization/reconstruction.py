@@ -23,12 +23,12 @@ from drop_ray.models.dropped import build_skeleton, decoder_layers, drop_lists_o
 from drop_ray.models.families import DropLists
 from drop_ray.models.loading import Weights
 from drop_ray.models.modeling_dropped import drop_indices, sublayer_names
-from drop_ray.progress import ignore_progress
 from drop_ray.quantization.dequantized import open_dequantized
 from drop_ray.quantization.round_to_nearest import round_to_nearest
 from drop_ray.scoring.inputs import InputRecorder, LayerInputs
 from drop_ray.scoring.layers import StreamedLayers
 from drop_ray.scoring.scorer import load_source
+from drop_ray.text.progress import ignore_progress
 
 Module = Literal["attention", "mlp"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from drop_ray.artifacts import CHECKPOINT, SERVING, SERVING_FACTS, SERVING_SCHEMA
 from drop_ray.errors import DropRayError
+from drop_ray.job.artifacts import CHECKPOINT, SERVING, SERVING_FACTS, SERVING_SCHEMA
 from drop_ray.models.families import DropLists
 from drop_ray.models.location import load_tokenizer
 from drop_ray.runtime.units import BenchUnit

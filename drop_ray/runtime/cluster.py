@@ -12,11 +12,11 @@ import ray
 from drop_ray.config import ExecutionConfig
 from drop_ray.errors import UserError
 from drop_ray.models.spreading import gpus_needed
-from drop_ray.readable import human_bytes
 from drop_ray.runtime.pool import Pool, PoolSettings
 from drop_ray.runtime.preflight import Node, alive_nodes, ask_nodes, resource_faults
+from drop_ray.runtime.termination import sigterm_handler_kept
 from drop_ray.runtime.units import WorkerSetup
-from drop_ray.termination import sigterm_handler_kept
+from drop_ray.text.units import human_bytes
 
 logger = logging.getLogger(__name__)
 

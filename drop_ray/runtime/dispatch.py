@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 
 from drop_ray.errors import WorkerFailedError
-from drop_ray.job import Job
+from drop_ray.job.job import Job
 from drop_ray.models.families import DropLists
 from drop_ray.quantization.gptqmodel_engine import environment
 from drop_ray.runtime.bench_worker import BenchFailure, BenchWorker

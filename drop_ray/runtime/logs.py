@@ -11,8 +11,8 @@ from pathlib import Path
 
 import ray
 
-from drop_ray.progress import LOG_INTERVAL_S
 from drop_ray.runtime.metrics import ProgressMetric
+from drop_ray.text.progress import LOG_INTERVAL_S
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from ray._private.runtime_env import packaging
 from drop_ray.config import RunConfig
 from drop_ray.config.section import DEMO_PREFIX
 from drop_ray.errors import UserError
-from drop_ray.readable import human_bytes
+from drop_ray.text.units import human_bytes
 
 MAX_BYTES = 100 << 20
 NUM_NAMED = 5

@@ -25,7 +25,7 @@ from ray.exceptions import (
 )
 
 from drop_ray.errors import DropRayError, WorkerFailedError
-from drop_ray.heartbeat import BusyWorker
+from drop_ray.job.heartbeat import BusyWorker
 from drop_ray.runtime.logs import WorkerInfo, application_error, last_words
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 from transformers import PreTrainedModel
 
-from drop_ray.artifacts import CHECKPOINT, RECONSTRUCTION, RECONSTRUCTION_SCHEMA
+from drop_ray.job.artifacts import CHECKPOINT, RECONSTRUCTION, RECONSTRUCTION_SCHEMA
 from drop_ray.models.dropped import parse_dtype
 from drop_ray.runtime.logs import log_progress
 from drop_ray.runtime.units import EvaluationUnit, QuantizationUnit, Unit

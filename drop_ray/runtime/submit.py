@@ -14,7 +14,7 @@ from drop_ray.config import load_config
 from drop_ray.errors import DropRayError, UserError
 from drop_ray.runtime.job_client import NO_ANSWER, JobClient, connect, first_line
 from drop_ray.runtime.packaging import check_config_file, check_paths, make_package
-from drop_ray.termination import TERMINATED
+from drop_ray.runtime.termination import TERMINATED
 
 logger = logging.getLogger(__name__)
 

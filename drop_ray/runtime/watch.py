@@ -5,11 +5,11 @@ import time
 from collections.abc import Sequence
 from types import TracebackType
 
-from drop_ray.heartbeat import BusyWorker, Heartbeat
-from drop_ray.job import Job
-from drop_ray.progress import Progress
+from drop_ray.job.heartbeat import BusyWorker, Heartbeat
+from drop_ray.job.job import Job
 from drop_ray.runtime.metrics import StageMetrics
 from drop_ray.runtime.pool import Item, Watcher
+from drop_ray.text.progress import Progress
 
 # Often enough for a person who looks; a store on S3 is asked to write no more than that.
 WRITE_INTERVAL_S = 10.0

@@ -16,25 +16,25 @@ import pyarrow as pa
 import torch
 from transformers import PreTrainedModel
 
-from drop_ray import calibration
-from drop_ray.artifacts import CHECKPOINT, DOCUMENTS, METRICS, SAMPLES, SCORE_SCHEMA, SCORES
+from drop_ray.calibration import packing
 from drop_ray.errors import WorkerFailedError
 from drop_ray.evaluation import TaskResult
 from drop_ray.evaluation.perplexity import evaluate_perplexity
+from drop_ray.job.artifacts import CHECKPOINT, DOCUMENTS, METRICS, SAMPLES, SCORE_SCHEMA, SCORES
+from drop_ray.job.versions import full_versions
 from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
 from drop_ray.models.dropped import parse_dtype
 from drop_ray.models.export import export_checkpoint
 from drop_ray.models.families import DropLists
 from drop_ray.models.loading import load_model
 from drop_ray.models.location import load_tokenizer, locate_model
-from drop_ray.node_cache import NodeCache
 from drop_ray.runtime.logs import WorkerInfo, describe_this_worker, log_progress
 from drop_ray.runtime.units import EvaluationUnit, ExportUnit, ScoreUnits, Unit, WorkerSetup
 from drop_ray.scoring.scorer import Scorer
 from drop_ray.scoring.sweep import SweepSettings
 from drop_ray.store import Commit, Step
+from drop_ray.store.node_cache import NodeCache
 from drop_ray.store.tables import read_table, write_table
-from drop_ray.versions import full_versions
 
 # Of a GPU's free memory, when a model is spread over several; the rest is for activations.
 FREE_FRACTION = 0.9
@@ -146,7 +146,7 @@ class Worker:
     def _samples_of(self, commit: Commit) -> torch.Tensor:
         """The calibration samples, int64 [num_samples, seq_len]; read once, every sample range needs them."""
         if self._samples is None or self._samples[0] != commit.step.path:
-            token_ids = calibration.from_table(read_table(self._setup.store, commit, SAMPLES))
+            token_ids = packing.from_table(read_table(self._setup.store, commit, SAMPLES))
             self._samples = commit.step.path, torch.from_numpy(token_ids).long()
         return self._samples[1]
 

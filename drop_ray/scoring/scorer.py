@@ -10,10 +10,10 @@ from drop_ray.models.checkpoint import Checkpoint
 from drop_ray.models.dropped import build_skeleton, decoder_layers, drop_lists_of, read_config
 from drop_ray.models.families import DropLists
 from drop_ray.models.loading import Weights, assign
-from drop_ray.progress import ignore_progress
 from drop_ray.scoring.layers import LayerSource, ResidentLayers, StreamedLayers
 from drop_ray.scoring.rows import ScoreRow
 from drop_ray.scoring.sweep import SweepSettings, sweep
+from drop_ray.text.progress import ignore_progress
 
 Placement = Literal["resident", "streamed"]
 

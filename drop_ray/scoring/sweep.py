@@ -15,11 +15,11 @@ from transformers import PreTrainedModel
 
 from drop_ray.models.families import DropLists
 from drop_ray.models.modeling_dropped import sublayer_names
-from drop_ray.progress import ignore_progress
 from drop_ray.scoring.inputs import InputRecorder
 from drop_ray.scoring.layers import LayerSource
 from drop_ray.scoring.rows import ScoreRow
 from drop_ray.scoring.similarity import State, TotalKey, make_state, rows_of, sample_totals
+from drop_ray.text.progress import ignore_progress
 
 Totals = dict[TotalKey, torch.Tensor]
 

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from drop_ray import calibration, steps
-from drop_ray.artifacts import SAMPLES, SERVING
-from drop_ray.job import Job
-from drop_ray.ledger import Ledger
+from drop_ray.calibration import packing
+from drop_ray.job import steps
+from drop_ray.job.artifacts import SAMPLES, SERVING
+from drop_ray.job.job import Job
+from drop_ray.job.ledger import Ledger
+from drop_ray.planning.variants import Variant
 from drop_ray.runtime import dispatch
 from drop_ray.runtime.cluster import Cluster
 from drop_ray.runtime.units import BenchUnit
@@ -15,7 +17,6 @@ from drop_ray.serving.preflight import serving_size
 from drop_ray.stages.quantize import quantized_commit
 from drop_ray.stages.score import Calibration
 from drop_ray.store.tables import read_table
-from drop_ray.variants import Variant
 
 # Calibration samples whose beginnings serving engines are checked on.
 GATE_SAMPLES = 2
@@ -31,7 +32,7 @@ def bench(
         return {}
     pending = ledger.pending("bench", {label: step for label, (_, step) in units.items()})
     if pending:
-        token_ids = calibration.from_table(read_table(job.store, samples.commit, SAMPLES))
+        token_ids = packing.from_table(read_table(job.store, samples.commit, SAMPLES))
         text = token_ids[:GATE_SAMPLES, : prompt_length(serving.model_len, token_ids.shape[1])].tolist()
         work = {
             label: BenchUnit(

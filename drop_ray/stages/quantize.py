@@ -4,18 +4,18 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from drop_ray import steps
-from drop_ray.artifacts import CHECKPOINT
 from drop_ray.config import quantization_field
-from drop_ray.exports import export_provenance
-from drop_ray.job import Job
-from drop_ray.ledger import Ledger
+from drop_ray.job import steps
+from drop_ray.job.artifacts import CHECKPOINT
+from drop_ray.job.job import Job
+from drop_ray.job.ledger import Ledger
+from drop_ray.planning.variants import Variant, distinct
 from drop_ray.runtime import dispatch
 from drop_ray.runtime.cluster import Cluster
 from drop_ray.runtime.units import QuantizationUnit
+from drop_ray.stages.exports import export_provenance
 from drop_ray.stages.score import Calibration
 from drop_ray.store import Commit
-from drop_ray.variants import Variant, distinct
 
 
 def quantize(

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from drop_ray import calibration, steps
-from drop_ray.artifacts import SAMPLES, SCORES
-from drop_ray.job import Job
-from drop_ray.ledger import Ledger
+from drop_ray.calibration import packing
+from drop_ray.job import steps
+from drop_ray.job.artifacts import SAMPLES, SCORES
+from drop_ray.job.job import Job
+from drop_ray.job.ledger import Ledger
+from drop_ray.job.texts import load_calibration
+from drop_ray.job.versions import full_versions
 from drop_ray.models.families import DropLists
 from drop_ray.planning.scores import ScoreTables, aggregate
 from drop_ray.runtime import dispatch
@@ -18,8 +21,6 @@ from drop_ray.runtime.cluster import Cluster
 from drop_ray.scoring.rows import ScoreRow
 from drop_ray.store import Commit, Step
 from drop_ray.store.tables import read_table, write_table
-from drop_ray.texts import load_calibration
-from drop_ray.versions import full_versions
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,10 @@ def calibrate(job: Job, ledger: Ledger) -> Calibration:
     """The run's token samples, committed; their identity is a hash of the token ids alone."""
     step = steps.calibration_step(job)
     if ledger.pending("calibrate", {"calibration samples": step}):
-        ledger.add(_commit_table(job, step, SAMPLES, calibration.to_table(load_calibration(job))))
+        ledger.add(_commit_table(job, step, SAMPLES, packing.to_table(load_calibration(job))))
     commit = ledger.commit_of(step)
-    samples = calibration.from_table(read_table(job.store, commit, SAMPLES))
-    return Calibration(commit, calibration.token_identity(samples))
+    samples = packing.from_table(read_table(job.store, commit, SAMPLES))
+    return Calibration(commit, packing.token_identity(samples))
 
 
 class Scores:

@@ -24,7 +24,7 @@ from drop_ray.models.export import export_checkpoint
 from drop_ray.models.families import DropLists
 from drop_ray.models.files.safetensors_writer import INDEX_FILE
 
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[1] / "support"))
 from checkpoint_forms import write_index
 
 FORMS = ("safetensors", "bin", "s3")

@@ -16,9 +16,9 @@ import torch
 from export_memory import peak
 from peak_memory import print_peak
 
-from drop_ray.single_import import import_model
+from drop_ray.importing.checkpoint import import_model
 
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[1] / "support"))
 from tiny_baichuan import config_of, make_state, write_baichuan
 
 

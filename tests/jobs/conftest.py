@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+import tiny_run
 import yaml
 from local_cluster import LocalCluster
-from runtime import tiny_run
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,8 @@ import sys
 
 import pytest
 
-from drop_ray import commands
 from drop_ray.cli import main
-from drop_ray.termination import sigterm_handler_kept, terminable
+from drop_ray.runtime.termination import sigterm_handler_kept, terminable
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +54,6 @@ def test_the_command_says_how_to_go_on(monkeypatch, capsys, number, code, word):
         os.kill(os.getpid(), number)
         raise AssertionError("not reached")
 
-    monkeypatch.setattr(commands, "status", work)
+    monkeypatch.setattr("drop_ray.commands.status.run", work)
     assert main(["status", "run.yaml"]) == code
     assert capsys.readouterr().err == f"drop-ray: {word}; run the same command again to go on\n"

@@ -13,7 +13,7 @@ from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.files import remote_folder
 from drop_ray.models.loading import load_model
 from drop_ray.models.location import load_tokenizer
-from drop_ray.node_cache import NodeCache
+from drop_ray.store.node_cache import NodeCache
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from safetensors.torch import load_file, save_file
 from tiny_models import TRAITS, logits_of, make_model, token_ids, write_checkpoint
 from torch.nn.functional import linear, silu
 
-from drop_ray.inspection import inspect_lines
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.export import export_checkpoint
 from drop_ray.models.families import DropLists
 from drop_ray.models.loading import load_model
+from drop_ray.planning.inspection import inspect_lines
 
 IDS = token_ids(2, 24)
 

@@ -7,12 +7,12 @@ from tiny_models import COMMON, TRAITS, write_checkpoint
 
 from drop_ray.cli import main
 from drop_ray.errors import UserError
-from drop_ray.inspection import inspect_lines
 from drop_ray.models.accounting import measure
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.classes import base_config_class
 from drop_ray.models.dropped import build_skeleton, parse_dtype, read_config
 from drop_ray.models.families import DropLists
+from drop_ray.planning.inspection import inspect_lines
 
 LARGE = {"hidden_size": 8192, "intermediate_size": 28672, "num_attention_heads": 64, "num_hidden_layers": 80}
 SMALL = {"hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32, "num_hidden_layers": 32}

@@ -11,7 +11,7 @@ import torch
 from drop_ray.config.quantization import QuantizationSpec
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.families import DropLists
-from drop_ray.progress import ignore_progress
+from drop_ray.text.progress import ignore_progress
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,6 @@ def test_an_error_in_a_thread_of_the_engine_is_raised_and_nothing_is_left(tmp_pa
         [sys.executable, "-c", CODE, str(tmp_path)],
         capture_output=True,
         text=True,
-        env={**os.environ, **environment("cpu"), "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={**os.environ, **environment("cpu"), "PYTHONPATH": str(Path(__file__).parents[1] / "support")},
     )
     assert result.stdout.splitlines()[-1:] == ["raised, and left model"], result.stderr[-2000:]

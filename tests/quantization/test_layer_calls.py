@@ -54,7 +54,7 @@ from drop_ray.config.quantization import QuantizationSpec
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.families import DropLists
 from drop_ray.quantization.gptqmodel_engine import quantize
-from drop_ray.progress import ignore_progress
+from drop_ray.text.progress import ignore_progress
 from quantized_runs import CALIBRATION, write_base
 
 seen = set()
@@ -81,7 +81,7 @@ for method in ("gptq", "awq"):
 
 @pytest.mark.full
 def test_the_engine_calls_windowed_and_full_layers_with_masks_of_their_own(tmp_path):
-    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")])
     result = subprocess.run(
         [sys.executable, "-c", RECORD_MASKS, str(tmp_path)],
         cwd=tmp_path,

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import psutil
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from ray.cluster_utils import Cluster
 from tiny_run import write_config, write_inputs
 
-from drop_ray.ledger import read_manifest
+from drop_ray.job.ledger import read_manifest
 from drop_ray.store import open_store
 
 # A raylet that is killed is declared dead after two seconds, not after half a minute.

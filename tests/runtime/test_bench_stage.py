@@ -5,19 +5,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from drop_ray import steps
-from drop_ray.artifacts import SERVING, SERVING_FACTS
 from drop_ray.errors import UserError, WorkerFailedError
-from drop_ray.forecast import forecast_lines
-from drop_ray.job import open_job
+from drop_ray.job import steps
+from drop_ray.job.artifacts import SERVING, SERVING_FACTS
+from drop_ray.job.job import open_job
 from drop_ray.models.families import DropLists
 from drop_ray.pipeline import run
 from drop_ray.planning.plans import DropPlan
+from drop_ray.planning.variants import Variant
 from drop_ray.runtime import dispatch
 from drop_ray.runtime.bench_worker import BenchFailure
+from drop_ray.stages.forecast import forecast_lines
 from drop_ray.store import open_store
 from drop_ray.store.tables import read_table
-from drop_ray.variants import Variant
 
 SERVING_VALUES = {
     "engine": "transformers",

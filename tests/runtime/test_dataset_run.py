@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from drop_ray import steps
-from drop_ray.forecast import forecast_lines
-from drop_ray.job import open_job
+from drop_ray.job import steps
+from drop_ray.job.job import open_job
 from drop_ray.pipeline import run
+from drop_ray.stages.forecast import forecast_lines
 
 
 def dataset_of(inputs, folder):

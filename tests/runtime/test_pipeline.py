@@ -17,9 +17,9 @@ from moto.server import ThreadedMotoServer
 from tiny_run import config_of
 
 from drop_ray.errors import UserError, WorkerFailedError
-from drop_ray.forecast import forecast_lines
-from drop_ray.ledger import read_manifest
+from drop_ray.job.ledger import read_manifest
 from drop_ray.pipeline import run
+from drop_ray.stages.forecast import forecast_lines
 from drop_ray.store import open_store
 
 PLANS = [
@@ -164,7 +164,7 @@ def test_plans_that_drop_blocks_are_exported_plain_too_and_others_never(make_con
 def test_what_other_library_versions_made_is_named_and_taken_only_on_request(make_config, caplog, monkeypatch):
     config = make_config()
     first = run(config, "evaluate")
-    monkeypatch.setattr("drop_ray.steps.public_versions", lambda libraries: dict.fromkeys(libraries, "99.0"))
+    monkeypatch.setattr("drop_ray.job.steps.public_versions", lambda libraries: dict.fromkeys(libraries, "99.0"))
     reused = run(config, "evaluate", reuse=True)
     assert (reused.computed, reused.found) == (0, first.computed)
     caplog.clear()

@@ -5,11 +5,11 @@ import json
 import pytest
 import tiny_models
 
-from drop_ray.artifacts import RECONSTRUCTION
 from drop_ray.errors import UserError
-from drop_ray.forecast import forecast_lines
+from drop_ray.job.artifacts import RECONSTRUCTION
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.pipeline import run
+from drop_ray.stages.forecast import forecast_lines
 from drop_ray.store import open_store
 from drop_ray.store.tables import read_table
 

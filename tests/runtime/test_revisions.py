@@ -8,18 +8,18 @@ import pytest
 import tiny_models
 from tiny_run import config_of
 
-from drop_ray import steps
 from drop_ray.errors import UserError, WorkerFailedError
-from drop_ray.forecast import forecast_lines
-from drop_ray.job import open_job
-from drop_ray.ledger import Ledger, read_manifest
+from drop_ray.job import steps
+from drop_ray.job.job import open_job
+from drop_ray.job.ledger import Ledger, read_manifest
+from drop_ray.job.status import status_lines
 from drop_ray.models.location import locate_model
 from drop_ray.pipeline import calibrate, run
 from drop_ray.runtime.units import ScoreUnits, WorkerSetup
 from drop_ray.runtime.worker import Worker
-from drop_ray.status import status_lines
+from drop_ray.stages.forecast import forecast_lines
 from drop_ray.store import open_store
-from drop_ray.summary import outcome_lines
+from drop_ray.text.summary import outcome_lines
 
 REVISIONS = ["step1", "step2", "main"]
 

@@ -13,10 +13,10 @@ from tcp_proxy import TcpProxy
 from tiny_run import config_of, write_config
 
 from drop_ray.errors import UserError
-from drop_ray.ledger import read_manifest
+from drop_ray.job.ledger import read_manifest
+from drop_ray.job.verify import verify
 from drop_ray.pipeline import run
 from drop_ray.store import open_store, s3, s3_connection
-from drop_ray.verify import verify
 
 CREDENTIALS = {"key": "test", "secret": "test"}
 OUTAGE_S = 20

@@ -7,17 +7,17 @@ from checkpoint_forms import upload
 from tiny_models import token_ids
 from tiny_run import config_of
 
-from drop_ray import steps
 from drop_ray.errors import WorkerFailedError
-from drop_ray.job import open_job
-from drop_ray.ledger import Ledger
+from drop_ray.job import steps
+from drop_ray.job.job import open_job
+from drop_ray.job.ledger import Ledger
 from drop_ray.models.families import DropLists
 from drop_ray.pipeline import calibrate
 from drop_ray.planning.plans import DropPlan
+from drop_ray.planning.variants import Variant
 from drop_ray.runtime.units import EvaluationUnit, ExportUnit, ScoreUnits, WorkerSetup
 from drop_ray.runtime.worker import Worker
 from drop_ray.scoring.scorer import Scorer
-from drop_ray.variants import Variant
 
 
 @pytest.fixture

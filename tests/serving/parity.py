@@ -59,7 +59,7 @@ def run_family(
     """Serve every pattern in every form, in one new process. `engine`: more arguments of vllm.LLM."""
     with TemporaryDirectory() as folder:
         request = [architecture, list(patterns), list(forms), engine, folder]
-        environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parents[1])}
+        environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parents[1] / "support")}
         if "distributed_executor_backend" in engine:
             environment["VLLM_CPU_OMP_THREADS_BIND"] = "0|1"  # a core for each of two ranks
         done = subprocess.run(

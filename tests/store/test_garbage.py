@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from drop_ray.cli import main
-from drop_ray.garbage import gc_lines
-from drop_ray.ledger import Ledger
+from drop_ray.job.garbage import gc_lines
+from drop_ray.job.ledger import Ledger
 from drop_ray.store import Commit, Step, Store
 from drop_ray.store.garbage import find_garbage
 

@@ -12,8 +12,8 @@ import pytest
 from s3_server import Application, S3Server
 
 from drop_ray.errors import CorruptArtifactError, UserError
-from drop_ray.node_cache import KEPT_FREE, NodeCache
 from drop_ray.store import Commit, Step, Store
+from drop_ray.store.node_cache import KEPT_FREE, NodeCache
 
 PROCESSES = 4
 SIZE = 1000

@@ -4,7 +4,7 @@ from drop_ray.identity import fingerprint
 from drop_ray.models.files.model_folder import LocalFolder, is_small_file
 from drop_ray.models.files.remote_folder import RemoteFolder
 from drop_ray.models.files.weight_files import find_weights
-from drop_ray.node_cache import NodeCache
+from drop_ray.store.node_cache import NodeCache
 
 
 def cached_folder(remote: RemoteFolder, cache: NodeCache) -> LocalFolder:

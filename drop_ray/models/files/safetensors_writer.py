@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from drop_ray.models.files.stored_tensors import SAFETENSORS_DTYPES
-from drop_ray.progress import ignore_progress
+from drop_ray.text.progress import ignore_progress
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"

@@ -1,0 +1,1 @@
+"""Texts and data sets to packed token samples."""

@@ -1,0 +1,24 @@
+"""`drop-ray gc CONFIG_OR_STORE`: what of a store nobody needs any more, and removing it."""
+
+import argparse
+from typing import Any
+
+from drop_ray.commands.arguments import add_command
+
+
+def add(subparsers: Any) -> None:
+    text = "list what of a store nobody needs any more: leftovers of what was killed, artifacts of no run"
+    command = add_command(subparsers, "gc", text, run)
+    command.add_argument("target", metavar="CONFIG_OR_STORE", help="a run's YAML file, or a store's folder or URL")
+    command.add_argument("--delete", action="store_true", help="remove it")
+    command.add_argument(
+        "--older-than", default="24h", metavar="AGE", help="leave alone what was written since then (%(default)s)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    from drop_ray.job.garbage import gc_lines
+
+    for line in gc_lines(options.target, options.older_than, options.delete):
+        print(line, flush=True)
+    return 0

@@ -1,0 +1,58 @@
+"""A command for every stage: the pipeline up to it. `run` is all of them, with a dry run beside."""
+
+import argparse
+import os
+import shutil
+import sys
+from typing import Any
+
+from drop_ray.commands.arguments import add_command, add_config, read_config
+
+STAGES = {
+    "run": "do everything: score, plan, export, evaluate, quantize, bench, report",
+    "score": "score every attention layer, MLP and block, and stop",
+    "plan": "score and make the drop plans, and stop",
+    "export": "write the checkpoints that the config exports, or one plan's to a folder",
+    "evaluate": "do everything up to the evaluation in 16 bits, and stop",
+    "quantize": "do everything up to the quantized checkpoints and their evaluation, and stop",
+    "bench": "do everything but the report, serving speed included",
+    "report": "as run: what is done is not done again, so this writes the report anew",
+}
+
+
+def add(subparsers: Any) -> None:
+    from drop_ray.commands import bench, export
+
+    # What some of them take besides.
+    further = {"run": _add_dry_run, "export": export.add_arguments, "bench": bench.add_arguments}
+    for name, text in STAGES.items():
+        command = add_command(subparsers, name, text, run_stages)
+        add_config(command)
+        command.add_argument("--reuse", action="store_true", help="take what was done with other library versions")
+        if name in further:
+            further[name](command)
+
+
+def run_stages(options: argparse.Namespace) -> int:
+    from drop_ray.pipeline import run
+    from drop_ray.text.summary import outcome_lines
+
+    until = "report" if options.command == "run" else options.command
+    outcome = run(read_config(options), until, options.reuse)
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")  # https://no-color.org
+    print("\n".join(outcome_lines(outcome, shutil.get_terminal_size().columns, colour)))
+    return 0
+
+
+def _add_dry_run(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--dry-run", action="store_true", help="list the steps to do, with bytes and FLOPs")
+    command.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    if not options.dry_run:
+        return run_stages(options)
+    from drop_ray.stages.forecast import forecast_lines
+
+    print("\n".join(forecast_lines(read_config(options))))
+    return 0

@@ -1,0 +1,17 @@
+"""`drop-ray status CONFIG`: the units of a run, and what of them is done."""
+
+import argparse
+from typing import Any
+
+from drop_ray.commands.arguments import add_command, add_config, read_config
+
+
+def add(subparsers: Any) -> None:
+    add_config(add_command(subparsers, "status", "show a run: its units, what is done, sizes", run))
+
+
+def run(options: argparse.Namespace) -> int:
+    from drop_ray.job.status import status_lines
+
+    print("\n".join(status_lines(read_config(options))))
+    return 0

@@ -1,0 +1,27 @@
+"""`drop-ray submit CONFIG --address URL`: a run as a job of a Ray cluster."""
+
+import argparse
+from typing import Any
+
+from drop_ray.commands.arguments import add_command, add_config
+from drop_ray.commands.stages import STAGES
+
+
+def add(subparsers: Any) -> None:
+    text = "run it as a job of a Ray cluster, and follow the job to its end; Ctrl-C stops it"
+    command = add_command(subparsers, "submit", text, run)
+    add_config(command)
+    command.add_argument("--address", required=True, help="of the cluster's dashboard, such as http://HEAD:8265")
+    command.add_argument("--stage", choices=STAGES, default="run", help="the command that the job runs (%(default)s)")
+    command.add_argument(
+        "--env", action="append", default=[], metavar="NAME", help="give the job this variable of the environment"
+    )
+    command.add_argument("--no-wait", action="store_true", help="leave when the cluster has taken the job")
+
+
+def run(options: argparse.Namespace) -> int:
+    from drop_ray.runtime.submit import submit
+
+    return submit(
+        options.config, options.overrides, options.address, options.env, options.stage, wait=not options.no_wait
+    )

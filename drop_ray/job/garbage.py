@@ -1,0 +1,75 @@
+"""`drop-ray gc`: what of a store nobody needs any more, and removing it."""
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from drop_ray.config import load_config
+from drop_ray.errors import UserError
+from drop_ray.job.ledger import MANIFEST, read_manifest
+from drop_ray.store import Store, open_store
+from drop_ray.store.garbage import find_garbage
+from drop_ray.text.units import human_bytes
+
+RUNS = "runs"
+SECONDS = {"m": 60, "h": 3600, "d": 86400}
+
+
+def gc_lines(target: str, older_than: str, delete: bool) -> Iterator[str]:
+    """A line for everything that can go, then the sum; with `delete` it is removed as it is named.
+
+    target: a run's config, or a store. older_than: what was written since then is left alone, such as `24h`; and so are
+    artifacts that no run refers to, if any run was: it may not have come to those of its last time yet.
+    """
+    seconds = _seconds(older_than)
+    store = _store(target)
+    before = time.time() - seconds
+    active = sorted(run for run in store.list(RUNS) if _written(store, run) >= before)
+    count = size = 0
+    for garbage in find_garbage(store, before, None if active else _references(store)):
+        if delete:
+            garbage.remove()
+        count, size = count + 1, size + garbage.size
+        yield f"{garbage.kind:18}  {human_bytes(garbage.size):>9}  {garbage.path}"
+    if active:
+        yield f"artifacts of no run were not looked for: written to within {older_than}: {', '.join(active)}"
+    yield f"{count} {'removed' if delete else 'to remove (--delete)'}, {human_bytes(size)}"
+
+
+def _store(target: str) -> Store:
+    if Path(target).is_file():
+        config = load_config(target)
+        store = open_store(config.store, config.s3_options(config.store))
+    else:
+        store = open_store(target)
+    if not store.list(""):
+        raise UserError(f"gc: there is nothing at {target}; give a run's config, or the folder or URL of a store")
+    return store
+
+
+def _written(store: Store, run: str) -> float:
+    return max((file.modified for file in store.files.inventory(f"{RUNS}/{run}").values()), default=0.0)
+
+
+def _references(store: Store) -> set[str]:
+    """Paths of the artifacts of all runs."""
+    references: set[str] = set()
+    for run in store.list(RUNS):
+        try:
+            references |= {step.path for _, _, step in read_manifest(store, f"{RUNS}/{run}")}
+        except FileNotFoundError:
+            continue  # it stopped before its first step
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"gc: {store.location(f'{RUNS}/{run}/{MANIFEST}')} cannot be read ({error!r}), so what the run needs "
+                "is not known; start that run again, or remove its folder"
+            ) from error
+    return references
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"(\d+)([mhd])", text)
+    if match is None:
+        raise UserError(f"--older-than {text}: write minutes, hours or days, such as 90m, 24h or 7d")
+    return int(match[1]) * SECONDS[match[2]]

@@ -1,0 +1,42 @@
+"""`drop-ray status`: the units of a run, what of them is done, and who works on the rest. Reads the store only."""
+
+import time
+from collections.abc import Iterator
+
+from drop_ray.config import RunConfig
+from drop_ray.errors import CorruptArtifactError, UserError
+from drop_ray.job.heartbeat import read_heartbeat
+from drop_ray.job.ledger import read_manifest
+from drop_ray.store import Step, Store, open_store
+from drop_ray.text.units import human_bytes
+
+
+def status_lines(config: RunConfig) -> Iterator[str]:
+    """A line a unit, by stage, then who works on the rest, then the sums. UserError if the store has no such run."""
+    store = open_store(config.store, config.s3_options(config.store))
+    try:
+        units = read_manifest(store, f"runs/{config.name}")
+    except FileNotFoundError as error:
+        raise UserError(f"{config.store} has no run {config.name}; start it with `drop-ray run`") from error
+    states: dict[str, int] = {}
+    total = 0
+    for stage, label, step in units:
+        state, size, detail = _state(store, step)
+        states[state] = states.get(state, 0) + 1
+        total += size
+        yield f"{stage:9}  {state:7}  {human_bytes(size) if size else '-':>9}  {label}  {detail}"
+    heartbeat = read_heartbeat(store, f"runs/{config.name}")
+    if heartbeat is not None and "missing" in states:
+        yield from heartbeat.lines(time.time())
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    yield f"run {config.name}: {len(units)} units met so far, {counts}, {human_bytes(total)}"
+
+
+def _state(store: Store, step: Step) -> tuple[str, int, str]:
+    try:
+        commit = store.find(step)
+    except CorruptArtifactError as error:
+        return "corrupt", 0, f"({error})"
+    if commit is None:
+        return "missing", 0, ""
+    return "done", sum(output.size for output in commit.outputs.values()), step.path

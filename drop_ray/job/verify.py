@@ -1,0 +1,76 @@
+"""`drop-ray verify`: every byte of a run's artifacts, read again and compared with what was recorded."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from drop_ray.config import RunConfig
+from drop_ray.errors import CorruptArtifactError, UserError
+from drop_ray.job.ledger import read_manifest
+from drop_ray.store import Step, Store, open_store
+from drop_ray.text.progress import Progress
+from drop_ray.text.units import human_bytes
+
+# Most units are small, and reading one is waiting for the storage.
+UNITS_AT_ONCE = 4
+
+
+@dataclass
+class Verification:
+    """faults: a line each; missing: units that are not done, which is no fault."""
+
+    units: int = 0
+    outputs: int = 0
+    num_bytes: int = 0
+    missing: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    def summary(self) -> str:
+        return (
+            f"{self.units} units, {self.outputs} outputs, {human_bytes(self.num_bytes)} read: {len(self.faults)} faults"
+            + (f"; {self.missing} units are not done" if self.missing else "")
+        )
+
+
+def verify(config: RunConfig) -> Verification:
+    """Read every output of every unit that the run has met. UserError if the store has no such run."""
+    store = open_store(config.store, config.s3_options(config.store))
+    try:
+        units = {step.path: (label, step) for _, label, step in read_manifest(store, f"runs/{config.name}")}
+    except FileNotFoundError as error:
+        raise UserError(f"{config.store} has no run {config.name}; start it with `drop-ray run`") from error
+    result = Verification()
+    progress = Progress("verify", len(units), "units")
+    with ThreadPoolExecutor(UNITS_AT_ONCE) as readers:
+        for (label, _), found in zip(
+            units.values(), readers.map(lambda unit: _check(store, unit[1]), units.values()), strict=True
+        ):
+            result.units += 1
+            result.outputs += found.outputs
+            result.num_bytes += found.num_bytes
+            result.missing += found.missing
+            result.faults += [f"{label}: {fault}" for fault in found.faults]
+            progress.advance(label)
+    return result
+
+
+def _check(store: Store, step: Step) -> Verification:
+    found = Verification()
+    try:
+        commit = store.recorded(step)
+    except CorruptArtifactError as error:
+        found.faults.append(str(error))
+        return found
+    if commit is None:
+        found.missing = 1
+        return found
+    with Path(os.devnull).open("wb") as nowhere:
+        for logical, output in commit.outputs.items():
+            try:
+                store.download(commit, logical, nowhere)
+            except CorruptArtifactError as error:
+                found.faults.append(str(error))
+            found.outputs += 1
+            found.num_bytes += output.size
+    return found
