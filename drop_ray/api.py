@@ -1,17 +1,71 @@
-"""The two calls for a notebook: load a checkpoint, score a model. No Ray, no store."""
+"""drop_ray from Python: `run`, `plan` and `export` as the commands do them; `load` and `score` without a store.
 
+run = drop_ray.run("my.yaml")                          # or a RunConfig, or a mapping as in the YAML
+run.tables["evaluations"].to_pandas()                  # every table of the report, as pyarrow
+run.checkpoints["attention-8"], run.report
+"""
+
+import logging
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
+from drop_ray import pipeline
+from drop_ray.config import RunConfig, load_config, parse_config
+from drop_ray.errors import UserError
+from drop_ray.job.job import Job, open_job
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.dropped import decoder_layers, drop_lists_of_model, parse_dtype
+from drop_ray.models.edited import edited
+from drop_ray.models.export import export_checkpoint
+from drop_ray.models.export_formats import ExportFormat
 from drop_ray.models.loading import load_model
 from drop_ray.models.probe import check_architecture
+from drop_ray.planning.plans import DropPlan, read_plan
+from drop_ray.planning.variants import variant_of
 from drop_ray.scoring.layers import ResidentLayers
 from drop_ray.scoring.sweep import SweepSettings, sweep
+from drop_ray.stages.catalog import LAST
+from drop_ray.stages.export import provenance_of
+from drop_ray.text.units import human_bytes
+
+logger = logging.getLogger(__name__)
+
+Config = RunConfig | Mapping[str, Any] | Path | str
+
+
+def run(config: Config, until: str = LAST, reuse: bool = False) -> "pipeline.Outcome":
+    """Do every stage up to `until`; what the store has is not done again. UserError if the config does not fit."""
+    return pipeline.run(_config(config), until, reuse)
+
+
+def plan(config: Config) -> tuple[DropPlan, ...]:
+    """The plans of a config, in its order; what they rank by is scored first, if need be."""
+    return pipeline.run(_config(config), "plan").plans
+
+
+def export(config: Config, plan: str | DropPlan, output: Path | str, format: ExportFormat = "dropped") -> Path:
+    """Write one checkpoint into the new folder `output`, without Ray; returns the folder.
+
+    plan: a plan, the name of one of the run's plans (scored first if need be), or a plan file.
+    """
+    settings = _config(config)
+    job = open_job(settings)
+    chosen = plan if isinstance(plan, DropPlan) else _find_plan(settings, job, plan)
+    variant = variant_of(job.checkpoint.identity, chosen)
+    export_checkpoint(
+        edited(job.checkpoint, variant.edits) if variant.edits else job.checkpoint,
+        variant.drops,
+        Path(output),
+        format=format,
+        provenance=provenance_of(variant),
+        progress=lambda done, total: logger.info("export: %s of %s", human_bytes(done), human_bytes(total)),
+    )
+    return Path(output)
 
 
 def load(
@@ -46,3 +100,20 @@ def score(model: PreTrainedModel, token_ids: torch.Tensor, *, micro_batch: int =
         module: [totals.get((module, index), float("nan")) / token_ids.numel() for index in range(len(layers))]
         for module in ("attention", "mlp", "block")
     }
+
+
+def _config(config: Config) -> RunConfig:
+    if isinstance(config, RunConfig):
+        return config
+    if isinstance(config, Mapping):
+        return parse_config(config, "config")
+    return load_config(config)
+
+
+def _find_plan(config: RunConfig, job: Job, name: str) -> DropPlan:
+    if Path(name).is_file():
+        return read_plan(Path(name), job.size.num_layers, job.checkpoint.identity)
+    known = [request.name for request in job.requests] + [given.name for given in job.given_plans]
+    if name not in known:
+        raise UserError(f"--plan {name}: no such file, and no plan of the run; its plans: {', '.join(known) or 'none'}")
+    return next(made for made in pipeline.run(config, "plan").plans if made.name == name)

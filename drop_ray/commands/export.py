@@ -22,8 +22,8 @@ def run(options: argparse.Namespace) -> int:
         return run_stages(options)
     if not (options.plan and options.output):
         raise UserError("--plan and --output go together, and --format with them; a run has `export_formats`")
-    from drop_ray.stages.single_export import export_plan
+    from drop_ray import api
 
-    export_plan(read_config(options), options.plan, options.output, options.format or "dropped")
+    api.export(read_config(options), options.plan, options.output, options.format or "dropped")
     print(f"wrote {options.output}")
     return 0

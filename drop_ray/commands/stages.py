@@ -7,16 +7,12 @@ import sys
 from typing import Any
 
 from drop_ray.commands.arguments import add_command, add_config, read_config
+from drop_ray.stages.catalog import LAST, STAGES
 
-STAGES = {
-    "run": "do everything: score, plan, export, evaluate, quantize, bench, report",
-    "score": "score every attention layer, MLP and block, and stop",
-    "plan": "score and make the drop plans, and stop",
-    "export": "write the checkpoints that the config exports, or one plan's to a folder",
-    "evaluate": "do everything up to the evaluation in 16 bits, and stop",
-    "quantize": "do everything up to the quantized checkpoints and their evaluation, and stop",
-    "bench": "do everything but the report, serving speed included",
-    "report": "as run: what is done is not done again, so this writes the report anew",
+RUN = "run"
+COMMANDS = {
+    RUN: f"do everything: {', '.join(stage.name for stage in STAGES)}",
+    **{stage.name: stage.help for stage in STAGES},
 }
 
 
@@ -24,8 +20,8 @@ def add(subparsers: Any) -> None:
     from drop_ray.commands import bench, export
 
     # What some of them take besides.
-    further = {"run": _add_dry_run, "export": export.add_arguments, "bench": bench.add_arguments}
-    for name, text in STAGES.items():
+    further = {RUN: _add_dry_run, "export": export.add_arguments, "bench": bench.add_arguments}
+    for name, text in COMMANDS.items():
         command = add_command(subparsers, name, text, run_stages)
         add_config(command)
         command.add_argument("--reuse", action="store_true", help="take what was done with other library versions")
@@ -37,7 +33,7 @@ def run_stages(options: argparse.Namespace) -> int:
     from drop_ray.pipeline import run
     from drop_ray.text.summary import outcome_lines
 
-    until = "report" if options.command == "run" else options.command
+    until = LAST if options.command == RUN else options.command
     outcome = run(read_config(options), until, options.reuse)
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")  # https://no-color.org
     print("\n".join(outcome_lines(outcome, shutil.get_terminal_size().columns, colour)))

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from drop_ray.commands.arguments import add_command, add_config
-from drop_ray.commands.stages import STAGES
+from drop_ray.commands.stages import COMMANDS, RUN
 
 
 def add(subparsers: Any) -> None:
@@ -12,7 +12,7 @@ def add(subparsers: Any) -> None:
     command = add_command(subparsers, "submit", text, run)
     add_config(command)
     command.add_argument("--address", required=True, help="of the cluster's dashboard, such as http://HEAD:8265")
-    command.add_argument("--stage", choices=STAGES, default="run", help="the command that the job runs (%(default)s)")
+    command.add_argument("--stage", choices=COMMANDS, default=RUN, help="the command that the job runs (%(default)s)")
     command.add_argument(
         "--env", action="append", default=[], metavar="NAME", help="give the job this variable of the environment"
     )

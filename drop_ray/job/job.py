@@ -13,7 +13,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from drop_ray.calibration.dataset import CalibrationDataset, open_dataset
-from drop_ray.config import RunConfig, resolve_path, text_sections
+from drop_ray.config import QuantizationSpec, RunConfig, quantization_field, resolve_path, text_sections
 from drop_ray.errors import UserError
 from drop_ray.evaluation import TaskRequest
 from drop_ray.models.accounting import ModelSize, measure
@@ -26,7 +26,8 @@ from drop_ray.models.location import locate_model
 from drop_ray.models.probe import check_architecture
 from drop_ray.planning.plans import BASE, DropPlan, read_plan
 from drop_ray.planning.requests import PlanRequest, plan_requests
-from drop_ray.planning.variants import quantized_names
+from drop_ray.planning.variants import Variant, variant_of
+from drop_ray.quantization.change import Quantize, quantized_names
 from drop_ray.quantization.checks import check_quantization
 from drop_ray.serving.preflight import check_serving, kv_cache_bytes
 from drop_ray.store import Store, open_store
@@ -68,6 +69,35 @@ class Job:
     @property
     def base_plan(self) -> DropPlan:
         return self.complete(DropPlan(BASE, self.base_drops.attn, self.base_drops.mlp, BASE))
+
+    @property
+    def base_variant(self) -> Variant:
+        """The base as a variant. What the model itself lacks is among its changes, as it is among every plan's."""
+        return variant_of(self.checkpoint.identity, self.base_plan)
+
+    @cached_property
+    def quantizations(self) -> tuple[Quantize, ...]:
+        """The changes that the lines of `quantization` stand for."""
+        return tuple(self._quantize(spec) for spec in self.config.quantization)
+
+    @cached_property
+    def calibration_content(self) -> dict[str, Any]:
+        """What identifies the text that is calibrated on, before it is tokenized."""
+        config = self.config.calibration
+        if config.dataset is not None:
+            return {"dataset": self.dataset.identity}
+        field, path = ("source", config.source) if config.source else ("token_ids", config.token_ids)
+        assert path is not None
+        return {field: file_sha256(resolve_path(path), f"calibration.{field}")}
+
+    def _quantize(self, spec: QuantizationSpec) -> Quantize:
+        if spec.text is None:
+            settings = {"text_field", "num_samples", "seq_len", "shuffle_seed"}
+            samples = self.calibration_content | self.config.calibration.model_dump(include=settings)
+        else:
+            source = file_sha256(resolve_path(spec.text.source), f"{quantization_field(spec.label)}.source")
+            samples = {"source": source, **spec.text.model_dump(exclude={"source"})}
+        return Quantize(spec, self.config.model.dtype, samples)
 
     @cached_property
     def dataset(self) -> CalibrationDataset:

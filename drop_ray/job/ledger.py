@@ -64,6 +64,10 @@ class Ledger:
             self._store.discard(entry.commit)
         self._entries[step.path] = Entry(entry.stage, entry.label, step, None)
 
+    def is_done(self, step: Step) -> bool:
+        """Of a step that `pending` was told of."""
+        return self._entries[step.path].commit is not None
+
     def commit_of(self, step: Step) -> Commit:
         commit = self._entries[step.path].commit
         if commit is None:

@@ -3,15 +3,13 @@
 A step's `algorithm` is raised by hand when its code would give other numbers for the same inputs.
 """
 
-from collections.abc import Sequence
-
-from drop_ray.config import PerplexitySpec, QuantizationSpec, resolve_path
+from drop_ray.config import PerplexitySpec, resolve_path
 from drop_ray.job.job import Job, file_sha256
-from drop_ray.job.versions import public_versions
 from drop_ray.models.export_formats import ExportFormat
 from drop_ray.models.families import DropLists
-from drop_ray.planning.variants import Variant, distinct
+from drop_ray.planning.variants import Variant
 from drop_ray.store import Step
+from drop_ray.store.versions import public_versions
 
 
 def calibration_step(job: Job) -> Step:
@@ -25,7 +23,7 @@ def calibration_step(job: Job) -> Step:
             "versions": public_versions(libraries),
             # A text becomes other tokens with another tokenizer; ready token ids depend on no model.
             "model": None if config.token_ids else job.checkpoint.identity,
-            **_calibration_content(job),
+            **job.calibration_content,
             **config.model_dump(include={"text_field", "num_samples", "seq_len", "shuffle_seed"}),
         },
     )
@@ -47,44 +45,20 @@ def sample_ranges(job: Job) -> list[range]:
     return [range(start, min(start + size, total)) for start in range(0, total, size)]
 
 
-def export_step(job: Job, drops: DropLists, format: ExportFormat = "dropped") -> Step:
+def export_step(variant: Variant, format: ExportFormat = "dropped") -> Step:
     return Step(
         "export" if format == "dropped" else f"export-{format}",
         {
             "algorithm": 1,
             "versions": public_versions(["transformers"]),
-            "model": job.checkpoint.identity,
-            **drops.as_identity(),
-        },
-    )
-
-
-def quantize_step(job: Job, drops: DropLists, spec: QuantizationSpec) -> Step:
-    """A quantized checkpoint, with the errors of its layers on the samples held out."""
-    if spec.text is None:
-        samples = _calibration_content(job) | job.config.calibration.model_dump(
-            include={"text_field", "num_samples", "seq_len", "shuffle_seed"}
-        )
-    else:
-        source = file_sha256(resolve_path(spec.text.source), f"quantization ({spec.label}).text.source")
-        samples = {"source": source, **spec.text.model_dump(exclude={"source"})}
-    return Step(
-        "quantize",
-        {
-            "algorithm": 1,
-            "versions": public_versions(["torch", "transformers", "gptqmodel"]),
-            "model": job.checkpoint.identity,
-            **drops.as_identity(),
-            "dtype": job.config.model.dtype,
-            **spec.model_dump(include={"method", "bits", "group_size", "desc_act", "num_samples", "held_out"}),
-            "symmetric": spec.is_symmetric,
-            "samples": samples,
+            "model": variant.base,
+            **variant.identity(),
         },
     )
 
 
 def task_step(job: Job, variant: Variant, task: str) -> Step:
-    """One lm-eval task on one plan, keyed by its drop lists: plans with other names and equal lists share it."""
+    """One lm-eval task on one variant: equal variants of other names share it."""
     settings = {"seed", "apply_chat_template", "system_instruction", "max_length"}
     return Step(
         "evaluate",
@@ -110,7 +84,7 @@ def perplexity_step(job: Job, variant: Variant, text: PerplexitySpec) -> Step:
 
 
 def bench_step(job: Job, variant: Variant) -> Step:
-    """The serving benchmark of one plan against the base; of the base itself, the base against itself."""
+    """The serving benchmark of one variant against the base; of the base itself, the base against itself."""
     serving, execution = job.config.serving, job.config.execution
     assert serving is not None
     settings = job.config.calibration.model_dump(include={"text_field", "seq_len", "shuffle_seed"})
@@ -119,8 +93,8 @@ def bench_step(job: Job, variant: Variant) -> Step:
         {
             "algorithm": 1,
             "versions": _versions(variant, "torch", "transformers", *(["vllm"] if serving.engine == "vllm" else [])),
-            "model": job.checkpoint.identity,
-            **_variant_identity(job, variant),
+            "model": variant.base,
+            **variant.identity(),
             **job.config.model.model_dump(include={"attn_implementation"}),
             **serving.model_dump(mode="json", exclude={"plans"}),
             # What the nulls of the config stand for.
@@ -132,39 +106,16 @@ def bench_step(job: Job, variant: Variant) -> Step:
             "threads": execution.threads_per_worker if execution.device == "cpu" else None,
             "tensor_parallel": execution.tensor_parallel,
             # The first samples are compared on; they do not depend on how many follow.
-            "text": {**_calibration_content(job), **settings},
+            "text": {**job.calibration_content, **settings},
         },
     )
 
 
-def bench_steps(job: Job, variants: Sequence[Variant]) -> dict[str, tuple[Variant, Step]]:
-    """The units of the serving benchmark, by a label for people; plans with equal drop lists are measured once.
-
-    variants: without the base, which is always measured, against itself.
-    """
-    serving, base = job.config.serving, Variant(job.base_plan)
-    if serving is None:
-        return {}
-    chosen = [variant for variant in variants if serving.plans == "all" or variant.name in serving.plans]
-    units = {f"{variant.name} against the base": variant for variant in distinct([base, *chosen])[1:]}
-    units = {"the base against itself": base, **units}
-    return {label: (variant, bench_step(job, variant)) for label, variant in units.items()}
-
-
 def evaluation_steps(job: Job, variant: Variant) -> dict[str, Step]:
-    """Every evaluation unit of a plan, by the name of its task or text."""
+    """Every evaluation unit of a variant, by the name of its task or text."""
     tasks = {request.name: task_step(job, variant, request.name) for request in job.task_requests}
     texts = {text.name: perplexity_step(job, variant, text) for text in job.config.evaluation.perplexity}
     return {**tasks, **texts}
-
-
-def _calibration_content(job: Job) -> dict[str, object]:
-    config = job.config.calibration
-    if config.dataset is not None:
-        return {"dataset": job.dataset.identity}
-    field, path = ("source", config.source) if config.source else ("token_ids", config.token_ids)
-    assert path is not None
-    return {field: file_sha256(resolve_path(path), f"calibration.{field}")}
 
 
 def _score_identity(
@@ -187,19 +138,12 @@ def _score_identity(
 def _evaluation_identity(job: Job, variant: Variant) -> dict[str, object]:
     return {
         "algorithm": 1,
-        "model": job.checkpoint.identity,
-        **_variant_identity(job, variant),
+        "model": variant.base,
+        **variant.identity(),
         **job.config.model.model_dump(include={"dtype", "attn_implementation"}),
         **job.config.evaluation.model_dump(include={"backend", "batch_size"}),
     }
 
 
-def _variant_identity(job: Job, variant: Variant) -> dict[str, object]:
-    """What is left of the model, and how it was quantized."""
-    if variant.spec is None:
-        return {**variant.drops.as_identity()}
-    return {**variant.drops.as_identity(), "quantized": quantize_step(job, variant.drops, variant.spec).family}
-
-
 def _versions(variant: Variant, *libraries: str) -> dict[str, str]:
-    return public_versions([*libraries, *(["gptqmodel"] if variant.spec else [])])
+    return public_versions([*libraries, *(["gptqmodel"] if variant.remake else [])])

@@ -8,6 +8,7 @@ from typing import Any
 
 from drop_ray.errors import UserError
 from drop_ray.models.families import DropLists, check_drop_lists
+from drop_ray.planning.changes import Change, Drop, change_of, layer_numbers
 
 FORMAT = "drop-plan/1"
 BASE = "base"
@@ -15,27 +16,37 @@ BASE = "base"
 
 @dataclass(frozen=True)
 class DropPlan:
-    """drop_attn, drop_mlp: layers in the order in which they were chosen, most redundant first.
-
-    parameters and kv_bytes_per_token are what is expected to be left. A plan made by hand needs the drop lists only.
-    """
+    """What is dropped from the base. One made by hand needs the drop lists only."""
 
     name: str
+    """For people and file names; of a plan file, the file's name if it has none."""
     drop_attn: tuple[int, ...] = ()
+    """Layers that lose their attention, in the order in which they were chosen: most redundant first."""
     drop_mlp: tuple[int, ...] = ()
+    """Layers that lose their MLP, in that order."""
     strategy: str = "file"
+    """By which it was made."""
     metric: str | None = None
+    """Whose scores it ranks by."""
     model_identity: str | None = None
+    """Of the base model."""
     calibration_identity: str | None = None
+    """Of the token samples that were scored."""
     parameters: int | None = None
+    """That are expected to be left."""
     kv_bytes_per_token: int | None = None
+    """That are expected to be left."""
+    changes: tuple[Change, ...] = ()
+    """Further changes, after the drop."""
 
     @property
     def drops(self) -> DropLists:
         return DropLists(self.drop_attn, self.drop_mlp)
 
     def to_json(self) -> str:
-        return json.dumps({"format": FORMAT, **self.__dict__}, indent=2) + "\n"
+        values = {key: value for key, value in self.__dict__.items() if key != "changes"}
+        changes = {"changes": [change.to_json() for change in self.changes]} if self.changes else {}
+        return json.dumps({"format": FORMAT, **values, **changes}, indent=2) + "\n"
 
 
 def read_plan(path: Path, num_layers: int, model_identity: str | None) -> DropPlan:
@@ -51,7 +62,7 @@ def read_plan(path: Path, num_layers: int, model_identity: str | None) -> DropPl
         raise UserError(f"plan {path} is not JSON: {error}") from error
     plan = _parse(values, path)
     check_drop_lists(plan.drops, num_layers, f"plan {path}")
-    if plan.drops.count == 0:
+    if plan.drops.count == 0 and not plan.changes:
         raise UserError(f"plan {path} drops nothing: drop_attn and drop_mlp are empty")
     if model_identity is not None and plan.model_identity not in (None, model_identity):
         raise UserError(
@@ -71,8 +82,23 @@ def _parse(values: Any, path: Path) -> DropPlan:
     if unknown:
         raise UserError(f"plan {path}: unknown key {unknown[0]}; valid: {', '.join(DropPlan.__dataclass_fields__)}")
     for key in ("drop_attn", "drop_mlp"):
-        layers = fields.get(key, [])
-        if not isinstance(layers, list) or not all(type(layer) is int for layer in layers):
-            raise UserError(f"plan {path}: {key} must be a list of layer numbers")
-        fields[key] = tuple(layers)
+        try:
+            fields[key] = layer_numbers(fields.get(key, []), key)
+        except ValueError as error:
+            raise UserError(f"plan {path}: {error}") from error
+    fields |= _changes(fields, path)
     return DropPlan(**{"name": path.stem, **fields})
+
+
+def _changes(fields: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The fields that a list of changes stands for: what its drops drop, and the others in their order."""
+    entries = fields.get("changes", [])
+    if not isinstance(entries, list):
+        raise UserError(f"plan {path}: changes must be a list of changes")
+    changes = [change_of(entry, f"plan {path}: changes[{position}]") for position, entry in enumerate(entries)]
+    drops = [change for change in changes if isinstance(change, Drop)]
+    return {
+        "drop_attn": (*fields["drop_attn"], *(layer for drop in drops for layer in drop.lists.attn)),
+        "drop_mlp": (*fields["drop_mlp"], *(layer for drop in drops for layer in drop.lists.mlp)),
+        "changes": tuple(change for change in changes if not isinstance(change, Drop)),
+    }

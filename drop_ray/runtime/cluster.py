@@ -2,20 +2,22 @@
 
 import logging
 import os
-from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
+from typing import Self
 
 import psutil
 import ray
 
 from drop_ray.config import ExecutionConfig
 from drop_ray.errors import UserError
+from drop_ray.job.units import WorkerRequest
+from drop_ray.job.worker import WorkerSetup
 from drop_ray.models.spreading import gpus_needed
 from drop_ray.runtime.pool import Pool, PoolSettings
 from drop_ray.runtime.preflight import Node, alive_nodes, ask_nodes, resource_faults
 from drop_ray.runtime.termination import sigterm_handler_kept
-from drop_ray.runtime.units import WorkerSetup
+from drop_ray.runtime.worker import WorkerActor
 from drop_ray.text.units import human_bytes
 
 logger = logging.getLogger(__name__)
@@ -28,11 +30,11 @@ class Cluster:
         self.execution = execution
         self._connected_here = False
         self._pool: Pool | None = None
-        self._worker: tuple[type, float] | None = None
+        self._workers: tuple[str, float] | None = None
         self._nodes: tuple[Node, ...] = ()
         self._gpu_bytes: int | None = None
 
-    def __enter__(self) -> "Cluster":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -64,39 +66,29 @@ class Cluster:
         self._nodes = nodes
         self._warn_of_few()
 
-    def pool(
-        self,
-        worker: type,
-        setup: WorkerSetup,
-        *,
-        num_actors: int | None = None,
-        num_gpus: float | None = None,
-        model_bytes: int = 0,
-        environment: Mapping[str, str] | None = None,
-    ) -> Pool:
-        """The pool of actors `worker(setup)`, started at the first call and kept until other workers are asked for.
+    def pool(self, setup: WorkerSetup, request: WorkerRequest, goes_on: bool) -> Pool:
+        """The pool of workers that was asked for, started at the first call and kept until other workers are.
 
-        num_actors, num_gpus: None is what `execution` says; model_bytes: of the largest model that a worker is to hold
-        whole, over all of its GPUs; environment: variables that their processes start with.
+        goes_on: whether a worker gives the error of a unit back, so that the others are done.
         """
         self.connect(setup)
-        gpus = self.gpus_for(model_bytes) if num_gpus is None else num_gpus
-        if self._pool is not None and self._worker != (worker, gpus):
+        gpus = self.gpus_for(request.model_bytes) if request.num_gpus is None else request.num_gpus
+        if self._pool is not None and self._workers != (request.pool, gpus):
             self._pool.close()
             self._pool = None
         if self._pool is None:
-            execution, self._worker = self.execution, (worker, gpus)
+            execution, self._workers = self.execution, (request.pool, gpus)
             options = {
                 "num_cpus": execution.cpus_per_worker,
                 "num_gpus": gpus,
                 # A restarted actor would have lost its state; the pool replaces it instead.
                 "max_restarts": 0,
-                "runtime_env": {"env_vars": dict(environment)} if environment else None,
+                "runtime_env": {"env_vars": dict(request.environment)} if request.environment else None,
             }
-            count = num_actors or execution.num_workers
+            count = request.num_workers or execution.num_workers
             settings = PoolSettings(count, execution.max_attempts, execution.start_timeout_s)
-            actor = ray.remote(worker).options(**options)
-            self._pool = Pool(partial(actor.remote, setup), settings)
+            actor = ray.remote(WorkerActor).options(**options)
+            self._pool = Pool(partial(actor.remote, setup, goes_on), settings)
         return self._pool
 
     def gpus_for(self, model_bytes: int) -> float:
@@ -116,7 +108,7 @@ class Cluster:
         return needed if wanted == "auto" else wanted
 
     @property
-    def worker_bytes(self) -> int:
+    def bytes_per_worker(self) -> int:
         """Memory of one worker that scores: of one GPU or its part of it, or its share of this machine's."""
         wanted = self.execution.gpus_per_worker
         if not wanted:

@@ -16,12 +16,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from drop_ray.config import ExecutionConfig
 from drop_ray.errors import DropRayError, UserError
-from drop_ray.job.versions import installed_versions, public_versions
+from drop_ray.job.worker import WorkerSetup
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.location import HUB_NAME, locate_model
 from drop_ray.runtime.logs import application_error
-from drop_ray.runtime.units import WorkerSetup
 from drop_ray.store.store import PROBE_PREFIX
+from drop_ray.store.versions import installed_versions, public_versions
 
 # A node that has not started a task by then is not going to; libraries on a network disk take a while to load.
 ANSWER_S = 180.0

@@ -1,59 +1,190 @@
-"""The stage bench: serving speed of every variant against the base."""
+"""The stage bench: serving speed of every variant against the base, and of the base against itself."""
 
-from collections.abc import Sequence
-from typing import Any
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
 
 from drop_ray.calibration import packing
+from drop_ray.config import ServingConfig
 from drop_ray.job import steps
-from drop_ray.job.artifacts import SAMPLES, SERVING
-from drop_ray.job.job import Job
-from drop_ray.job.ledger import Ledger
-from drop_ray.planning.variants import Variant
-from drop_ray.runtime import dispatch
-from drop_ray.runtime.cluster import Cluster
-from drop_ray.runtime.units import BenchUnit
+from drop_ray.job.artifacts import CHECKPOINT, SAMPLES, SERVING, SERVING_FACTS, SERVING_SCHEMA
+from drop_ray.job.run_state import RunState
+from drop_ray.job.stage import Cost, Stage
+from drop_ray.job.units import Unit, WorkerRequest
+from drop_ray.job.worker import Worker
+from drop_ray.models.accounting import ModelSize
+from drop_ray.models.export import export_checkpoint
+from drop_ray.models.families import DropLists
+from drop_ray.models.location import load_tokenizer
+from drop_ray.planning.variants import Variant, distinct
+from drop_ray.serving.bench import BenchResult, run_bench
 from drop_ray.serving.checks import prompt_length
-from drop_ray.serving.preflight import serving_size
-from drop_ray.stages.quantize import quantized_commit
-from drop_ray.stages.score import Calibration
-from drop_ray.store.tables import read_table
+from drop_ray.serving.engine import EngineSettings
+from drop_ray.serving.preflight import kv_shards, serving_size
+from drop_ray.serving.spec import BenchSpec
+from drop_ray.serving.workloads import equal_memory_batch, ordinary_tokens
+from drop_ray.store import Commit
+from drop_ray.store.tables import read_table, write_table
 
 # Calibration samples whose beginnings serving engines are checked on.
 GATE_SAMPLES = 2
 
 
-def bench(
-    job: Job, cluster: Cluster, ledger: Ledger, variants: Sequence[Variant], samples: Calibration
-) -> dict[str, list[dict[str, Any]]]:
-    """Serving speed of every variant against the base, and of the base against itself; nothing without `serving`."""
-    units = steps.bench_steps(job, variants)
-    serving = job.config.serving
+@dataclass(frozen=True)
+class BenchUnit(Unit):
+    """The serving benchmark of one variant against the base."""
+
+    variant: Variant
+    """What is measured; the base itself is the control."""
+    base: Variant
+    """What it is measured against."""
+    serving: ServingConfig
+    """How."""
+    size: ModelSize
+    """Of the base model, in the dtype that it is served in."""
+    device: Literal["cpu", "cuda"]
+    """That the engines compute on."""
+    kv_cache_bytes: int | None
+    """Of each engine on each device; None leaves it to the engine."""
+    tensor_parallel: int
+    """GPUs of one engine."""
+    text: Sequence[Sequence[int]] = ()
+    """Once it is to be sent: calibration samples that the engines are checked on, equally long."""
+    made: Commit | None = None
+    """Of the variant's own checkpoint, if it has one, once the unit is to be sent."""
+
+    @property
+    def model_key(self) -> object:
+        return self.variant
+
+    def bound(self, run: RunState) -> "BenchUnit":
+        token_ids = packing.from_table(read_table(run.job.store, run.scored.calibration.committed, SAMPLES))
+        text = token_ids[:GATE_SAMPLES, : prompt_length(self.serving.model_len, token_ids.shape[1])].tolist()
+        return replace(self, text=text, made=run.made(self.variant))
+
+    def work(self, worker: Worker) -> Commit:
+        with self._folder(worker) as folder:
+            result = run_bench(self._spec(worker, folder))
+        return self._commit(worker, result)
+
+    @contextmanager
+    def _folder(self, worker: Worker) -> Iterator[Path | None]:
+        """The variant's weights as engines read them; None where they are the base's, without what is dropped."""
+        if self.made is not None:
+            with worker.folder(self.made, CHECKPOINT) as folder:
+                yield folder
+        elif self.variant.edits:
+            with tempfile.TemporaryDirectory() as scratch:
+                folder = Path(scratch) / CHECKPOINT
+                export_checkpoint(worker.source(self.variant), self.variant.drops, folder)
+                yield folder
+        else:
+            yield None
+
+    def _spec(self, worker: Worker, folder: Path | None) -> BenchSpec:
+        checkpoint, remake = worker.checkpoint(), self.variant.remake
+        tokenizer = load_tokenizer(checkpoint.folder)
+        plan = self._settings(worker, self.variant.drops)
+        if folder is not None:
+            plan = replace(plan, folder=str(folder), own_drops=self.variant.drops, quantized=remake is not None)
+        # Also added tokens that no text gives, and rows of the embedding that no token has.
+        special = {*tokenizer.all_special_ids}
+        special |= {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+        vocab_size = checkpoint.config["vocab_size"]
+        return BenchSpec(
+            serving=self.serving,
+            base=self._settings(worker, self.base.drops),
+            plan=plan,
+            size=self.size,
+            vocab_size=vocab_size,
+            tokens=ordinary_tokens(min(vocab_size, len(tokenizer)), special),
+            text=self.text,
+            kv_shards=kv_shards(checkpoint.config, self.tensor_parallel),
+            plan_layer_bytes=remake.bytes_per_weight if remake else None,
+            control=self.variant == self.base,
+        )
+
+    def _settings(self, worker: Worker, drops: DropLists) -> EngineSettings:
+        serving, setup = self.serving, worker.setup
+        kv_bytes, base_kv_bytes = (self.size.kv_bytes_per_token(each) for each in (drops, self.base.drops))
+        return EngineSettings(
+            kind=serving.engine,
+            folder=str(worker.checkpoint().folder),
+            drops=drops,
+            own_drops=self.base.drops,
+            dtype=serving.dtype or setup.model.dtype,
+            device=self.device,
+            max_model_len=serving.model_len,
+            # The variant's larger batch at equal memory, as far as it can be known before.
+            max_batch=equal_memory_batch(serving.batch_sizes[-1], kv_bytes, base_kv_bytes, None),
+            kv_cache_bytes=self.kv_cache_bytes,
+            threads=setup.threads,
+            attn_implementation=setup.model.attn_implementation,
+            tensor_parallel=self.tensor_parallel,
+            enforce_eager=serving.enforce_eager,
+            seed=serving.seed,
+        )
+
+    def _commit(self, worker: Worker, result: BenchResult) -> Commit:
+        with tempfile.TemporaryDirectory() as folder:
+            table, facts = Path(folder) / SERVING, Path(folder) / SERVING_FACTS
+            write_table(pa.Table.from_pylist(result.rows, SERVING_SCHEMA), table)
+            facts.write_text(json.dumps(result.facts, indent=1, sort_keys=True))
+            return worker.commit(self.step, {SERVING: table, SERVING_FACTS: facts})
+
+
+def _run(run: RunState) -> None:
+    units = bench_units(run)
+    for unit, commit in zip(units, run.complete(STAGE, units), strict=True):
+        if commit is not None:
+            run.serving[unit.variant.name] = read_table(run.job.store, commit, SERVING).to_pylist()
+
+
+def bench_units(run: RunState) -> list[BenchUnit]:
+    """Equal variants are measured once; the base always, against itself. Nothing without `serving`."""
+    job, serving = run.job, run.job.config.serving
     if serving is None:
-        return {}
-    pending = ledger.pending("bench", {label: step for label, (_, step) in units.items()})
-    if pending:
-        token_ids = packing.from_table(read_table(job.store, samples.commit, SAMPLES))
-        text = token_ids[:GATE_SAMPLES, : prompt_length(serving.model_len, token_ids.shape[1])].tolist()
-        work = {
-            label: BenchUnit(
-                step,
-                variant.drops,
-                job.base_drops,
-                serving,
-                serving_size(job.config, job.size),
-                text,
-                job.config.execution.device,
-                job.kv_cache_bytes,
-                job.config.execution.tensor_parallel,
-                variant.spec,
-                quantized_commit(job, ledger, variant),
-            )
-            for label, (variant, step) in units.items()
-            if label in pending
-        }
-        for commit in dispatch.bench(cluster, job, work):
-            ledger.add(commit)
-    return {
-        variant.name: read_table(job.store, ledger.commit_of(step), SERVING).to_pylist()
-        for variant, step in units.values()
-    }
+        return []
+    chosen = [variant for variant in run.variants if serving.plans == "all" or variant.name in serving.plans]
+    return [
+        BenchUnit(
+            label="the base against itself" if variant == run.base else f"{variant.name} against the base",
+            step=steps.bench_step(job, variant),
+            line="bench",
+            variant=variant,
+            base=run.base,
+            serving=serving,
+            size=serving_size(job.config, job.size),
+            device=job.config.execution.device,
+            kv_cache_bytes=job.kv_cache_bytes,
+            tensor_parallel=job.config.execution.tensor_parallel,
+        )
+        for variant in distinct([run.base, *chosen])
+    ]
+
+
+def _workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
+    """Its engines run in processes of their own. Two benchmarks on one CPU would time each other."""
+    del todo
+    execution = run.job.config.execution
+    is_gpu = execution.device == "cuda"
+    return WorkerRequest(
+        "bench",
+        num_workers=execution.num_workers if is_gpu else 1,
+        num_gpus=execution.tensor_parallel if is_gpu else 0,
+    )
+
+
+def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
+    del line, todo
+    serving = run.job.config.serving
+    return Cost(note=f"{serving.engine}, {serving.mode}" if serving else "")
+
+
+STAGE = Stage("bench", "variants", _run, workers=_workers, cost=_cost, goes_on=True)

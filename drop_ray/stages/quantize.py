@@ -1,55 +1,114 @@
-"""The stage quantize: a checkpoint of the base and of every plan, by each method of the config."""
+"""The stage quantize: checkpoints of the base and of every plan by each method of the config, and their evaluation."""
 
+import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
+import pyarrow as pa
 import torch
 
 from drop_ray.config import quantization_field
-from drop_ray.job import steps
-from drop_ray.job.artifacts import CHECKPOINT
-from drop_ray.job.job import Job
-from drop_ray.job.ledger import Ledger
+from drop_ray.job.artifacts import CHECKPOINT, RECONSTRUCTION, RECONSTRUCTION_SCHEMA
+from drop_ray.job.run_state import RunState
+from drop_ray.job.stage import Cost, Stage
+from drop_ray.job.units import Unit, WorkerRequest
+from drop_ray.job.worker import Worker
 from drop_ray.planning.variants import Variant, distinct
-from drop_ray.runtime import dispatch
-from drop_ray.runtime.cluster import Cluster
-from drop_ray.runtime.units import QuantizationUnit
-from drop_ray.stages.exports import export_provenance
-from drop_ray.stages.score import Calibration
+from drop_ray.quantization.change import Quantize, quantized_variants
+from drop_ray.stages.evaluate import evaluate
+from drop_ray.stages.export import provenance_of
+from drop_ray.stages.score_units import remembered_samples
 from drop_ray.store import Commit
+from drop_ray.store.tables import write_table
 
 
-def quantize(
-    job: Job,
-    cluster: Cluster,
-    ledger: Ledger,
-    variants: Sequence[Variant],
-    samples: Calibration,
-    texts: Mapping[str, torch.Tensor],
-) -> dict[str, str]:
-    """A checkpoint of every quantized variant; returns where they are."""
-    units = {
-        variant.name: (variant, spec, steps.quantize_step(job, variant.drops, spec))
-        for variant in distinct(variants)
-        if (spec := variant.spec)
-    }
-    pending = ledger.pending("quantize", {label: step for label, (_, _, step) in units.items()})
-    if pending:
-        work = {
-            label: QuantizationUnit(
-                step,
-                variant.drops,
+@dataclass(frozen=True)
+class QuantizationUnit(Unit):
+    """A checkpoint to quantize, after its sub-layers were dropped."""
+
+    variant: Variant
+    """The quantized variant."""
+    change: Quantize
+    """Its last change."""
+    provenance: Mapping[str, str]
+    """What its config.json says of its origin."""
+    samples: torch.Tensor | Commit | None = None
+    """Once it is to be sent: of a text, int64 [num_samples, seq_len], or the run's calibration samples."""
+
+    @property
+    def model_key(self) -> object:
+        return self.variant
+
+    def bound(self, run: RunState) -> "QuantizationUnit":
+        spec = self.change.spec
+        samples = run.texts[quantization_field(spec.label)] if spec.text else run.scored.calibration.committed
+        return replace(self, samples=samples)
+
+    def work(self, worker: Worker) -> Commit:
+        from drop_ray.quantization.gptqmodel_engine import quantize
+        from drop_ray.quantization.reconstruction import reconstruction_errors
+
+        worker.release()
+        spec, source, drops = self.change.spec, worker.source(self.variant), self.variant.drops
+        samples = remembered_samples(worker, self.samples) if isinstance(self.samples, Commit) else self.samples
+        assert samples is not None
+        calibration, held_out = spec.split(len(samples))
+        with tempfile.TemporaryDirectory() as folder:
+            output, errors = Path(folder) / CHECKPOINT, Path(folder) / RECONSTRUCTION
+            quantize(
+                source,
+                drops,
                 spec,
-                texts[quantization_field(spec.label)] if spec.text else samples.commit,
-                export_provenance(job, variant.plan),
+                samples[calibration.start : calibration.stop],
+                output,
+                dtype=worker.dtype,
+                device=worker.device,
+                provenance=self.provenance,
+                progress=worker.log_progress("quantized layers"),
             )
-            for label, (variant, spec, step) in units.items()
-            if label in pending
-        }
-        for commit in dispatch.quantize(cluster, job, work):
-            ledger.add(commit)
-    return {label: job.store.path_of(ledger.commit_of(step), CHECKPOINT) for label, (_, _, step) in units.items()}
+            found = reconstruction_errors(
+                source,
+                drops,
+                output,
+                spec,
+                samples[held_out.start : held_out.stop],
+                device=worker.device,
+                progress=worker.log_progress("compared layers"),
+            )
+            write_table(pa.Table.from_pylist([asdict(row) for row in found], RECONSTRUCTION_SCHEMA), errors)
+            return worker.commit(self.step, {CHECKPOINT: output, RECONSTRUCTION: errors})
 
 
-def quantized_commit(job: Job, ledger: Ledger, variant: Variant) -> Commit | None:
-    """Of a variant's checkpoint; None of one in 16 bits."""
-    return ledger.commit_of(steps.quantize_step(job, variant.drops, variant.spec)) if variant.spec else None
+def _run(run: RunState) -> None:
+    variants = list(quantized_variants(run.base, run.variants, run.job.quantizations))
+    units = [
+        QuantizationUnit(variant.name, change.step(variant.before), "quantize", variant, change, provenance_of(variant))
+        for variant in distinct(variants)
+        if isinstance(change := variant.remake, Quantize)
+    ]
+    for unit, commit in zip(units, run.complete(STAGE, units), strict=True):
+        if commit is not None:
+            run.checkpoints[unit.label] = run.job.store.path_of(commit, CHECKPOINT)
+    if variants:
+        evaluate(run, variants)
+    run.variants += variants
+
+
+def _workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
+    """In processes of their own: gptqmodel seeds torch and sets variables of CUDA when it is imported, and its kernels
+    are what transformers loads quantized checkpoints with."""
+    unit = todo[0]
+    assert isinstance(unit, QuantizationUnit)
+    return WorkerRequest(Quantize.kind, environment=unit.change.environment(run.job.config.execution.device))
+
+
+def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
+    """Bytes are read: a quantized checkpoint's own are known when it is there."""
+    del line
+    size = run.job.size
+    known = [unit for unit in todo if isinstance(unit, QuantizationUnit) and unit.variant.undecided is None]
+    return Cost(sum(size.kept_parameters(unit.variant.drops) for unit in known) * size.bytes_per_parameter)
+
+
+STAGE = Stage("quantize", "checkpoints", _run, workers=_workers, cost=_cost)

@@ -7,8 +7,8 @@ from drop_ray.job import steps
 from drop_ray.job.artifacts import CHECKPOINT, RECONSTRUCTION
 from drop_ray.job.job import Job
 from drop_ray.models.export_formats import EXPORT_FORMATS
-from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.variants import Variant
+from drop_ray.quantization.change import Quantize
 from drop_ray.quantization.reconstruction import LayerError
 from drop_ray.report.results import LayerErrorRow, PlanRow, Quantization
 from drop_ray.store import Commit
@@ -17,14 +17,14 @@ from drop_ray.store.tables import read_table
 
 def plan_row(job: Job, variant: Variant, done: Mapping[str, Commit]) -> PlanRow:
     """The row of a plan; of a quantized one, with the plan's own sizes but for the bytes of its weights."""
-    row, commit = _row_in_16_bits(job, variant.plan, done), quantized_commit_of(job, variant, done)
-    if commit is None or variant.spec is None:
+    row, remake = replace(_row_in_16_bits(job, variant, done), name=variant.name), variant.remake
+    if remake is None:
         return row
-    spec = variant.spec
+    assert isinstance(remake, Quantize)
+    commit, spec = done[remake.step(variant.before).path], remake.spec
     errors = (LayerError(**error) for error in read_table(job.store, commit, RECONSTRUCTION).to_pylist())
     return replace(
         row,
-        name=variant.name,
         checkpoint=job.store.path_of(commit, CHECKPOINT),
         weight_bytes=sum(output.size for name, output in commit.outputs.items() if name.endswith(".safetensors")),
         quantization=Quantization(
@@ -50,12 +50,8 @@ def plan_row(job: Job, variant: Variant, done: Mapping[str, Commit]) -> PlanRow:
     )
 
 
-def quantized_commit_of(job: Job, variant: Variant, done: Mapping[str, Commit]) -> Commit | None:
-    return done.get(steps.quantize_step(job, variant.drops, variant.spec).path) if variant.spec else None
-
-
-def _row_in_16_bits(job: Job, plan: DropPlan, done: Mapping[str, Commit]) -> PlanRow:
-    base, size = job.base_plan, job.size
+def _row_in_16_bits(job: Job, variant: Variant, done: Mapping[str, Commit]) -> PlanRow:
+    plan, base, size = variant.plan, job.base_plan, job.size
     num_attn, num_mlp = len(plan.drop_attn) - len(base.drop_attn), len(plan.drop_mlp) - len(base.drop_mlp)
     parameters, kv_bytes = size.kept_parameters(plan.drops), size.kv_bytes_per_token(plan.drops)
     return PlanRow(
@@ -70,13 +66,13 @@ def _row_in_16_bits(job: Job, plan: DropPlan, done: Mapping[str, Commit]) -> Pla
         parameters_saved=size.kept_parameters(base.drops) - parameters,
         kv_bytes_per_token=kv_bytes,
         kv_bytes_saved_per_token=size.kv_bytes_per_token(base.drops) - kv_bytes,
-        checkpoint=_checkpoints(job, plan, done) if plan != base else None,
+        checkpoint=_checkpoints(job, variant, done) if plan != base else None,
     )
 
 
-def _checkpoints(job: Job, plan: DropPlan, done: Mapping[str, Commit]) -> str | None:
+def _checkpoints(job: Job, variant: Variant, done: Mapping[str, Commit]) -> str | None:
     """Where a plan was exported to: the path, or `format: path` for each of several formats."""
-    commits = {format: done.get(steps.export_step(job, plan.drops, format).path) for format in EXPORT_FORMATS}
+    commits = {format: done.get(steps.export_step(variant, format).path) for format in EXPORT_FORMATS}
     paths = {format: job.store.path_of(commit, CHECKPOINT) for format, commit in commits.items() if commit}
     if len(paths) < 2:
         return next(iter(paths.values()), None)

@@ -1,116 +1,141 @@
-"""The stages calibrate and score: token samples, and score tables of every state of the model that a run asks for."""
+"""The stage score: score tables of every state of the model that a run asks for."""
 
-import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from drop_ray.calibration import packing
 from drop_ray.job import steps
-from drop_ray.job.artifacts import SAMPLES, SCORES
-from drop_ray.job.job import Job
-from drop_ray.job.ledger import Ledger
-from drop_ray.job.texts import load_calibration
-from drop_ray.job.versions import full_versions
+from drop_ray.job.artifacts import SCORES
+from drop_ray.job.run_state import NotDoneError, RunState
+from drop_ray.job.stage import Cost, Stage
+from drop_ray.job.units import LocalUnit, Share, Unit
 from drop_ray.models.families import DropLists
+from drop_ray.planning.requests import gaps_of
 from drop_ray.planning.scores import ScoreTables, aggregate
-from drop_ray.runtime import dispatch
-from drop_ray.runtime.cluster import Cluster
 from drop_ray.scoring.rows import ScoreRow
+from drop_ray.stages.calibration import Calibration, calibrate
+from drop_ray.stages.driver_tables import commit_table
+from drop_ray.stages.score_units import ScoreUnit, shares_of
 from drop_ray.store import Commit, Step
-from drop_ray.store.tables import read_table, write_table
+from drop_ray.store.tables import read_table
+
+# Resident layers may take this part of a device's memory; the rest is for states, masks and the library.
+RESIDENT_FRACTION = 0.6
 
 
-@dataclass(frozen=True)
-class Calibration:
-    commit: Commit
-    identity: str
-
-
-def calibrate(job: Job, ledger: Ledger) -> Calibration:
-    """The run's token samples, committed; their identity is a hash of the token ids alone."""
-    step = steps.calibration_step(job)
-    if ledger.pending("calibrate", {"calibration samples": step}):
-        ledger.add(_commit_table(job, step, SAMPLES, packing.to_table(load_calibration(job))))
-    commit = ledger.commit_of(step)
-    samples = packing.from_table(read_table(job.store, commit, SAMPLES))
-    return Calibration(commit, packing.token_identity(samples))
-
-
+@dataclass
 class Scores:
-    """Score tables of the base model, of every drop state that iterative plans pass through, and of the base model's
-    earlier training checkpoints."""
+    """Score tables of the base, of every drop state that iterative plans pass through, and of earlier training
+    checkpoints; scored when they are first asked for."""
 
-    def __init__(self, job: Job, cluster: Cluster, ledger: Ledger, samples: Calibration):
-        self._job, self._cluster, self._ledger = job, cluster, ledger
-        self.calibration = samples
-        self.tables: dict[DropLists, ScoreTables] = {}
-        self._earlier: dict[str, ScoreTables] = {}
+    run: RunState
+    """The run that scores them."""
+    calibration: Calibration
+    """The samples that are scored."""
+    tables: dict[DropLists, ScoreTables] = field(default_factory=dict)
+    """By drop state."""
+    earlier: dict[str, ScoreTables] = field(default_factory=dict)
+    """Of the base, by revision of an earlier training checkpoint, oldest first."""
 
     @property
     def training(self) -> dict[str, ScoreTables]:
         """The base tables of all training checkpoints, oldest first, the run's model last; empty if it is alone."""
-        main = self._job.config.model.main_revision
-        return {**self._earlier, main: self.tables[self._job.base_drops]} if main and self._earlier else {}
-
-    def score_earlier(self, revision: str) -> None:
-        """Score an earlier training checkpoint, if the store does not have it: single layers, nothing dropped."""
-        self._earlier[revision] = self._table(self._job.base_drops, (1,), revision)
+        job = self.run.job
+        main = job.config.model.main_revision
+        return {**self.earlier, main: self.tables[job.base_drops]} if main and self.earlier else {}
 
     def table(self, drops: DropLists, gaps: tuple[int, ...] = (1,)) -> ScoreTables:
-        """The importance of what the model without `drops` still has; scored if the store does not have it."""
+        """The importance of what the model without `drops` still has. NotDoneError in a dry run that has no scores."""
         if drops not in self.tables:
-            self.tables[drops] = self._table(drops, gaps)
+            self.tables[drops] = self.score(drops, gaps)
         return self.tables[drops]
 
-    def _table(self, drops: DropLists, gaps: tuple[int, ...], revision: str | None = None) -> ScoreTables:
-        tables = aggregate([row for step in self._score(drops, gaps, revision).values() for row in self._rows(step)])
-        return {metric: tables[metric] for metric in self._job.config.scoring.metrics}
-
-    def _score(self, drops: DropLists, gaps: tuple[int, ...], revision: str | None) -> dict[int, Step]:
-        """Score the ranges that are missing, then make each gap's table of all its ranges."""
-        tables = {gap: steps.score_step(self._job, self.calibration.identity, drops, gap, revision) for gap in gaps}
-        ranges = steps.sample_ranges(self._job)
-        units = {(part, gap): steps.score_unit(table, part) for gap, table in tables.items() for part in ranges}
-        state = self._job.state_name(drops, revision)
-        missing = self._ledger.pending("score", {_label(state, *key): step for key, step in units.items()})
-        pending: dict[range, dict[int, Step]] = {}
-        for part, gap in units:
-            if _label(state, part, gap) in missing:
-                pending.setdefault(part, {})[gap] = units[part, gap]
-        if pending:
-            for commit in dispatch.score(self._cluster, self._job, self.calibration.commit, drops, pending, revision):
-                self._ledger.add(commit)
+    def score(self, drops: DropLists, gaps: tuple[int, ...], revision: str | None = None) -> ScoreTables:
+        """Score the sample ranges that are missing, then make each gap's table of all its ranges."""
+        job = self.run.job
+        tables = {gap: steps.score_step(job, self.calibration.identity, drops, gap, revision) for gap in gaps}
+        units = [
+            self._unit(steps.score_unit(table, part), part, gap, drops, revision)
+            for gap, table in tables.items()
+            for part in steps.sample_ranges(job)
+        ]
+        commits = self.run.complete(STAGE, units)
+        state = job.state_name(drops, revision)
+        rows: list[ScoreRow] = []
         for gap, table in tables.items():
-            self._join(table, f"scores {state}, gap {gap}", [units[part, gap] for part in ranges])
-        return tables
+            parts = [commit for unit, commit in zip(units, commits, strict=True) if unit.gap == gap]
+            rows += self._join(table, f"scores {state}, gap {gap}", parts)
+        made = aggregate(rows)
+        return {metric: made[metric] for metric in job.config.scoring.metrics}
 
-    def _join(self, table: Step, label: str, units: list[Step]) -> None:
+    def _unit(self, step: Step, part: range, gap: int, drops: DropLists, revision: str | None) -> ScoreUnit:
+        state = self.run.job.state_name(drops, revision)
+        windows = f", windows of {gap}" if gap > 1 else ""
+        return ScoreUnit(
+            label=f"{state}, samples {part.start} to {part.stop - 1}{windows}",
+            step=step,
+            line=f"score {state}",
+            calibration=self.calibration.commit,
+            samples=part,
+            gap=gap,
+            drops=drops,
+            revision=revision,
+        )
+
+    def _join(self, step: Step, label: str, parts: Sequence[Commit | None]) -> list[ScoreRow]:
         """Commit the table of all ranges in sample order, unless it is there and made of these very units."""
-        commits = [self._ledger.commit_of(unit) for unit in units]
-        checksums = {commit.step.path: commit.checksum for commit in commits}
-        if not self._ledger.pending("score", {label: table}):
-            if self._ledger.commit_of(table).units == checksums:
-                return
-            self._ledger.redo(table)
-        rows = pa.concat_tables([read_table(self._job.store, commit, SCORES) for commit in commits])
-        self._ledger.add(_commit_table(self._job, table, SCORES, rows, checksums))
+        done = [commit for commit in parts if commit is not None]
+        if len(done) < len(parts):
+            raise NotDoneError
+        job = self.run.job
+        checksums = {commit.step.path: commit.checksum for commit in done}
 
-    def _rows(self, step: Step) -> list[ScoreRow]:
-        table = read_table(self._job.store, self._ledger.commit_of(step), SCORES)
-        return [ScoreRow(**row) for row in table.to_pylist()]
+        def make() -> Commit:
+            rows = pa.concat_tables([read_table(job.store, commit, SCORES) for commit in done])
+            return commit_table(job, step, SCORES, rows, checksums)
 
-
-def _commit_table(job: Job, step: Step, name: str, table: pa.Table, units: Mapping[str, str] | None = None) -> Commit:
-    """Commit a table that the driver made itself; `units` are the checksums of what it was made of."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        write_table(table, path)
-        return job.store.commit(step, {name: path}, units=units or {}, provenance={"versions": full_versions()})
+        (table,) = self.run.complete(STAGE, [LocalUnit(label, step, "", make, checksums)])
+        if table is None:
+            raise NotDoneError
+        return [ScoreRow(**row) for row in read_table(job.store, table, SCORES).to_pylist()]
 
 
-def _label(state: str, part: range, gap: int) -> str:
-    windows = f", windows of {gap}" if gap > 1 else ""
-    return f"{state}, samples {part.start} to {part.stop - 1}{windows}"
+def _run(run: RunState) -> None:
+    """Score every training checkpoint before the run's model, single layers of it; then the run's model."""
+    job = run.job
+    scores = run.scores = Scores(run, calibrate(run))
+    for revision in job.earlier:
+        with suppress(NotDoneError):  # a dry run goes on to list the others
+            scores.earlier[revision] = scores.score(job.base_drops, (1,), revision)
+    scores.table(job.base_drops, gaps_of(job.requests))
+
+
+def _shares(run: RunState, todo: Sequence[Unit]) -> Sequence[Share]:
+    units = [unit for unit in todo if isinstance(unit, ScoreUnit)]
+    return shares_of(units, _is_streamed(run, units[0].drops), run.job.config)
+
+
+def _is_streamed(run: RunState, drops: DropLists) -> bool:
+    """Whether the model's layers come from the checkpoint one by one, or all stay in memory while they are scored."""
+    job, wanted = run.job, run.job.config.execution.layers
+    if wanted != "auto":
+        return wanted == "streamed"
+    needed = job.size.kept_parameters(drops) * job.size.bytes_per_parameter
+    return needed > run.cluster.worker_bytes(job) * RESIDENT_FRACTION
+
+
+def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
+    """The weights are read once, and every range goes forward once, whatever the number of its windows."""
+    del line
+    job, seq_len = run.job, run.job.config.calibration.seq_len
+    units = [unit for unit in todo if isinstance(unit, ScoreUnit)]
+    parts = {(unit.samples.start, unit.samples.stop): unit for unit in units}
+    flops = sum(job.size.forward_flops(unit.drops, len(unit.samples) * seq_len, seq_len) for unit in parts.values())
+    weights = job.size.kept_parameters(units[0].drops) * job.size.bytes_per_parameter if units else 0
+    gaps = sorted({unit.gap for unit in units if unit.gap > 1})
+    return Cost(weights, flops, f"block windows of {', '.join(map(str, gaps))}" if gaps else "")
+
+
+STAGE = Stage("score", "sample ranges", _run, shares=_shares, cost=_cost)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from drop_ray.commands.stages import STAGES
+from drop_ray.commands.stages import COMMANDS as STAGES
 
 FOLDER = Path(__file__).parents[2] / "jobs"
 ENTRIES = {f"run_{stage}" for stage in STAGES} - {"run_run"} | {"run_pipeline"}

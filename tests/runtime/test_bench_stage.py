@@ -4,17 +4,17 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from local_run import run_state, variant
 
 from drop_ray.errors import UserError, WorkerFailedError
 from drop_ray.job import steps
 from drop_ray.job.artifacts import SERVING, SERVING_FACTS
 from drop_ray.job.job import open_job
-from drop_ray.models.families import DropLists
+from drop_ray.job.units import UnitFailure, WorkerRequest
 from drop_ray.pipeline import run
-from drop_ray.planning.plans import DropPlan
-from drop_ray.planning.variants import Variant
-from drop_ray.runtime import dispatch
-from drop_ray.runtime.bench_worker import BenchFailure
+from drop_ray.planning.variants import variant_of
+from drop_ray.runtime.dispatch import RayCluster
+from drop_ray.stages.bench import STAGE, bench_units
 from drop_ray.stages.forecast import forecast_lines
 from drop_ray.store import open_store
 from drop_ray.store.tables import read_table
@@ -42,7 +42,7 @@ def test_a_run_measures_the_base_against_itself_and_the_chosen_plans_once(make_c
     assert (again.computed, again.serving) == (0, first.serving)
 
     store = open_store(config.store)
-    commit = store.find(steps.bench_step(open_job(config), Variant(again.plans[1])))
+    commit = store.find(steps.bench_step(job := open_job(config), variant_of(job.checkpoint.identity, again.plans[1])))
     assert read_table(store, commit, SERVING).num_rows == len(first.serving["attention-2"])
     facts = json.loads(store.read_bytes(commit, SERVING_FACTS))
     assert facts["kv"]["base_tokens"] * 2 == facts["kv"]["plan_tokens"]
@@ -52,10 +52,8 @@ def test_a_run_measures_the_base_against_itself_and_the_chosen_plans_once(make_c
 def test_a_unit_is_keyed_by_what_it_measures_and_where(make_config):
     def step(**fields):
         execution = fields.pop("execution", {})
-        return steps.bench_step(
-            open_job(make_config(serving={**SERVING_VALUES, **fields}, execution=execution)),
-            Variant(DropPlan("a", (1,))),
-        ).path
+        job = open_job(make_config(serving={**SERVING_VALUES, **fields}, execution=execution))
+        return steps.bench_step(job, variant(job, "a", (1,))).path
 
     known = step()
     # A name, the choice of plans, and how many workers there are change nothing.
@@ -73,30 +71,34 @@ def test_a_unit_is_keyed_by_what_it_measures_and_where(make_config):
     assert len({known, *others}) == 1 + len(others)
 
 
-def test_plans_with_equal_drop_lists_are_measured_once_and_the_base_always(make_config):
+def test_equal_variants_are_measured_once_and_the_base_always(make_config):
     job = open_job(make_config(serving={**SERVING_VALUES, "plans": "all"}))
-    plans = [DropPlan("a", (2, 1)), DropPlan("b", (1, 2)), DropPlan("nothing"), DropPlan("c", (), (3,))]
-    assert list(steps.bench_steps(job, [*map(Variant, plans)])) == [
-        "the base against itself",
-        "a against the base",
-        "c against the base",
-    ]
+    plans = [("a", (2, 1)), ("b", (1, 2)), ("nothing",), ("c", (), (3,))]
+    units = bench_units(run_state(job, [variant(job, *plan) for plan in plans]))
+    assert [unit.label for unit in units] == ["the base against itself", "a against the base", "c against the base"]
+
+
+class Answers(RayCluster):
+    """A cluster whose workers answer at once."""
+
+    def __init__(self, results):
+        self._results = results
+
+    def pool(self, *_):
+        return SimpleNamespace(run=lambda items, _: ((item, self._results[item.name]) for item in items))
 
 
 def test_a_unit_that_fails_keeps_the_others_and_is_named_at_the_end(make_config):
     job = open_job(make_config(serving=SERVING_VALUES))
-    unit = SimpleNamespace(drops=DropLists())
-    results = {"one": BenchFailure("the engine died;\n  out of luck"), "two": ["commit"], "three": BenchFailure("gate")}
-
-    def pool(*_, **__):
-        return SimpleNamespace(run=lambda items, _: ((item, results[item.name]) for item in items))
-
-    units = dispatch.bench(SimpleNamespace(pool=pool), job, dict.fromkeys(results, unit))
-    assert next(units) == "commit"
+    shares = [SimpleNamespace(name=name, title="", model_key=None, tokens=0) for name in ("one", "two", "three")]
+    failures = UnitFailure("the engine died;\n  out of luck"), UnitFailure("gate")
+    cluster = Answers({"one": failures[0], "two": ["commit"], "three": failures[1]})
+    commits = cluster.send(job, STAGE, shares, WorkerRequest())
+    assert next(commits) == "commit"
     with pytest.raises(
         WorkerFailedError, match="(?s)of one failed: the engine died.*luck\nbench of three failed: gate"
     ):
-        next(units)
+        next(commits)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from drop_ray.errors import UserError
 from drop_ray.job.job import open_job
 from drop_ray.runtime import preflight
 from drop_ray.runtime.cluster import Cluster
-from drop_ray.runtime.dispatch import _setup
+from drop_ray.runtime.dispatch import worker_setup
 from drop_ray.runtime.preflight import Node, alive_nodes, ask_nodes, probe_node, resource_faults
 
 GIB = 1 << 30
@@ -20,7 +20,7 @@ CPU_NODE, GPU_NODE = Node("a", "10.0.0.1", 8, 0), Node("b", "10.0.0.2", 2, 4)
 
 @pytest.fixture
 def setup(inputs, tmp_path):
-    return _setup(open_job(config_of(inputs, tmp_path / "store")))
+    return worker_setup(open_job(config_of(inputs, tmp_path / "store")))
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def test_auto_takes_as_many_gpus_as_hold_the_model_and_a_number_is_the_users():
     assert [auto.gpus_for(size * GIB) for size in (0, 14, 140)] == [1, 1, 3]
     assert [connected(80 * GIB, gpus_per_worker=4).gpus_for(size * GIB) for size in (0, 140)] == [4, 4]
     assert connected(None).gpus_for(140 * GIB) == 0
-    assert auto.worker_bytes == connected(80 * GIB, gpus_per_worker=4).worker_bytes == 80 * GIB
-    assert connected(80 * GIB, gpus_per_worker=0.5).worker_bytes == 40 * GIB
+    assert auto.bytes_per_worker == connected(80 * GIB, gpus_per_worker=4).bytes_per_worker == 80 * GIB
+    assert connected(80 * GIB, gpus_per_worker=0.5).bytes_per_worker == 40 * GIB
 
 
 @pytest.mark.parametrize(

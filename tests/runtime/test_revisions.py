@@ -6,18 +6,19 @@ from pathlib import Path
 
 import pytest
 import tiny_models
+from local_run import run_state, start_worker
 from tiny_run import config_of
 
 from drop_ray.errors import UserError, WorkerFailedError
 from drop_ray.job import steps
 from drop_ray.job.job import open_job
-from drop_ray.job.ledger import Ledger, read_manifest
+from drop_ray.job.ledger import read_manifest
 from drop_ray.job.status import status_lines
 from drop_ray.models.location import locate_model
-from drop_ray.pipeline import calibrate, run
-from drop_ray.runtime.units import ScoreUnits, WorkerSetup
-from drop_ray.runtime.worker import Worker
+from drop_ray.pipeline import run
+from drop_ray.stages.calibration import calibrate
 from drop_ray.stages.forecast import forecast_lines
+from drop_ray.stages.score_units import ScoreUnit
 from drop_ray.store import open_store
 from drop_ray.text.summary import outcome_lines
 
@@ -117,22 +118,10 @@ def test_checkpoints_that_cannot_be_compared_are_refused(config, checkpoints, tm
 
 def test_a_worker_checks_each_checkpoint_when_it_meets_it(config):
     job = open_job(config(revisions=REVISIONS))
-    settings = job.config
-    setup = WorkerSetup(
-        settings.model,
-        job.checkpoint.identity,
-        job.store,
-        settings.scoring,
-        settings.evaluation,
-        None,
-        1,
-        1 << 20,
-        {"step1": "0" * 64},
-    )
-    worker = Worker(setup)
-    worker.start()
-    samples = calibrate(job, Ledger(job.store, job.run_folder))
+    worker = start_worker(job, earlier_identities={"step1": "0" * 64})
+    samples = calibrate(run_state(job))
     table = steps.score_step(job, samples.identity, job.base_drops, 1, "step1")
-    ranges = ((range(2), {1: steps.score_unit(table, range(2))}),)
+    step = steps.score_unit(table, range(2))
+    unit = ScoreUnit("first", step, "score", samples.commit, range(2), 1, job.base_drops, "step1")
     with pytest.raises(WorkerFailedError, match="at step1 on .* is not the model that the driver has"):
-        worker.run(ScoreUnits(samples.commit, job.base_drops, False, ranges, "step1"))
+        unit.run(worker)

@@ -4,52 +4,35 @@ import os
 
 import pytest
 from checkpoint_forms import upload
+from local_run import run_state, start_worker, variant
 from tiny_models import token_ids
 from tiny_run import config_of
 
 from drop_ray.errors import WorkerFailedError
 from drop_ray.job import steps
 from drop_ray.job.job import open_job
-from drop_ray.job.ledger import Ledger
 from drop_ray.models.families import DropLists
-from drop_ray.pipeline import calibrate
-from drop_ray.planning.plans import DropPlan
-from drop_ray.planning.variants import Variant
-from drop_ray.runtime.units import EvaluationUnit, ExportUnit, ScoreUnits, WorkerSetup
-from drop_ray.runtime.worker import Worker
 from drop_ray.scoring.scorer import Scorer
+from drop_ray.stages.calibration import calibrate
+from drop_ray.stages.evaluate import EvaluationUnit
+from drop_ray.stages.export import ExportUnit, export_units
+from drop_ray.stages.score_units import ScoreShare, ScoreUnit
 
 
 @pytest.fixture
 def job(inputs, tmp_path):
-    return open_job(config_of(inputs, tmp_path / "store"))
-
-
-def start_worker(job, model_identity=None):
-    config = job.config
-    identity = model_identity or job.checkpoint.identity
-    setup = WorkerSetup(
-        config.model,
-        identity,
-        job.store,
-        config.scoring,
-        config.evaluation,
-        job.include_path,
-        1,
-        1 << 20,
-        model_options=config.s3_options(config.model.path),
-    )
-    worker = Worker(setup)
-    worker.start()
-    return worker
+    return open_job(config_of(inputs, tmp_path / "store", export="all", export_formats=["dropped"]))
 
 
 def test_a_requeued_share_scores_only_what_is_missing(job, monkeypatch):
-    samples = calibrate(job, Ledger(job.store, job.run_folder))
+    samples = calibrate(run_state(job))
     table = steps.score_step(job, samples.identity, DropLists(), 1)
-    parts = [(part, {1: steps.score_unit(table, part)}) for part in steps.sample_ranges(job)[:3]]
+    units = [
+        ScoreUnit(str(part), steps.score_unit(table, part), "score", samples.commit, part, 1, DropLists(), None)
+        for part in steps.sample_ranges(job)[:3]
+    ]
     worker = start_worker(job)
-    first = worker.run(ScoreUnits(samples.commit, DropLists(), True, tuple(parts[:2])))
+    first = ScoreShare(tuple(units[:2]), True, 32).run(worker)
     swept = []
     score = Scorer.score
 
@@ -58,17 +41,16 @@ def test_a_requeued_share_scores_only_what_is_missing(job, monkeypatch):
         return score(self, token_ids, ranges, *rest)
 
     monkeypatch.setattr(Scorer, "score", watched)
-    again = worker.run(ScoreUnits(samples.commit, DropLists(), True, tuple(parts)))
-    assert swept == [parts[2][0]]
-    assert [commit.step.path for commit in again] == [steps_of_part[1].path for _, steps_of_part in parts]
+    again = ScoreShare(tuple(units), True, 32).run(worker)
+    assert swept == [units[2].samples]
+    assert [commit.step.path for commit in again] == [unit.step.path for unit in units]
     assert again[:2] == first
 
 
 def test_a_unit_that_is_done_is_answered_with_its_commit(job):
-    drops = DropLists((1,), ())
-    unit = ExportUnit(steps.export_step(job, drops), drops, "dropped", {"strategy": "test"})
+    (unit,), _ = export_units(job, [variant(job, "a", (1,))])
     worker = start_worker(job)
-    assert worker.run(unit) == worker.run(unit)
+    assert unit.run(worker) == unit.run(worker)
     assert len(job.store.list(unit.step.path)) == 2  # one attempt and its record
 
 
@@ -84,13 +66,13 @@ def test_a_worker_reads_a_model_from_s3_with_the_runs_options(job, inputs, tmp_p
     options = {"endpoint_url": s3_server.url, "key": "test", "secret": "test"}
     model, execution = {"path": s3_url, "dtype": "float32"}, {"store_options": options}
     remote = open_job(config_of(inputs, tmp_path / "store", model=model, execution=execution))
-    plan = Variant(DropPlan("a", (1,)))
-    drops = plan.drops
+    plan = variant(remote, "a", (1,))
     spec = remote.config.evaluation.perplexity[0]
-    text = EvaluationUnit(steps.perplexity_step(remote, plan, spec), drops, "text", token_ids=token_ids(2, 8))
-    export = ExportUnit(steps.export_step(remote, drops), drops, "dropped", {})
+    step = steps.perplexity_step(remote, plan, spec)
+    text = EvaluationUnit("text", step, "evaluate text", plan, "text", token_ids=token_ids(2, 8))
+    export = ExportUnit("a", steps.export_step(plan), "export", plan, "dropped", {})
     worker = start_worker(remote)
-    assert len([*worker.run(text), *worker.run(export)]) == 2
+    assert len([*text.run(worker), *export.run(worker)]) == 2
     # It is the model of the folder: what is done of the one is done of the other.
-    assert job.store.find(steps.export_step(job, drops)) is not None
+    assert job.store.find(steps.export_step(variant(job, "b", (1,)))) is not None
     assert job.store.find(steps.perplexity_step(job, plan, spec)) is not None

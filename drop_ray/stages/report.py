@@ -9,12 +9,11 @@ from pathlib import Path
 from drop_ray.job import steps
 from drop_ray.job.artifacts import DOCUMENTS, METRICS, SERVING, SERVING_FACTS
 from drop_ray.job.job import Job
-from drop_ray.job.ledger import Ledger
-from drop_ray.job.versions import full_versions
+from drop_ray.job.run_state import RunState
+from drop_ray.job.stage import Stage
 from drop_ray.models.families import DropLists
-from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.scores import ScoreTables
-from drop_ray.planning.variants import Variant, quantized_variants
+from drop_ray.planning.variants import Variant
 from drop_ray.report.answer import find_answer
 from drop_ray.report.html import render_html
 from drop_ray.report.markdown import render_markdown
@@ -29,32 +28,29 @@ from drop_ray.report.results import (
 )
 from drop_ray.report.statistics import standings
 from drop_ray.report.table import write_results_parquet
-from drop_ray.stages.report_plans import plan_row, quantized_commit_of
+from drop_ray.stages.report_plans import plan_row
 from drop_ray.stages.report_serving import serving_facts, serving_rows
 from drop_ray.store import Commit, Store
 from drop_ray.store.tables import read_table
+from drop_ray.store.versions import full_versions
 
 REPORT_HTML, REPORT_MARKDOWN, RESULTS = "report.html", "report.md", "results.parquet"
 
 
 @dataclass(frozen=True)
 class Published:
-    """Where the HTML report is, and its first sentence."""
+    """A report that was written."""
 
     report: str
+    """Where its HTML is."""
     answer: str
+    """Its first sentence."""
 
 
-def publish(
-    job: Job,
-    ledger: Ledger,
-    tables: Mapping[DropLists, ScoreTables],
-    training: Mapping[str, ScoreTables],
-    plans: tuple[DropPlan, ...],
-) -> Published:
-    """Write report.html, report.md and results.parquet into the run's folder. training: base tables by revision."""
-    results = collect(job, ledger, tables, training, plans)
-    folder = job.run_folder
+def _run(run: RunState) -> None:
+    """Write report.html, report.md and results.parquet into the run's folder."""
+    job, folder = run.job, run.job.run_folder
+    results = collect(run)
     job.store.write_file(f"{folder}/{REPORT_HTML}", render_html(results).encode())
     job.store.write_file(f"{folder}/{REPORT_MARKDOWN}", render_markdown(results).encode())
     with tempfile.TemporaryDirectory() as scratch:
@@ -62,21 +58,14 @@ def publish(
         write_results_parquet(results, path)
         job.store.write_file(f"{folder}/{RESULTS}", path)
     answer = find_answer(results, standings(results)).sentence
-    return Published(job.store.location(f"{folder}/{REPORT_HTML}"), answer)
+    run.published = Published(job.store.location(f"{folder}/{REPORT_HTML}"), answer)
 
 
-def collect(
-    job: Job,
-    ledger: Ledger,
-    tables: Mapping[DropLists, ScoreTables],
-    training: Mapping[str, ScoreTables],
-    plans: tuple[DropPlan, ...],
-) -> Results:
-    """The report's tables. An evaluation or benchmark that equal plans share appears under each of their names."""
-    done = {entry.step.path: entry.commit for entry in ledger.entries if entry.commit is not None}
-    quantized = quantized_variants(job.base_plan, plans, job.config.quantization)
-    everything = [Variant(plan) for plan in (job.base_plan, *plans)]
-    everything += [variant for variant in quantized if quantized_commit_of(job, variant, done)]
+def collect(run: RunState) -> Results:
+    """The report's tables. An evaluation or benchmark that equal variants share appears under each of their names."""
+    job, scores = run.job, run.scored
+    done = {entry.step.path: entry.commit for entry in run.ledger.entries if entry.commit is not None}
+    everything = [run.base, *run.variants]
     evaluated = [
         (variant.name, done[step.path])
         for variant in everything
@@ -86,14 +75,14 @@ def collect(
     served = _served(job, everything, done)
     return Results(
         run=_run_facts(job, done),
-        scores=[row for drops, table in tables.items() for row in _score_rows(job, drops, table)],
+        scores=[row for drops, table in scores.tables.items() for row in _score_rows(job, drops, table)],
         plans=[plan_row(job, variant, done) for variant in everything],
         evaluations=[row for name, commit in evaluated for row in _evaluation_rows(job.store, name, commit)],
         documents=[row for name, commit in evaluated for row in _document_rows(job.store, name, commit)],
         artifacts=[_artifact_row(commit) for commit in done.values()],
         training={
             revision: [row for row in _score_rows(job, job.base_drops, tables_then) if row.gap == 1]
-            for revision, tables_then in training.items()
+            for revision, tables_then in scores.training.items()
         },
         serving=[
             row
@@ -191,3 +180,6 @@ def _metric_name(metric: Mapping[str, str]) -> str:
 def _artifact_row(commit: Commit) -> ArtifactRow:
     size = sum(output.size for output in commit.outputs.values())
     return ArtifactRow(commit.step.name, commit.step.path, size, commit.step.identity, commit.created)
+
+
+STAGE = Stage("report", "pages", _run)

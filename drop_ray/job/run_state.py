@@ -1,0 +1,115 @@
+"""A run under way: the job, what of it is done, and what the stages have made so far."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from drop_ray.job.job import Job
+from drop_ray.job.ledger import Ledger
+from drop_ray.job.stage import Stage
+from drop_ray.job.units import LocalUnit, Share, Unit, WorkerRequest
+from drop_ray.planning.plans import DropPlan
+from drop_ray.planning.variants import Variant, variant_of
+from drop_ray.store import Commit
+
+if TYPE_CHECKING:
+    from drop_ray.stages.score import Scores
+
+
+logger = logging.getLogger(__name__)
+
+
+class NotDoneError(Exception):
+    """A dry run has come to what depends on results that the store does not have yet."""
+
+
+class Cluster(Protocol):
+    """Who does the units: `drop_ray.runtime` on Ray."""
+
+    def worker_bytes(self, job: Job) -> int:
+        """Memory of one worker's device that scores."""
+        ...
+
+    def send(self, job: Job, stage: Stage, shares: Sequence[Share], workers: WorkerRequest) -> Iterator[Commit]:
+        """Commits as they come."""
+        ...
+
+
+@dataclass
+class RunState:
+    """What the stages of a run read, and add to, one after the other."""
+
+    job: Job
+    """What is to be done."""
+    ledger: Ledger
+    """What of it is done."""
+    cluster: Cluster
+    """Who does the rest."""
+    texts: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """Token samples by field of the config, int64 [num_samples, seq_len]: of the texts to evaluate and quantize on."""
+    scores: "Scores | None" = None
+    """The calibration samples and the score tables; made by the stage `score`."""
+    plans: tuple[DropPlan, ...] = ()
+    """Made by the stage `plan`, in the order of the config."""
+    variants: list[Variant] = field(default_factory=list)
+    """Without the base, in the order in which they were made."""
+    checkpoints: dict[str, str] = field(default_factory=dict)
+    """Where checkpoints are, by variant and format."""
+    serving: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Rows of serving.parquet by variant; the base's own are its control."""
+    published: Any = None
+    """Where the report is, with its first sentence; made by the stage `report`."""
+
+    @property
+    def base(self) -> Variant:
+        """The base as a variant: nothing changed."""
+        return self.job.base_variant
+
+    def add_plan(self, plan: DropPlan) -> None:
+        """A plan was made: write it to the run's folder as JSON, and take up its variant."""
+        self.plans += (plan,)
+        self.variants.append(variant_of(self.job.checkpoint.identity, plan))
+        self.job.store.write_file(f"{self.job.run_folder}/plans/{plan.name}.json", plan.to_json().encode())
+
+    def tell(self, message: str, *arguments: object) -> None:
+        """Say something in the log."""
+        logger.info(message, *arguments)
+
+    @property
+    def scored(self) -> "Scores":
+        """The scores, once their stage has begun."""
+        assert self.scores is not None, "the stage score comes first"
+        return self.scores
+
+    def complete(self, stage: Stage, units: Sequence[Unit | LocalUnit]) -> list[Commit | None]:
+        """The commits of all units, after doing those that are not done.
+
+        The one loop of the pipeline: find what is pending, send it, record it.
+        """
+        self._find(stage, units)
+        todo = [unit for unit in units if not self.ledger.is_done(unit.step)]
+        for unit in todo:
+            if isinstance(unit, LocalUnit):
+                self.ledger.add(unit.make())
+        sent = [unit.bound(self) for unit in todo if isinstance(unit, Unit)]
+        if sent:
+            for commit in self.cluster.send(self.job, stage, stage.shares(self, sent), stage.workers(self, sent)):
+                self.ledger.add(commit)
+        return [self.ledger.commit_of(unit.step) for unit in units]
+
+    def made(self, variant: Variant) -> Commit | None:
+        """The commit of a variant's own checkpoint; None where it has none."""
+        return self.ledger.commit_of(variant.made_by) if variant.made_by else None
+
+    def _find(self, stage: Stage, units: Sequence[Unit | LocalUnit]) -> None:
+        """Look for all units in the store, and take away what is made of others than it should be."""
+        self.ledger.pending(stage.name, {unit.label: unit.step for unit in units})
+        for unit in units:
+            made_of = unit.made_of if isinstance(unit, LocalUnit) else None
+            if made_of is not None and self.ledger.is_done(unit.step):
+                commit = self.ledger.commit_of(unit.step)
+                if commit.units != made_of:
+                    self.ledger.redo(unit.step)

@@ -1,0 +1,77 @@
+"""A stage of the pipeline as a value: how its units are found, who does them, and what they cost."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from drop_ray.job.units import Share, Unit, WorkerRequest
+
+if TYPE_CHECKING:
+    from drop_ray.job.run_state import RunState
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What units take, as far as it is known before."""
+
+    num_bytes: int = 0
+    """Read or written, whichever the stage does more of; 0 where unknown."""
+    flops: int = 0
+    """Floating point operations; 0 where unknown."""
+    note: str = ""
+    """For people."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A line of the dry run."""
+
+    name: str
+    """The stage, with what of it the line is about."""
+    units: int
+    """All units."""
+    todo: int
+    """Those that are not done."""
+    cost: Cost = Cost()
+    """Of those to do."""
+
+
+def _all_todo(run: "RunState", todo: Sequence[Unit]) -> Sequence[Share]:
+    del run
+    return todo
+
+
+def _torch_workers(run: "RunState", todo: Sequence[Unit]) -> WorkerRequest:
+    del run, todo
+    return WorkerRequest()
+
+
+def _unknown(run: "RunState", line: str, todo: Sequence[Unit]) -> Cost:
+    del run, line, todo
+    return Cost()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """All units of one kind, and what is made of them.
+
+    Its `run` lists the units, has `RunState.complete` do those that are not done, and takes up what they gave. In a dry
+    run the same function meets a `DryRun`, which does nothing and counts.
+    """
+
+    name: str
+    """Of the command that ends with it, in logs, metrics and the list of units."""
+    noun: str
+    """What its units are, in progress lines."""
+    run: Callable[["RunState"], None]
+    """Does the stage. Raises NotDoneError in a dry run, where it needs what is still to be computed."""
+    workers: Callable[["RunState", Sequence[Unit]], WorkerRequest] = _torch_workers
+    """The workers for units that are to do."""
+    shares: Callable[["RunState", Sequence[Unit]], Sequence[Share]] = _all_todo
+    """Units that are to do, put together into what a worker is given at a time."""
+    cost: Callable[["RunState", str, Sequence[Unit]], Cost] = _unknown
+    """Of the units to do on a line of the dry run."""
+    own_work: Callable[["RunState"], Work] | None = None
+    """The line of the dry run of a stage that has no units."""
+    goes_on: bool = False
+    """Whether every unit is tried although one failed; the failures are raised at the end."""

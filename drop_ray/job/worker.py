@@ -1,0 +1,168 @@
+"""What a unit finds where it runs: the model, the store, the device, and one place for a loaded model."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from drop_ray.config import EvaluationConfig, ModelConfig, ScoringConfig
+from drop_ray.errors import WorkerFailedError
+from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
+from drop_ray.models.dropped import parse_dtype
+from drop_ray.models.edited import edited
+from drop_ray.models.loading import load_model
+from drop_ray.models.location import locate_model
+from drop_ray.planning.variants import Variant
+from drop_ray.store import Commit, Step, Store
+from drop_ray.store.node_cache import NodeCache
+from drop_ray.store.versions import full_versions
+
+# What takes part in a result, or in understanding the driver.
+LIBRARIES = ("drop-ray", "torch", "transformers", "tokenizers", "ray", "lm-eval")
+# Of a GPU's free memory, when a model is spread over several; the rest is for activations.
+FREE_FRACTION = 0.9
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """What every worker of a run is told once."""
+
+    model: ModelConfig
+    """Where the model is, and how it is loaded."""
+    model_identity: str
+    """Of the run's model."""
+    store: Store
+    """Where units are committed."""
+    scoring: ScoringConfig
+    """How samples are scored."""
+    evaluation: EvaluationConfig
+    """How tasks are evaluated."""
+    include_path: str | None
+    """Folder of lm-eval tasks."""
+    threads: int | None
+    """Threads of torch on a CPU; None leaves the library's own number."""
+    wave_bytes: int
+    """Host memory for residual states when layers are streamed."""
+    earlier_identities: Mapping[str, str] = field(default_factory=dict)
+    """Of the training checkpoints before the run's model, by revision."""
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    """Of the connection to S3, for a model there."""
+    cache_dir: str | None = None
+    """As in `execution`."""
+    cache_bytes: int | None = None
+    """As in `execution`."""
+    libraries: tuple[str, ...] = LIBRARIES
+    """That every node must have as the driver does."""
+
+
+class Worker:
+    """Holds at most one model: the scorer of a drop state, or a variant that is being evaluated."""
+
+    def __init__(self, setup: WorkerSetup, node: str, log_progress: Callable[[str], Progress]):
+        """node: address of the machine. log_progress: makes a callback that logs (done, total) of what it is told."""
+        self.setup, self.node, self.log_progress = setup, node, log_progress
+        self.store = setup.store
+        # Ray sets no devices for a worker without GPUs, and such a worker would see all of them.
+        self.device = "cuda" if os.environ.get("CUDA_VISIBLE_DEVICES") and torch.cuda.is_available() else "cpu"
+        self._cache = NodeCache(setup.cache_dir, setup.cache_bytes)
+        self._checkpoints: dict[str | None, Checkpoint] = {}
+        self._held: tuple[object, Any] | None = None
+        self._remembered: tuple[object, Any] | None = None
+
+    def start(self) -> None:
+        """Find the model's files, and check that they are those the driver saw."""
+        if self.setup.threads is not None:
+            torch.set_num_threads(self.setup.threads)
+        self.checkpoint()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the run's model."""
+        return parse_dtype(self.setup.model.dtype)
+
+    def checkpoint(self, revision: str | None = None) -> Checkpoint:
+        """The run's model, or an earlier training checkpoint: opened when first asked for."""
+        if revision not in self._checkpoints:
+            self._checkpoints[revision] = self._open(revision)
+        return self._checkpoints[revision]
+
+    def source(self, variant: Variant) -> Checkpoint:
+        """The base's files as the variant's edits change them; what it drops is still in them."""
+        return edited(self.checkpoint(), variant.edits) if variant.edits else self.checkpoint()
+
+    def hold(self, key: object, load: Callable[[], Any]) -> Any:
+        """What was loaded under an equal key, or what `load` gives: before that, what was held is let go, since two
+        models may not fit."""
+        if self._held is None or self._held[0] != key:
+            self.release()
+            self._held = key, load()
+        return self._held[1]
+
+    def release(self) -> None:
+        """Let go of the model that is held."""
+        self._held = None
+
+    def remember(self, key: object, read: Callable[[], Any]) -> Any:
+        """A small thing that unit after unit reads, such as the calibration samples: the last one is kept."""
+        if self._remembered is None or self._remembered[0] != key:
+            self._remembered = key, read()
+        return self._remembered[1]
+
+    def load(self, variant: Variant, made: Commit | None) -> PreTrainedModel:
+        """The variant, ready for inference. made: its own checkpoint's commit, if it has one."""
+        attention = self.setup.model.attn_implementation
+        if variant.remake is not None and made is not None:
+            with self.folder(made, "checkpoint") as folder:
+                loaded: PreTrainedModel = variant.remake.load(
+                    folder, device=self.device, dtype=self.setup.model.dtype, attn_implementation=attention
+                )
+                return loaded
+        return load_model(
+            self.source(variant),
+            variant.drops,
+            dtype=self.dtype,
+            device=self.device,
+            attn_implementation=attention,
+            memory=_memory_of_gpus(),
+        )
+
+    @contextmanager
+    def folder(self, commit: Commit, logical: str) -> Iterator[Path]:
+        """A folder of outputs as a local one, fetched if it lies elsewhere."""
+        folder = self._cache.folder_of(self.store, commit, logical)
+        try:
+            yield folder
+        finally:
+            self._cache.release(folder)
+
+    def commit(self, step: Step, outputs: Mapping[str, Path]) -> Commit:
+        """Commit files or folders by their logical names."""
+        provenance = {"versions": full_versions(), "device": self.device, "node": self.node}
+        return self.store.commit(step, outputs, provenance=provenance)
+
+    def _open(self, revision: str | None) -> Checkpoint:
+        setup, model = self.setup, self.setup.model
+        place = revision or model.main_revision
+        cache = self._cache if setup.cache_dir else None
+        checkpoint = open_checkpoint(locate_model(model.location, place), setup.model_options, cache=cache)
+        identity = setup.earlier_identities[revision] if revision else setup.model_identity
+        if checkpoint.identity != identity:
+            name = f"{model.path} at {place}" if place else model.path
+            raise WorkerFailedError(
+                f"model.path: {name} on {self.node} is not the model that the driver has, or it changed since; give "
+                "every node the same files"
+            )
+        return checkpoint
+
+
+def _memory_of_gpus() -> dict[int | str, int] | None:
+    """Bytes that a model may take of each of this worker's GPUs, if it has several."""
+    count = torch.cuda.device_count() if os.environ.get("CUDA_VISIBLE_DEVICES") else 0
+    return {gpu: int(torch.cuda.mem_get_info(gpu)[0] * FREE_FRACTION) for gpu in range(count)} if count > 1 else None

@@ -1,0 +1,86 @@
+"""Quantizing as a change of a model: its identity, its step, and how its checkpoint is loaded."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from drop_ray.config.quantization import QuantizationSpec
+from drop_ray.planning.changes import Remake
+from drop_ray.planning.plans import BASE
+from drop_ray.planning.variants import Variant
+from drop_ray.store import Step
+from drop_ray.store.versions import public_versions
+
+
+@dataclass(frozen=True, eq=False)
+class Quantize(Remake):
+    """One line of the config's `quantization`, with what it calibrates on. Lines that differ in their names or in the
+    plans that they are for are equal."""
+
+    kind: ClassVar[str] = "quantize"
+    spec: QuantizationSpec
+    """The method and its settings."""
+    dtype: str
+    """Of the tensors that are not quantized."""
+    samples: Mapping[str, Any]
+    """Identity of the text that it is calibrated on and measured on."""
+
+    @property
+    def label(self) -> str:
+        return self.spec.label
+
+    def identity(self) -> Mapping[str, Any]:
+        return {
+            "dtype": self.dtype,
+            **self.spec.model_dump(include={"method", "bits", "group_size", "desc_act", "num_samples", "held_out"}),
+            "symmetric": self.spec.is_symmetric,
+            "samples": self.samples,
+        }
+
+    def step(self, before: Variant) -> Step:
+        """A quantized checkpoint, with the errors of its layers on the samples held out."""
+        return Step(
+            "quantize",
+            {
+                "algorithm": 1,
+                "versions": public_versions(["torch", "transformers", "gptqmodel"]),
+                "model": before.base,
+                **before.identity(),
+                **self.identity(),
+            },
+        )
+
+    def environment(self, device: str) -> Mapping[str, str]:
+        from drop_ray.quantization.gptqmodel_engine import environment
+
+        return environment(device)
+
+    def load(self, folder: Path, *, device: str, dtype: str, attn_implementation: str) -> Any:
+        from drop_ray.models.dropped import parse_dtype
+        from drop_ray.quantization.loading import load_quantized
+
+        return load_quantized(folder, device=device, dtype=parse_dtype(dtype), attn_implementation=attn_implementation)
+
+    @property
+    def bytes_per_weight(self) -> float:
+        return self.spec.bytes_per_weight
+
+
+def quantized_variants(
+    base: Variant, variants: Sequence[Variant], quantizations: Sequence[Quantize]
+) -> Iterator[Variant]:
+    """The base, and every variant of a plan that the config names, by each line of `quantization`."""
+    for quantize in quantizations:
+        for variant in (base, *variants):
+            if is_quantized(variant.plan.name, quantize.spec):
+                yield variant.then(quantize)
+
+
+def quantized_names(plans: Sequence[str], specs: Sequence[QuantizationSpec]) -> list[str]:
+    """What `quantized_variants` of plans with these names would be called; the base's too, if it is among them."""
+    return [f"{plan}-{spec.label}" for spec in specs for plan in plans if is_quantized(plan, spec)]
+
+
+def is_quantized(plan: str, spec: QuantizationSpec) -> bool:
+    return plan == BASE or spec.plans == "all" or plan in spec.plans

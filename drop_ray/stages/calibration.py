@@ -1,0 +1,63 @@
+"""The run's calibration samples: tokenized once, committed, and identified by the token ids alone."""
+
+from dataclasses import dataclass
+
+from drop_ray.calibration import packing
+from drop_ray.job import steps
+from drop_ray.job.artifacts import SAMPLES
+from drop_ray.job.job import Job
+from drop_ray.job.run_state import RunState
+from drop_ray.job.stage import Cost, Stage
+from drop_ray.job.texts import load_calibration
+from drop_ray.job.units import LocalUnit
+from drop_ray.stages.driver_tables import commit_table
+from drop_ray.store import Commit
+from drop_ray.store.tables import read_table
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The calibration samples of a run."""
+
+    commit: Commit | None
+    """Where they are; None in a dry run that found none."""
+    identity: str
+    """Hash of the token ids."""
+
+    @property
+    def committed(self) -> Commit:
+        """Where they are, for who is sent to read them."""
+        assert self.commit is not None, "only a dry run has none, and it sends nobody"
+        return self.commit
+
+
+def calibrate(run: RunState) -> Calibration:
+    """The run's token samples. UserError if the text is too short for them."""
+    job = run.job
+    step = steps.calibration_step(job)
+    unit = LocalUnit(
+        "calibration samples",
+        step,
+        "calibrate",
+        lambda: commit_table(job, step, SAMPLES, packing.to_table(load_calibration(job))),
+    )
+    (commit,) = run.complete(STAGE, [unit])
+    samples = packing.from_table(read_table(job.store, commit, SAMPLES)) if commit else load_calibration(job)
+    return Calibration(commit, packing.token_identity(samples))
+
+
+def _run(run: RunState) -> None:
+    calibrate(run)
+
+
+def _cost(run: RunState, line: str, todo: object) -> Cost:
+    del line, todo
+    return Cost(_size(run.job), note=run.job.dataset.label if run.job.config.calibration.dataset else "")
+
+
+def _size(job: Job) -> int:
+    """int32 token ids."""
+    return 4 * job.config.calibration.num_samples * job.config.calibration.seq_len
+
+
+STAGE = Stage("calibrate", "texts", _run, cost=_cost)

@@ -1,0 +1,54 @@
+"""The stages in their order, without what they import: the one list behind the pipeline, the dry run, the commands and
+the scripts in jobs/."""
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from drop_ray.job.stage import Stage
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A stage, and where it is."""
+
+    name: str
+    """Of the stage, and of the command that ends with it."""
+    module: str
+    """Its `STAGE` is the stage."""
+    help: str
+    """Of the command."""
+
+    def load(self) -> "Stage":
+        stage: Stage = importlib.import_module(self.module).STAGE
+        return stage
+
+
+STAGES = (
+    Entry("score", "drop_ray.stages.score", "score every attention layer, MLP and block, and stop"),
+    Entry("plan", "drop_ray.stages.plan", "score and make the drop plans, and stop"),
+    Entry(
+        "export", "drop_ray.stages.export", "write the checkpoints that the config exports, or one plan's to a folder"
+    ),
+    Entry("evaluate", "drop_ray.stages.evaluate", "do everything up to the evaluation in 16 bits, and stop"),
+    Entry(
+        "quantize",
+        "drop_ray.stages.quantize",
+        "do everything up to the quantized checkpoints and their evaluation, and stop",
+    ),
+    Entry("bench", "drop_ray.stages.bench", "do everything but the report, serving speed included"),
+    Entry(
+        "report",
+        "drop_ray.stages.report",
+        "as run: what is done is not done again, so this writes the report anew",
+    ),
+)
+LAST = STAGES[-1].name
+
+
+def stages_until(name: str) -> Sequence[Entry]:
+    """The stages up to and with that one."""
+    names = [entry.name for entry in STAGES]
+    return STAGES[: names.index(name) + 1]

@@ -1,0 +1,128 @@
+"""The stage evaluate: every task and every text on every variant."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from drop_ray.config import perplexity_field
+from drop_ray.evaluation import TaskRequest, TaskResult
+from drop_ray.evaluation.perplexity import evaluate_perplexity
+from drop_ray.job import steps
+from drop_ray.job.artifacts import DOCUMENTS, METRICS
+from drop_ray.job.run_state import RunState
+from drop_ray.job.stage import Cost, Stage
+from drop_ray.job.units import Unit, WorkerRequest
+from drop_ray.job.worker import Worker
+from drop_ray.models.location import load_tokenizer
+from drop_ray.planning.variants import Variant, distinct
+from drop_ray.store import Commit
+from drop_ray.store.tables import write_table
+
+# Of `evaluation`: what the evaluator of lm-eval is made with.
+EVALUATOR_SETTINGS = {"batch_size", "seed", "apply_chat_template", "system_instruction", "max_length"}
+
+
+@dataclass(frozen=True)
+class EvaluationUnit(Unit):
+    """One task or text on one variant."""
+
+    variant: Variant
+    """What is evaluated."""
+    of: str
+    """Name of the task or text."""
+    task: TaskRequest | None = None
+    """None of a text."""
+    token_ids: torch.Tensor | None = None
+    """Of a text, once it is to be sent: int64 [num_samples, seq_len]."""
+    made: Commit | None = None
+    """Of the variant's own checkpoint, if it has one, once the unit is to be sent."""
+
+    @property
+    def model_key(self) -> object:
+        return self.variant
+
+    def bound(self, run: RunState) -> "EvaluationUnit":
+        token_ids = run.texts[perplexity_field(self.of)] if self.task is None else None
+        return replace(self, token_ids=token_ids, made=run.made(self.variant))
+
+    def work(self, worker: Worker) -> Commit:
+        model = worker.hold(("evaluate", self.variant), lambda: _Evaluated(worker, self))
+        result = model.text(self) if self.task is None else model.task(self.task)
+        return _commit(worker, self, result)
+
+
+class _Evaluated:
+    """A variant that is loaded, with lm-eval's evaluator of it, which is made when a task first asks for it."""
+
+    def __init__(self, worker: Worker, unit: EvaluationUnit):
+        self._worker = worker
+        self._model = worker.load(unit.variant, unit.made)
+        self._evaluator: Any = None
+
+    def text(self, unit: EvaluationUnit) -> TaskResult:
+        assert unit.token_ids is not None
+        token_ids = unit.token_ids.to(self._worker.device)
+        return evaluate_perplexity(self._model, token_ids, self._worker.setup.evaluation.batch_size, unit.of)
+
+    def task(self, request: TaskRequest) -> TaskResult:
+        if self._evaluator is None:
+            from drop_ray.evaluation.harness import Evaluator  # imports lm-eval
+
+            setup = self._worker.setup
+            settings = setup.evaluation.model_dump(include=EVALUATOR_SETTINGS)
+            tokenizer = load_tokenizer(self._worker.checkpoint().folder)
+            self._evaluator = Evaluator(self._model, tokenizer, include_path=setup.include_path, **settings)
+        result: TaskResult = self._evaluator.evaluate(request)
+        return result
+
+
+def _run(run: RunState) -> None:
+    evaluate(run, [run.base, *run.variants])
+
+
+def evaluate(run: RunState, variants: Sequence[Variant]) -> None:
+    """Every task and text on every variant; equal ones are evaluated once."""
+    requests = {request.name: request for request in run.job.task_requests}
+    units = [
+        EvaluationUnit(f"{variant.name} on {name}", step, f"evaluate {name}", variant, name, requests.get(name))
+        for variant in distinct(variants)
+        for name, step in steps.evaluation_steps(run.job, variant).items()
+    ]
+    run.complete(STAGE, units)
+
+
+def _workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
+    """Variants with a checkpoint of their own need processes that were started for it; all of one call do, or none."""
+    job = run.job
+    variants = [unit.variant for unit in todo if isinstance(unit, EvaluationUnit)]
+    if remake := variants[0].remake:
+        return WorkerRequest(remake.kind, environment=remake.environment(job.config.execution.device))
+    largest = max(job.size.kept_parameters(variant.drops) for variant in variants)
+    return WorkerRequest(model_bytes=largest * job.size.bytes_per_parameter)
+
+
+def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
+    job = run.job
+    text = next((text for text in job.config.evaluation.perplexity if line == f"evaluate {text.name}"), None)
+    if text is None:
+        return Cost(note="compute depends on the task's documents")
+    tokens = text.num_samples * text.seq_len
+    drops = [unit.variant.drops for unit in todo if isinstance(unit, EvaluationUnit)]
+    return Cost(flops=sum(job.size.forward_flops(each, tokens, text.seq_len) for each in drops))
+
+
+def _commit(worker: Worker, unit: EvaluationUnit, result: TaskResult) -> Commit:
+    with tempfile.TemporaryDirectory() as folder:
+        metrics, documents = Path(folder) / METRICS, Path(folder) / DOCUMENTS
+        values = {"metrics": [asdict(metric) for metric in result.metrics], "raw": result.raw}
+        metrics.write_text(json.dumps(values, indent=1, sort_keys=True))
+        write_table(result.documents, documents)
+        return worker.commit(unit.step, {METRICS: metrics, DOCUMENTS: documents})
+
+
+STAGE = Stage("evaluate", "units (variant x task)", _run, workers=_workers, cost=_cost)

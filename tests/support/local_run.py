@@ -1,0 +1,45 @@
+"""A run and a worker in this process, without Ray: what the stages and the units themselves do."""
+
+from drop_ray.job.job import Job
+from drop_ray.job.ledger import Ledger
+from drop_ray.job.run_state import RunState
+from drop_ray.job.worker import Worker, WorkerSetup
+from drop_ray.planning.plans import DropPlan
+from drop_ray.planning.variants import Variant, variant_of
+
+
+class NoCluster:
+    """Whoever asks it for workers has not been expected to."""
+
+    def __getattr__(self, name):
+        raise AssertionError(f"the cluster was asked for {name}")
+
+
+def run_state(job: Job, variants=()) -> RunState:
+    return RunState(job, Ledger(job.store, job.run_folder), NoCluster(), variants=list(variants))
+
+
+def variant(job: Job, name, attn=(), mlp=()) -> Variant:
+    return variant_of(job.checkpoint.identity, DropPlan(name, attn, mlp))
+
+
+def start_worker(job: Job, **fields) -> Worker:
+    """fields: of its set-up that are not as the job has them."""
+    config = job.config
+    setup = WorkerSetup(
+        **{
+            "model": config.model,
+            "model_identity": job.checkpoint.identity,
+            "store": job.store,
+            "scoring": config.scoring,
+            "evaluation": config.evaluation,
+            "include_path": job.include_path,
+            "threads": 1,
+            "wave_bytes": 1 << 20,
+            "model_options": config.s3_options(config.model.path),
+            **fields,
+        }
+    )
+    worker = Worker(setup, "this-node", lambda what: lambda done, total: None)
+    worker.start()
+    return worker
