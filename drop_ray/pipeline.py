@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from drop_ray.config import RunConfig
-from drop_ray.errors import UserError
 from drop_ray.job.job import open_job
 from drop_ray.job.ledger import Ledger
 from drop_ray.job.run_state import RunState
@@ -55,9 +54,10 @@ def run(config: RunConfig, until: str = LAST, reuse: bool = False) -> Outcome:
 
     reuse: take what was done with other library versions, if it covers a whole stage.
     """
-    check_stage(config, until)
-    job = open_job(config)
     stages = [entry.load() for entry in stages_until(until)]
+    if stages[-1].check_last is not None:
+        stages[-1].check_last(config)
+    job = open_job(config)
     # Before any work, although evaluation comes last: a text that is too short must not cost a night of scoring.
     texts = load_texts(job) if "evaluate" in [stage.name for stage in stages] else {}
     job.store.write_file(f"{job.run_folder}/config.yaml", config.to_yaml().encode())
@@ -66,14 +66,6 @@ def run(config: RunConfig, until: str = LAST, reuse: bool = False) -> Outcome:
         for stage in stages:
             stage.run(state)
     return outcome_of(state)
-
-
-def check_stage(config: RunConfig, until: str) -> None:
-    """UserError if the config does not say what the last stage is to do."""
-    if until == "bench" and config.serving is None:
-        raise UserError("serving: the config has no such section; say which workloads to measure")
-    if until == "quantize" and not config.quantization:
-        raise UserError("quantization: the config has no such section; say by which methods to quantize")
 
 
 def outcome_of(state: RunState) -> Outcome:

@@ -13,9 +13,10 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from drop_ray.calibration.dataset import CalibrationDataset, open_dataset
-from drop_ray.config import QuantizationSpec, RunConfig, quantization_field, resolve_path, text_sections
+from drop_ray.config import RunConfig, resolve_path, text_sections
 from drop_ray.errors import UserError
 from drop_ray.evaluation import TaskRequest
+from drop_ray.job.change_sections import change_sections
 from drop_ray.models.accounting import ModelSize, measure
 from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
 from drop_ray.models.dropped import build_skeleton, drop_lists_of, parse_dtype, read_config
@@ -24,11 +25,10 @@ from drop_ray.models.families import DropLists
 from drop_ray.models.loading import Weights
 from drop_ray.models.location import locate_model
 from drop_ray.models.probe import check_architecture
+from drop_ray.planning.changes import Change
 from drop_ray.planning.plans import BASE, DropPlan, read_plan
 from drop_ray.planning.requests import PlanRequest, plan_requests
 from drop_ray.planning.variants import Variant, variant_of
-from drop_ray.quantization.change import Quantize, quantized_names
-from drop_ray.quantization.checks import check_quantization
 from drop_ray.serving.preflight import check_serving, kv_cache_bytes
 from drop_ray.store import Store, open_store
 
@@ -76,9 +76,9 @@ class Job:
         return variant_of(self.checkpoint.identity, self.base_plan)
 
     @cached_property
-    def quantizations(self) -> tuple[Quantize, ...]:
-        """The changes that the lines of `quantization` stand for."""
-        return tuple(self._quantize(spec) for spec in self.config.quantization)
+    def changes(self) -> Mapping[str, tuple[Change, ...]]:
+        """What each line of each section that changes models stands for, by field of the config."""
+        return {section.field: tuple(section.changes(self)) for section in change_sections()}
 
     @cached_property
     def calibration_content(self) -> dict[str, Any]:
@@ -89,15 +89,6 @@ class Job:
         field, path = ("source", config.source) if config.source else ("token_ids", config.token_ids)
         assert path is not None
         return {field: file_sha256(resolve_path(path), f"calibration.{field}")}
-
-    def _quantize(self, spec: QuantizationSpec) -> Quantize:
-        if spec.text is None:
-            settings = {"text_field", "num_samples", "seq_len", "shuffle_seed"}
-            samples = self.calibration_content | self.config.calibration.model_dump(include=settings)
-        else:
-            source = file_sha256(resolve_path(spec.text.source), f"{quantization_field(spec.label)}.source")
-            samples = {"source": source, **spec.text.model_dump(exclude={"source"})}
-        return Quantize(spec, self.config.model.dtype, samples)
 
     @cached_property
     def dataset(self) -> CalibrationDataset:
@@ -138,7 +129,8 @@ def open_job(config: RunConfig) -> Job:
         check_full(checkpoint, "export_formats")
     size = measure(skeleton)
     _check_lengths(config, size)
-    check_quantization(config.quantization, checkpoint)
+    for section in change_sections():
+        section.check(config, checkpoint)
     check_serving(config, checkpoint.location, checkpoint.config, size, base_drops)
     requests = tuple(plan_requests(config.plans, size.num_layers, base_drops, config.scoring.metrics[0]))
     given = _read_given_plans(config, size, checkpoint, base_drops)
@@ -230,14 +222,18 @@ def _read_given_plans(
 
 def _check_names(config: RunConfig, requests: tuple[PlanRequest, ...], given: tuple[DropPlan, ...]) -> None:
     plans = [BASE, *(request.name for request in requests), *(plan.name for plan in given)]
-    names = plans + quantized_names(plans, config.quantization)
+    names = plans + [name for section in change_sections() for name in section.names(config, plans)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(f"plans: two plans are called {twice[0]}; rename the one from a file, or give a `name`")
     choices = [
         ("export", config.export, plans),
         ("serving.plans", config.serving.plans if config.serving else "all", names),
-        *((f"quantization ({spec.label}).plans", spec.plans, plans) for spec in config.quantization),
+        *(
+            (f"{section.field} ({line.label}).plans", line.plans, plans)
+            for section in change_sections()
+            for line in section.lines(config)
+        ),
     ]
     for field, chosen, known in choices:
         unknown = [name for name in chosen if name not in known] if isinstance(chosen, tuple) else []

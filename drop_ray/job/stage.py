@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from drop_ray.job.units import Share, Unit, WorkerRequest
 
 if TYPE_CHECKING:
+    from drop_ray.config import RunConfig
     from drop_ray.job.run_state import RunState
 
 
@@ -73,5 +74,7 @@ class Stage:
     """Of the units to do on a line of the dry run."""
     own_work: Callable[["RunState"], Work] | None = None
     """The line of the dry run of a stage that has no units."""
+    check_last: Callable[["RunConfig"], None] | None = None
+    """UserError if it is to be the last stage, and the config does not say what it is to do."""
     goes_on: bool = False
     """Whether every unit is tried although one failed; the failures are raised at the end."""

@@ -146,4 +146,4 @@ def _evaluation_identity(job: Job, variant: Variant) -> dict[str, object]:
 
 
 def _versions(variant: Variant, *libraries: str) -> dict[str, str]:
-    return public_versions([*libraries, *(["gptqmodel"] if variant.remake else [])])
+    return public_versions([*libraries, *(variant.remake.libraries if variant.remake else ())])

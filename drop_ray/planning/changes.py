@@ -110,6 +110,11 @@ class TensorEdit(Change):
 class Remake(Change):
     """A change whose result is a checkpoint of its own, computed by a step and kept in the store."""
 
+    field: ClassVar[str]
+    """Of the identities of what is made with the checkpoint, under which its step's family stands."""
+    libraries: ClassVar[tuple[str, ...]]
+    """Whose versions decide what the checkpoint computes, besides torch and transformers."""
+
     @abstractmethod
     def step(self, before: "Variant") -> "Step":
         """The step that makes the checkpoint of `before` with this change."""

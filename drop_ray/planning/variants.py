@@ -67,8 +67,8 @@ class Variant:
         others = [change for change in self.changes if not isinstance(change, Drop | Remake)]
         if others:
             fields["changes"] = [{"kind": change.kind, **change.identity()} for change in others]
-        if self.made_by is not None:
-            fields["quantized"] = self.made_by.family
+        if self.remake is not None:
+            fields[self.remake.field] = self.remake.step(self.before).family
         return fields
 
 

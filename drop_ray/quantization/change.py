@@ -1,13 +1,12 @@
 """Quantizing as a change of a model: its identity, its step, and how its checkpoint is loaded."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from drop_ray.config.quantization import QuantizationSpec
 from drop_ray.planning.changes import Remake
-from drop_ray.planning.plans import BASE
 from drop_ray.planning.variants import Variant
 from drop_ray.store import Step
 from drop_ray.store.versions import public_versions
@@ -19,6 +18,8 @@ class Quantize(Remake):
     plans that they are for are equal."""
 
     kind: ClassVar[str] = "quantize"
+    field: ClassVar[str] = "quantized"
+    libraries: ClassVar[tuple[str, ...]] = ("gptqmodel",)
     spec: QuantizationSpec
     """The method and its settings."""
     dtype: str
@@ -65,22 +66,3 @@ class Quantize(Remake):
     @property
     def bytes_per_weight(self) -> float:
         return self.spec.bytes_per_weight
-
-
-def quantized_variants(
-    base: Variant, variants: Sequence[Variant], quantizations: Sequence[Quantize]
-) -> Iterator[Variant]:
-    """The base, and every variant of a plan that the config names, by each line of `quantization`."""
-    for quantize in quantizations:
-        for variant in (base, *variants):
-            if is_quantized(variant.plan.name, quantize.spec):
-                yield variant.then(quantize)
-
-
-def quantized_names(plans: Sequence[str], specs: Sequence[QuantizationSpec]) -> list[str]:
-    """What `quantized_variants` of plans with these names would be called; the base's too, if it is among them."""
-    return [f"{plan}-{spec.label}" for spec in specs for plan in plans if is_quantized(plan, spec)]
-
-
-def is_quantized(plan: str, spec: QuantizationSpec) -> bool:
-    return plan == BASE or spec.plans == "all" or plan in spec.plans

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 
 from drop_ray.errors import WorkerFailedError
+from drop_ray.job.change_sections import change_sections
 from drop_ray.job.job import Job
 from drop_ray.job.stage import Stage
 from drop_ray.job.units import Share, UnitFailure, WorkerRequest
@@ -62,7 +63,8 @@ def worker_setup(job: Job) -> WorkerSetup:
 
 
 def _further_libraries(job: Job) -> Iterator[str]:
-    if job.config.quantization:
-        yield from ("gptqmodel", "optimum")
+    for section in change_sections():
+        if section.lines(job.config):
+            yield from section.libraries
     if job.config.serving is not None and job.config.serving.engine == "vllm":
         yield "vllm"

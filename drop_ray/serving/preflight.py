@@ -61,7 +61,6 @@ def check_serving(
             f"serving.engine: transformers keeps the keys and values of {architecture}'s latent attention in full, "
             "which says nothing of serving; set it to vllm"
         )
-    _check_quantized(config, serving)
     if "://" in location and not (location.startswith("s3://") and config.execution.cache_dir):
         raise UserError(
             "serving: engines read local files; set execution.cache_dir, to which workers fetch a model on S3, or "
@@ -73,21 +72,6 @@ def check_serving(
             f"{size.max_positions} positions; give shorter workloads"
         )
     _check_budget(config, serving, size, base_drops, kv_shards(fields, config.execution.tensor_parallel))
-
-
-def _check_quantized(config: RunConfig, serving: ServingConfig) -> None:
-    """vLLM 0.32 has no kernels for the other forms: `vllm/model_executor/layers/quantization`."""
-    if serving.engine != "vllm" or not config.quantization:
-        return
-    if serving_dtype(config) == "float32":
-        raise UserError("serving.dtype: vLLM serves quantized models in 16 bits only; set it to bfloat16 or float16")
-    for spec in config.quantization:
-        if spec.method == "gptq" and not spec.is_symmetric:
-            raise UserError(f"quantization ({spec.label}).symmetric: vLLM serves symmetric gptq only; leave it out")
-        if spec.method == "gptq" and spec.group_size == 16 and config.execution.device == "cuda":
-            raise UserError(f"quantization ({spec.label}).group_size: vLLM's kernels for GPUs begin at 32")
-        if spec.bits == 8 and config.execution.device == "cpu":
-            raise UserError(f"quantization ({spec.label}).bits: vLLM serves 4 bits only on a CPU")
 
 
 def _check_budget(

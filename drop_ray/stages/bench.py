@@ -11,7 +11,8 @@ from typing import Literal
 import pyarrow as pa
 
 from drop_ray.calibration import packing
-from drop_ray.config import ServingConfig
+from drop_ray.config import RunConfig, ServingConfig
+from drop_ray.errors import UserError
 from drop_ray.job import steps
 from drop_ray.job.artifacts import CHECKPOINT, SAMPLES, SERVING, SERVING_FACTS, SERVING_SCHEMA
 from drop_ray.job.run_state import RunState
@@ -187,4 +188,9 @@ def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
     return Cost(note=f"{serving.engine}, {serving.mode}" if serving else "")
 
 
-STAGE = Stage("bench", "variants", _run, workers=_workers, cost=_cost, goes_on=True)
+def _check(config: RunConfig) -> None:
+    if config.serving is None:
+        raise UserError("serving: the config has no such section; say which workloads to measure")
+
+
+STAGE = Stage("bench", "variants", _run, workers=_workers, cost=_cost, goes_on=True, check_last=_check)

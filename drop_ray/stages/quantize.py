@@ -8,14 +8,16 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
-from drop_ray.config import quantization_field
+from drop_ray.config import RunConfig, quantization_field
+from drop_ray.errors import UserError
 from drop_ray.job.artifacts import CHECKPOINT, RECONSTRUCTION, RECONSTRUCTION_SCHEMA
 from drop_ray.job.run_state import RunState
 from drop_ray.job.stage import Cost, Stage
 from drop_ray.job.units import Unit, WorkerRequest
 from drop_ray.job.worker import Worker
 from drop_ray.planning.variants import Variant, distinct
-from drop_ray.quantization.change import Quantize, quantized_variants
+from drop_ray.quantization.change import Quantize
+from drop_ray.quantization.section import QUANTIZATION
 from drop_ray.stages.evaluate import evaluate
 from drop_ray.stages.export import provenance_of
 from drop_ray.stages.score_units import remembered_samples
@@ -81,7 +83,7 @@ class QuantizationUnit(Unit):
 
 
 def _run(run: RunState) -> None:
-    variants = list(quantized_variants(run.base, run.variants, run.job.quantizations))
+    variants = list(QUANTIZATION.variants(run.job, run.base, run.variants))
     units = [
         QuantizationUnit(variant.name, change.step(variant.before), "quantize", variant, change, provenance_of(variant))
         for variant in distinct(variants)
@@ -111,4 +113,9 @@ def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
     return Cost(sum(size.kept_parameters(unit.variant.drops) for unit in known) * size.bytes_per_parameter)
 
 
-STAGE = Stage("quantize", "checkpoints", _run, workers=_workers, cost=_cost)
+def _check(config: RunConfig) -> None:
+    if not config.quantization:
+        raise UserError("quantization: the config has no such section; say by which methods to quantize")
+
+
+STAGE = Stage("quantize", "checkpoints", _run, workers=_workers, cost=_cost, check_last=_check)

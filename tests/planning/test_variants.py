@@ -1,6 +1,7 @@
 """A model as changed: names, equality, and what of it identifies a result."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,7 +10,8 @@ from drop_ray.errors import UserError
 from drop_ray.planning.changes import CHANGES, Change, Drop
 from drop_ray.planning.plans import DropPlan, read_plan
 from drop_ray.planning.variants import distinct, variant_of
-from drop_ray.quantization.change import Quantize, quantized_variants
+from drop_ray.quantization.change import Quantize
+from drop_ray.quantization.section import QUANTIZATION
 
 MODEL = "0" * 64
 SAMPLES = {"source": "1" * 64, "num_samples": 32}
@@ -31,13 +33,18 @@ def names(variants):
     return [each.name for each in variants]
 
 
+def quantized(changes, variants):
+    lines = SimpleNamespace(quantization=[change.spec for change in changes])
+    return QUANTIZATION.variants(SimpleNamespace(config=lines, changes={"quantization": changes}), BASE, variants)
+
+
 def test_the_base_and_every_plan_are_quantized_by_each_line():
-    made = quantized_variants(BASE, [TWO], [AWQ, GPTQ])
+    made = quantized([AWQ, GPTQ], [TWO])
     assert names(made) == ["base-awq", "attention-2-awq", "base-gptq-8", "attention-2-gptq-8"]
 
 
 def test_only_named_plans_are_quantized_and_the_base_always():
-    made = quantized_variants(BASE, [TWO, SAME], [quantize(plans=["by-hand"])])
+    made = quantized([quantize(plans=["by-hand"])], [TWO, SAME])
     assert names(made) == ["base-gptq", "by-hand-gptq"]
 
 

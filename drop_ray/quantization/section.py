@@ -1,0 +1,57 @@
+"""The section `quantization` of the config: what each line makes of a variant, and what is refused before any work."""
+
+from collections.abc import Sequence
+
+from drop_ray.config import QuantizationSpec, RunConfig, quantization_field, resolve_path
+from drop_ray.errors import UserError
+from drop_ray.job.change_sections import ChangeSection
+from drop_ray.job.job import Job, file_sha256
+from drop_ray.models.checkpoint import Checkpoint
+from drop_ray.planning.changes import Change
+from drop_ray.quantization.change import Quantize
+from drop_ray.quantization.checks import check_quantization
+from drop_ray.serving.preflight import serving_dtype
+
+
+class QuantizationSection(ChangeSection):
+    """Quantization of the base and of every plan, after dropping."""
+
+    field = "quantization"
+    libraries = ("gptqmodel", "optimum")
+
+    def lines(self, config: RunConfig) -> Sequence[QuantizationSpec]:
+        return config.quantization
+
+    def check(self, config: RunConfig, checkpoint: Checkpoint) -> None:
+        check_quantization(config.quantization, checkpoint)
+        _check_kernels(config)
+
+    def changes(self, job: Job) -> Sequence[Change]:
+        return [self._change(job, spec) for spec in job.config.quantization]
+
+    def _change(self, job: Job, spec: QuantizationSpec) -> Quantize:
+        if spec.text is None:
+            settings = {"text_field", "num_samples", "seq_len", "shuffle_seed"}
+            samples = job.calibration_content | job.config.calibration.model_dump(include=settings)
+        else:
+            source = file_sha256(resolve_path(spec.text.source), f"{quantization_field(spec.label)}.source")
+            samples = {"source": source, **spec.text.model_dump(exclude={"source"})}
+        return Quantize(spec, job.config.model.dtype, samples)
+
+
+QUANTIZATION = QuantizationSection()
+
+
+def _check_kernels(config: RunConfig) -> None:
+    """vLLM 0.32 has no kernels for the other forms: `vllm/model_executor/layers/quantization`."""
+    if config.serving is None or config.serving.engine != "vllm" or not config.quantization:
+        return
+    if serving_dtype(config) == "float32":
+        raise UserError("serving.dtype: vLLM serves quantized models in 16 bits only; set it to bfloat16 or float16")
+    for spec in config.quantization:
+        if spec.method == "gptq" and not spec.is_symmetric:
+            raise UserError(f"quantization ({spec.label}).symmetric: vLLM serves symmetric gptq only; leave it out")
+        if spec.method == "gptq" and spec.group_size == 16 and config.execution.device == "cuda":
+            raise UserError(f"quantization ({spec.label}).group_size: vLLM's kernels for GPUs begin at 32")
+        if spec.bits == 8 and config.execution.device == "cpu":
+            raise UserError(f"quantization ({spec.label}).bits: vLLM serves 4 bits only on a CPU")
