@@ -1,5 +1,6 @@
 """drop_ray: find the attention layers, MLPs and blocks a language model does not need, and remove them.
 
+>>> run = drop_ray.run("my.yaml")                              # everything; run.tables, run.plans, run.checkpoints
 >>> model = drop_ray.load("checkpoints/attention-8")           # a base or dropped checkpoint, strictly checked
 >>> scores = drop_ray.score(model, token_ids)                  # {"attention": [...], "mlp": [...], "block": [...]}
 
@@ -12,7 +13,7 @@ from typing import Any
 import wrapt
 
 __version__ = "0.1.0"
-__all__ = ["load", "score"]
+__all__ = ["export", "inspect", "load", "plan", "run", "score"]
 
 
 def _register(_: Any) -> None:

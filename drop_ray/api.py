@@ -31,16 +31,71 @@ from drop_ray.scoring.layers import ResidentLayers
 from drop_ray.scoring.sweep import SweepSettings, sweep
 from drop_ray.stages.catalog import LAST
 from drop_ray.stages.export import provenance_of
+from drop_ray.store import Store, open_store
 from drop_ray.text.units import human_bytes
 
 logger = logging.getLogger(__name__)
 
+PARQUET = ".parquet"
+
 Config = RunConfig | Mapping[str, Any] | Path | str
 
 
-def run(config: Config, until: str = LAST, reuse: bool = False) -> "pipeline.Outcome":
-    """Do every stage up to `until`; what the store has is not done again. UserError if the config does not fit."""
-    return pipeline.run(_config(config), until, reuse)
+@dataclass(frozen=True)
+class Run:
+    """What a run came to."""
+
+    folder: str
+    """Of the run in the store."""
+    plans: tuple[DropPlan, ...]
+    """In the order of the config."""
+    checkpoints: Mapping[str, str]
+    """Where exported and quantized checkpoints are, by variant and format."""
+    report: str | None
+    """Where report.html is; None if the run ended before its last stage."""
+    answer: str | None
+    """The report's first sentence."""
+    tables: Mapping[str, pa.Table]
+    """The report's tables by topic, read when they are asked for; docs/report-tables.md has their columns."""
+
+
+class Tables(Mapping[str, pa.Table]):
+    """The Parquet tables in a run's folder, by name without suffix."""
+
+    def __init__(self, store: Store, folder: str):
+        self._store, self._folder = store, folder
+
+    def __getitem__(self, name: str) -> pa.Table:
+        try:
+            data = self._store.read_file(f"{self._folder}/{name}{PARQUET}")
+        except FileNotFoundError as error:
+            raise KeyError(f"the run has no table {name}; it has: {', '.join(self)}") from error
+        return pq.read_table(pa.BufferReader(data))
+
+    def __iter__(self) -> Iterator[str]:
+        names = self._store.list(self._folder)
+        return (name.removesuffix(PARQUET) for name in names if name.endswith(PARQUET))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def run(config: Config, until: str = LAST, reuse: bool = False) -> Run:
+    """Do every stage up to `until`; what the store has is not done again. UserError if the config does not fit.
+
+    config: a RunConfig, a mapping as in the YAML, or the path of a YAML file.
+    """
+    settings = _config(config)
+    outcome = pipeline.run(settings, until, reuse)
+    store = open_store(settings.store, settings.s3_options(settings.store))
+    return Run(
+        folder=outcome.folder,
+        plans=outcome.plans,
+        checkpoints=outcome.checkpoints,
+        report=outcome.published.report if outcome.published else None,
+        answer=outcome.published.answer if outcome.published else None,
+        tables=Tables(store, f"runs/{settings.name}/tables"),
+    )
 
 
 def plan(config: Config) -> tuple[DropPlan, ...]:

@@ -78,7 +78,7 @@ class LocalUnit:
     step: Step
     """What it computes, and where that is committed."""
     line: str
-    """The line of the dry run that it counts for."""
+    """The line of the dry run that it counts for; none if it is empty."""
     make: Callable[[], Commit]
     """Computes the step and commits it."""
     made_of: Mapping[str, str] | None = None

@@ -34,7 +34,8 @@ class DryRun(RunState):
         for unit in units:
             if unit.step.path not in self._found:
                 self._found[unit.step.path] = self._find_one(unit)
-                lines.setdefault(unit.line, []).append(unit)
+                if unit.line:
+                    lines.setdefault(unit.line, []).append(unit)
         for line, members in lines.items():
             todo = [unit for unit in members if self._found[unit.step.path] is None]
             cost = stage.cost(self, line, [unit for unit in todo if isinstance(unit, Unit)])
