@@ -6,6 +6,8 @@ Plans depend on scores: until those are there, a plan's evaluations are counted,
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from rich.console import Console
+
 from drop_ray.calibration import packing
 from drop_ray.config import RunConfig
 from drop_ray.errors import CorruptArtifactError
@@ -23,7 +25,8 @@ from drop_ray.scoring.rows import ScoreRow
 from drop_ray.stages.exports import Export, exports_of, is_exported
 from drop_ray.store import Commit, Step
 from drop_ray.store.tables import read_table
-from drop_ray.text.units import human_bytes, human_flops
+from drop_ray.text.console import PLAIN
+from drop_ray.text.dry_run import dry_run_lines
 
 
 @dataclass(frozen=True)
@@ -42,18 +45,10 @@ class _NotScoredError(Exception):
     """A plan needs scores that the store does not have yet."""
 
 
-def forecast_lines(config: RunConfig) -> Iterator[str]:
+def forecast_lines(config: RunConfig, console: Console = PLAIN) -> Iterator[str]:
     job = open_job(config)
-    yield f"{'step':<28} {'units':>6} {'to do':>6} {'bytes':>11} {'compute':>12}"
-    works = list(forecast(job))
-    for work in works:
-        size = human_bytes(work.num_bytes) if work.num_bytes else "-"
-        compute = human_flops(work.flops) if work.flops else "-"
-        yield f"{work.stage:<28} {work.units:>6} {work.todo:>6} {size:>11} {compute:>12}  {work.note}".rstrip()
-    per_token = job.size.forward_flops(job.base_drops, 1000, job.config.calibration.seq_len)
-    yield f"A forward pass of the base takes {human_flops(per_token)} per 1000 tokens."
-    if not any(work.todo for work in works):
-        yield "Nothing to do."
+    flops = job.size.forward_flops(job.base_drops, 1000, job.config.calibration.seq_len)
+    return dry_run_lines(list(forecast(job)), flops, console)
 
 
 def forecast(job: Job) -> Iterator[Work]:
