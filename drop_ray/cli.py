@@ -10,7 +10,6 @@ from typing import NoReturn
 from drop_ray.commands import gc, import_model, inspect, serve, stages, status, submit, verify
 from drop_ray.errors import DropRayError
 from drop_ray.runtime.termination import INTERRUPTED, TERMINATED, terminable
-from drop_ray.text.progress import REWRITE_LINE
 
 # In the order in which the help lists them.
 COMMANDS = (stages, status, verify, gc, submit, inspect, import_model, serve)
@@ -39,13 +38,9 @@ Exit codes: 0 done; 1 the work failed; 2 something is wrong with the input, and 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    logging.basicConfig(
-        level=logging.DEBUG if options.verbose else logging.WARNING,
-        # A message may come while a progress line stands in the terminal.
-        format=(REWRITE_LINE if sys.stderr.isatty() else "") + "%(asctime)s %(levelname).1s %(message)s",
-        datefmt="%H:%M:%S",
-        stream=sys.stderr,
-    )
+    from drop_ray.text.console import log_handler
+
+    logging.basicConfig(level=logging.DEBUG if options.verbose else logging.WARNING, handlers=[log_handler()])
     # Importing torchao, which gptqmodel brings, makes torch warn of torchao's own types.
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     logging.getLogger("drop_ray").setLevel(logging.DEBUG if options.verbose else logging.INFO)

@@ -1,6 +1,7 @@
 """`drop-ray gc CONFIG_OR_STORE`: what of a store nobody needs any more, and removing it."""
 
 import argparse
+import sys
 from typing import Any
 
 from drop_ray.commands.arguments import add_command
@@ -18,7 +19,7 @@ def add(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from drop_ray.job.garbage import gc_lines
+    from drop_ray.text.console import console_of, show
 
-    for line in gc_lines(options.target, options.older_than, options.delete):
-        print(line, flush=True)
+    show(gc_lines(options.target, options.older_than, options.delete, console_of(sys.stdout)))
     return 0

@@ -1,6 +1,7 @@
 """`drop-ray inspect MODEL`: what a model is made of, and what a plan would save."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,16 @@ def add(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from drop_ray.planning.inspection import inspect_lines
+    from drop_ray.text.console import console_of, show
 
-    sequences = {"num_tokens": options.tokens, "batch_size": options.batch_size}
-    for line in inspect_lines(
-        options.model, options.revision, options.plan, allow_unlisted=options.allow_unlisted, **sequences
-    ):
-        print(line)
+    lines = inspect_lines(
+        options.model,
+        options.revision,
+        options.plan,
+        num_tokens=options.tokens,
+        batch_size=options.batch_size,
+        allow_unlisted=options.allow_unlisted,
+        console=console_of(sys.stdout),
+    )
+    show(lines)
     return 0

@@ -1,8 +1,6 @@
 """A command for every stage: the pipeline up to it. `run` is all of them, with a dry run beside."""
 
 import argparse
-import os
-import shutil
 import sys
 from typing import Any
 
@@ -31,12 +29,12 @@ def add(subparsers: Any) -> None:
 
 def run_stages(options: argparse.Namespace) -> int:
     from drop_ray.pipeline import run
+    from drop_ray.text.console import console_of, show
     from drop_ray.text.summary import outcome_lines
 
     until = LAST if options.command == RUN else options.command
     outcome = run(read_config(options), until, options.reuse)
-    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")  # https://no-color.org
-    print("\n".join(outcome_lines(outcome, shutil.get_terminal_size().columns, colour)))
+    show(outcome_lines(outcome, console_of(sys.stdout)))
     return 0
 
 
@@ -49,6 +47,7 @@ def _run(options: argparse.Namespace) -> int:
     if not options.dry_run:
         return run_stages(options)
     from drop_ray.stages.forecast import forecast_lines
+    from drop_ray.text.console import console_of, show
 
-    print("\n".join(forecast_lines(read_config(options))))
+    show(forecast_lines(read_config(options), console_of(sys.stdout)))
     return 0

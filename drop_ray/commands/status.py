@@ -1,6 +1,7 @@
 """`drop-ray status CONFIG`: the units of a run, and what of them is done."""
 
 import argparse
+import sys
 from typing import Any
 
 from drop_ray.commands.arguments import add_command, add_config, read_config
@@ -12,6 +13,7 @@ def add(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from drop_ray.job.status import status_lines
+    from drop_ray.text.console import console_of, show
 
-    print("\n".join(status_lines(read_config(options))))
+    show(status_lines(read_config(options), console_of(sys.stdout)))
     return 0

@@ -13,9 +13,8 @@ def add(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from drop_ray.job.verify import verify
+    from drop_ray.text.console import show
 
     result = verify(read_config(options))
-    for fault in result.faults:
-        print(fault)
-    print(result.summary())
+    show([*result.faults, result.summary()])
     return 1 if result.faults else 0

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from drop_ray.config.section import RUN_NAME, Section, TextSection
+from drop_ray.text.naming import first_twice
 
 
 class TaskSpec(Section):
@@ -45,8 +46,7 @@ class EvaluationConfig(Section):
 
     @model_validator(mode="after")
     def _distinct(self) -> "EvaluationConfig":
-        names = [task.name for task in self.tasks] + [text.name for text in self.perplexity]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"`{twice[0]}` is named twice")
+        twice = first_twice([task.name for task in self.tasks] + [text.name for text in self.perplexity])
+        if twice is not None:
+            raise ValueError(f"`{twice}` is named twice")
         return self

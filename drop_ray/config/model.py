@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from drop_ray.config.section import Section, resolve_path
+from drop_ray.text.naming import first_twice
 
 
 class ModelConfig(Section):
@@ -27,9 +28,9 @@ class ModelConfig(Section):
             raise ValueError("give either `revision` or `revisions`, whose last is the run's model")
         if len(self.revisions) == 1:
             raise ValueError("`revisions` compares two or more training checkpoints; for a single one give `revision`")
-        twice = [name for name in self.revisions if self.revisions.count(name) > 1]
-        if twice:
-            raise ValueError(f"`revisions` names {twice[0]} twice")
+        twice = first_twice(self.revisions)
+        if twice is not None:
+            raise ValueError(f"`revisions` names {twice} twice")
         return self
 
     @property

@@ -22,6 +22,7 @@ from drop_ray.config.section import RUN_NAME, Section, TextSection
 from drop_ray.config.serving import ServingConfig
 from drop_ray.errors import UserError
 from drop_ray.models.export_formats import ExportFormat
+from drop_ray.text.naming import first_twice
 
 
 class RunConfig(Section):
@@ -50,10 +51,9 @@ class RunConfig(Section):
     @field_validator("quantization")
     @classmethod
     def _labels_differ(cls, value: tuple[QuantizationSpec, ...]) -> tuple[QuantizationSpec, ...]:
-        labels = [spec.label for spec in value]
-        twice = sorted({label for label in labels if labels.count(label) > 1})
-        if twice:
-            raise ValueError(f"two lines are called {twice[0]}; give one a `name`")
+        twice = first_twice(spec.label for spec in value)
+        if twice is not None:
+            raise ValueError(f"two lines are called {twice}; give one a `name`")
         return value
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from drop_ray.config.section import Section
+from drop_ray.text.naming import first_twice
 
 # Fewer pairs than this have no useful interval; a prompt to check an engine on, and its continuation, take this length.
 MIN_RESIDENT_PAIRS = 5
@@ -60,10 +61,9 @@ class ServingConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "ServingConfig":
-        labels = [workload.label for workload in self.workloads]
-        twice = sorted({label for label in labels if labels.count(label) > 1})
-        if twice:
-            raise ValueError(f"two workloads are called {twice[0]}; give one a `name`")
+        twice = first_twice(workload.label for workload in self.workloads)
+        if twice is not None:
+            raise ValueError(f"two workloads are called {twice}; give one a `name`")
         if list(self.batch_sizes) != sorted({*self.batch_sizes}):
             raise ValueError("`batch_sizes` must grow: they are tried until throughput does so no more")
         if self.mode == "resident" and self.pairs < MIN_RESIDENT_PAIRS:

@@ -1,37 +1,42 @@
 """`drop-ray gc`: what of a store nobody needs any more, and removing it."""
 
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from rich.console import Console
 
 from drop_ray.config import load_config
 from drop_ray.errors import UserError
 from drop_ray.job.ledger import MANIFEST, read_manifest
 from drop_ray.store import Store, open_store
 from drop_ray.store.garbage import find_garbage
-from drop_ray.text.units import human_bytes
+from drop_ray.text.console import PLAIN
+from drop_ray.text.tables import names, numbers, table_lines, words
+from drop_ray.text.units import human_bytes, read_duration
 
 RUNS = "runs"
-SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
 
-def gc_lines(target: str, older_than: str, delete: bool) -> Iterator[str]:
+def gc_lines(target: str, older_than: str, delete: bool, console: Console = PLAIN) -> Iterator[str]:
     """A line for everything that can go, then the sum; with `delete` it is removed as it is named.
 
     target: a run's config, or a store. older_than: what was written since then is left alone, such as `24h`; and so are
     artifacts that no run refers to, if any run was: it may not have come to those of its last time yet.
     """
-    seconds = _seconds(older_than)
+    try:
+        before = time.time() - read_duration(older_than)
+    except ValueError as error:
+        raise UserError(f"--older-than {error}") from error
     store = _store(target)
-    before = time.time() - seconds
     active = sorted(run for run in store.list(RUNS) if _written(store, run) >= before)
     count = size = 0
     for garbage in find_garbage(store, before, None if active else _references(store)):
         if delete:
             garbage.remove()
         count, size = count + 1, size + garbage.size
-        yield f"{garbage.kind:18}  {human_bytes(garbage.size):>9}  {garbage.path}"
+        row = (garbage.kind, human_bytes(garbage.size), garbage.path)
+        yield from table_lines(console, (names(min_width=18), numbers(min_width=9), words()), [row])
     if active:
         yield f"artifacts of no run were not looked for: written to within {older_than}: {', '.join(active)}"
     yield f"{count} {'removed' if delete else 'to remove (--delete)'}, {human_bytes(size)}"
@@ -66,10 +71,3 @@ def _references(store: Store) -> set[str]:
                 "is not known; start that run again, or remove its folder"
             ) from error
     return references
-
-
-def _seconds(text: str) -> float:
-    match = re.fullmatch(r"(\d+)([mhd])", text)
-    if match is None:
-        raise UserError(f"--older-than {text}: write minutes, hours or days, such as 90m, 24h or 7d")
-    return int(match[1]) * SECONDS[match[2]]

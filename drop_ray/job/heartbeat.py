@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from drop_ray.store import Store
+from drop_ray.text.units import human_duration
 
 HEARTBEAT = "heartbeat.json"
 # Drivers write more often than every 40 s; the rest is for clocks of machines that differ, and for a slow store.
@@ -16,25 +17,36 @@ MIN_DONE = 3
 
 @dataclass(frozen=True)
 class BusyWorker:
-    """since: seconds of the epoch at which the worker was given the unit."""
+    """A worker with a unit."""
 
     unit: str
+    """Its name."""
     node: str
+    """Address of the worker's node."""
     pid: int
+    """The worker's process on that node."""
     since: float
+    """Seconds of the epoch at which the worker was given the unit."""
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """time: seconds of the epoch; done: units of this stage; median_s: how long they took, 0 before the first."""
+    """The state of a stage at one time."""
 
     time: float
+    """Seconds of the epoch."""
     stage: str
+    """Its name."""
     workers_ready: int
+    """Workers that have started, busy or not."""
     done: int
+    """Units of this stage that this driver has seen finished."""
     total: int
+    """Units of this stage that this driver found to do."""
     median_s: float
+    """How long the finished units took, in seconds; 0 before the first."""
     busy: tuple[BusyWorker, ...]
+    """Workers that have a unit now."""
 
     def write(self, store: Store, run_folder: str) -> None:
         store.write_file(f"{run_folder}/{HEARTBEAT}", json.dumps(asdict(self), indent=1).encode())
@@ -43,14 +55,14 @@ class Heartbeat:
         """For people: whether a driver is there, then a line a busy worker, the longest first."""
         age = now - self.time
         if age > STALE_S:
-            yield f"no driver is running: the last sign of life is {_duration(age)} old"
+            yield f"no driver is running: the last sign of life is {human_duration(age)} old"
             return
         yield f"{self.stage}: {self.done} of {self.total} units done, {self.workers_ready} workers ready"
         for worker in sorted(self.busy, key=lambda worker: worker.since):
             elapsed = now - worker.since
-            line = f"  {worker.unit}: for {_duration(elapsed)} on worker {worker.pid} of {worker.node}"
+            line = f"  {worker.unit}: for {human_duration(elapsed)} on worker {worker.pid} of {worker.node}"
             is_slow = self.done >= MIN_DONE and elapsed > STRAGGLER * self.median_s
-            yield f"{line}  STRAGGLER (the median is {_duration(self.median_s)})" if is_slow else line
+            yield f"{line}  STRAGGLER (the median is {human_duration(self.median_s)})" if is_slow else line
 
 
 def read_heartbeat(store: Store, run_folder: str) -> Heartbeat | None:
@@ -60,9 +72,3 @@ def read_heartbeat(store: Store, run_folder: str) -> Heartbeat | None:
     except FileNotFoundError:
         return None
     return Heartbeat(**{**fields, "busy": tuple(BusyWorker(**worker) for worker in fields["busy"])})
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"

@@ -31,6 +31,7 @@ from drop_ray.planning.requests import PlanRequest, plan_requests
 from drop_ray.planning.variants import Variant, variant_of
 from drop_ray.serving.preflight import check_serving, kv_cache_bytes
 from drop_ray.store import Store, open_store
+from drop_ray.text.naming import first_twice
 
 # What training checkpoints of one model share: their scores are compared layer by layer, on the same token ids.
 COMPARABLE = ("num_hidden_layers", "hidden_size", "vocab_size")
@@ -223,9 +224,9 @@ def _read_given_plans(
 def _check_names(config: RunConfig, requests: tuple[PlanRequest, ...], given: tuple[DropPlan, ...]) -> None:
     plans = [BASE, *(request.name for request in requests), *(plan.name for plan in given)]
     names = plans + [name for section in change_sections() for name in section.names(config, plans)]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise UserError(f"plans: two plans are called {twice[0]}; rename the one from a file, or give a `name`")
+    twice = first_twice(names)
+    if twice is not None:
+        raise UserError(f"plans: two plans are called {twice}; rename the one from a file, or give a `name`")
     choices = [
         ("export", config.export, plans),
         ("serving.plans", config.serving.plans if config.serving else "all", names),

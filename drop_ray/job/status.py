@@ -3,15 +3,22 @@
 import time
 from collections.abc import Iterator
 
+from rich.console import Console
+from rich.text import Text
+
 from drop_ray.config import RunConfig
 from drop_ray.errors import CorruptArtifactError, UserError
 from drop_ray.job.heartbeat import read_heartbeat
 from drop_ray.job.ledger import read_manifest
 from drop_ray.store import Step, Store, open_store
+from drop_ray.text.console import PLAIN
+from drop_ray.text.tables import names, numbers, table_lines, words
 from drop_ray.text.units import human_bytes
 
+STYLES = {"done": "green", "missing": "yellow", "corrupt": "bold red"}
 
-def status_lines(config: RunConfig) -> Iterator[str]:
+
+def status_lines(config: RunConfig, console: Console = PLAIN) -> Iterator[str]:
     """A line a unit, by stage, then who works on the rest, then the sums. UserError if the store has no such run."""
     store = open_store(config.store, config.s3_options(config.store))
     try:
@@ -20,11 +27,13 @@ def status_lines(config: RunConfig) -> Iterator[str]:
         raise UserError(f"{config.store} has no run {config.name}; start it with `drop-ray run`") from error
     states: dict[str, int] = {}
     total = 0
+    rows = []
     for stage, label, step in units:
         state, size, detail = _state(store, step)
         states[state] = states.get(state, 0) + 1
         total += size
-        yield f"{stage:9}  {state:7}  {human_bytes(size) if size else '-':>9}  {label}  {detail}"
+        rows.append((stage, Text(state, STYLES[state]), human_bytes(size) if size else "-", label, detail))
+    yield from table_lines(console, (names(), names(), numbers(), words(), words()), rows)
     heartbeat = read_heartbeat(store, f"runs/{config.name}")
     if heartbeat is not None and "missing" in states:
         yield from heartbeat.lines(time.time())

@@ -18,13 +18,18 @@ UNITS_AT_ONCE = 4
 
 @dataclass
 class Verification:
-    """faults: a line each; missing: units that are not done, which is no fault."""
+    """What was read, and what is wrong with it."""
 
     units: int = 0
+    """That the run has met."""
     outputs: int = 0
+    """Files that were read."""
     num_bytes: int = 0
+    """Of those files."""
     missing: int = 0
+    """Units that are not done, which is no fault."""
     faults: list[str] = field(default_factory=list)
+    """A line for each."""
 
     def summary(self) -> str:
         return (
@@ -41,8 +46,7 @@ def verify(config: RunConfig) -> Verification:
     except FileNotFoundError as error:
         raise UserError(f"{config.store} has no run {config.name}; start it with `drop-ray run`") from error
     result = Verification()
-    progress = Progress("verify", len(units), "units")
-    with ThreadPoolExecutor(UNITS_AT_ONCE) as readers:
+    with Progress("verify", len(units), "units") as progress, ThreadPoolExecutor(UNITS_AT_ONCE) as readers:
         for (label, _), found in zip(
             units.values(), readers.map(lambda unit: _check(store, unit[1]), units.values()), strict=True
         ):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from drop_ray.errors import UserError
+from drop_ray.text.naming import first_twice
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,6 @@ def check_drop_lists(drops: DropLists, num_layers: int, source: str) -> None:
             raise UserError(
                 f"{source}: {field} names layer {outside[0]}, but the model has layers 0 to {num_layers - 1}"
             )
-        twice = sorted({layer for layer in layers if layers.count(layer) > 1})
-        if twice:
-            raise UserError(f"{source}: {field} names layer {twice[0]} more than once; list every layer once")
+        twice = first_twice(layers)
+        if twice is not None:
+            raise UserError(f"{source}: {field} names layer {twice} more than once; list every layer once")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from transformers import PreTrainedModel
 
 from drop_ray.errors import UserError
@@ -18,7 +19,12 @@ from drop_ray.models.location import locate_model
 from drop_ray.models.probe import check_architecture
 from drop_ray.models.tensor_map import map_tensors
 from drop_ray.planning.plans import DropPlan, read_plan
+from drop_ray.text.console import PLAIN
+from drop_ray.text.tables import names, table_lines, words
 from drop_ray.text.units import human_bytes, human_count
+
+# A line of what is said: what it is about, empty where that is the same as before, and the text.
+Row = tuple[str, str]
 
 
 def inspect_lines(
@@ -29,6 +35,7 @@ def inspect_lines(
     num_tokens: int = 2048,
     batch_size: int = 1,
     allow_unlisted: bool = False,
+    console: Console = PLAIN,
 ) -> Iterator[str]:
     """The lines to print. No weights are read or downloaded: config.json is enough, an index is checked if it is there.
 
@@ -44,39 +51,33 @@ def inspect_lines(
     size = measure(skeleton)
     chosen = read_plan(plan, size.num_layers, None) if plan else None
     sequences = f"{batch_size} x {num_tokens} tokens"
-    yield from _model_lines(checkpoint, config)
-    yield from _index_lines(checkpoint, skeleton)
-    yield from _size_lines(size, lacking)
+    rows = [*_model_rows(config), *_index_rows(checkpoint, skeleton), *_size_rows(size, lacking)]
     kv_bytes = batch_size * size.kv_bytes(lacking, num_tokens)
     a_token = human_bytes(size.kv_bytes_per_token(lacking))
-    yield f"KV cache    {a_token} a token, {human_bytes(kv_bytes)} for {sequences}"
+    rows.append(("KV cache", f"{a_token} a token, {human_bytes(kv_bytes)} for {sequences}"))
     if chosen:
         left = batch_size * size.kv_bytes(lacking.union(chosen.drops), num_tokens)
-        yield from _plan_lines(chosen, size, lacking)
-        yield f"            KV cache for {sequences}: {human_bytes(kv_bytes)} -> {human_bytes(left)}"
+        rows += _plan_rows(chosen, size, lacking)
+        rows.append(("", f"KV cache for {sequences}: {human_bytes(kv_bytes)} -> {human_bytes(left)}"))
+    yield f"{checkpoint.location}: {config.architectures[0]}"
+    yield from table_lines(console, (names(min_width=10), words()), rows)
 
 
-def _model_lines(checkpoint: Checkpoint, config: Any) -> Iterator[str]:
-    architecture = config.architectures[0]
-    family = FAMILIES.get(architecture)
-    yield f"{checkpoint.location}: {architecture}"
+def _model_rows(config: Any) -> Iterator[Row]:
+    family = FAMILIES.get(config.architectures[0])
     if family:
-        yield f"family      {family.models}"
-        yield f"layers      {config.num_hidden_layers}: {family.layers}"
+        yield "family", family.models
+        yield "layers", f"{config.num_hidden_layers}: {family.layers}"
     else:
-        yield f"layers      {config.num_hidden_layers}; the architecture is not listed, a small model of it fits"
-    yield (
-        f"widths      hidden {config.hidden_size}, {config.num_attention_heads} heads, "
-        f"{config.num_key_value_heads} key-value heads, vocabulary {config.vocab_size}"
-    )
+        yield "layers", f"{config.num_hidden_layers}; the architecture is not listed, a small model of it fits"
+    heads = f"{config.num_attention_heads} heads, {config.num_key_value_heads} key-value heads"
+    yield "widths", f"hidden {config.hidden_size}, {heads}, vocabulary {config.vocab_size}"
     if getattr(config, "num_nextn_predict_layers", None):
-        yield (
-            f"note        {config.num_nextn_predict_layers} layers that predict further tokens lie behind the last; "
-            "they are neither scored nor exported"
-        )
+        count = f"{config.num_nextn_predict_layers} layers that predict further tokens"
+        yield "note", f"{count} lie behind the last; they are neither scored nor exported"
 
 
-def _index_lines(checkpoint: Checkpoint, skeleton: PreTrainedModel) -> Iterator[str]:
+def _index_rows(checkpoint: Checkpoint, skeleton: PreTrainedModel) -> Iterator[Row]:
     """Whether the tensors that an index names are those of the model; shapes are checked when weights are opened."""
     for form in FORMATS:
         index = checkpoint.folder / form.index
@@ -89,39 +90,35 @@ def _index_lines(checkpoint: Checkpoint, skeleton: PreTrainedModel) -> Iterator[
                     f"lacks {min(missing)}" if missing else f"names {min(unexpected)}, which has no place in the model"
                 )
                 raise UserError(f"{checkpoint.location}/{form.index} {what}; is it the index of this config.json?")
-            yield f"index       {len(names)} tensors in {len(files)} files, all of them the model's"
+            yield "index", f"{len(names)} tensors in {len(files)} files, all of them the model's"
             return
 
 
-def _size_lines(size: ModelSize, lacking: DropLists) -> Iterator[str]:
+def _size_rows(size: ModelSize, lacking: DropLists) -> Iterator[Row]:
     total = size.kept_parameters(DropLists())
     weights = human_bytes(total * size.bytes_per_parameter)
-    yield f"parameters  {human_count(total)}, {weights} in 16 bits"
+    yield "parameters", f"{human_count(total)}, {weights} in 16 bits"
     for name, counts, dropped in (
         ("attention", size.attention_parameters, lacking.attn),
         ("MLP", size.mlp_parameters, lacking.mlp),
     ):
         kept = size.num_layers - len(dropped)
         each = " to ".join(human_count(count) for count in sorted({min(filter(None, counts), default=0), max(counts)}))
-        yield f"            {name} {human_count(sum(counts))} ({sum(counts) / total:.0%}): {kept} with {each} each"
-    yield f"            embeddings and the rest {human_count(size.outside_parameters)}"
+        yield "", f"{name} {human_count(sum(counts))} ({sum(counts) / total:.0%}): {kept} with {each} each"
+    yield "", f"embeddings and the rest {human_count(size.outside_parameters)}"
     windows = [window for window in size.windows if window and window < (size.max_positions or window + 1)]
     if windows:
         count = f"{len(windows)} of {size.num_layers}"
-        yield f"            {count} attention layers look back {max(windows)} tokens at most"
+        yield "", f"{count} attention layers look back {max(windows)} tokens at most"
 
 
-def _plan_lines(plan: DropPlan, size: ModelSize, lacking: DropLists) -> Iterator[str]:
+def _plan_rows(plan: DropPlan, size: ModelSize, lacking: DropLists) -> Iterator[Row]:
     drops = lacking.union(plan.drops)
     before, after = size.kept_parameters(lacking), size.kept_parameters(drops)
     saved = before - after
-    yield f"plan        {plan.name}: without {len(plan.drop_attn)} attention layers and {len(plan.drop_mlp)} MLPs"
-    yield (
-        f"            saves {human_count(saved)} parameters ({saved / before:.1%}), "
-        f"{human_bytes(saved * size.bytes_per_parameter)}; {human_count(after)} are left"
-    )
+    yield "plan", f"{plan.name}: without {len(plan.drop_attn)} attention layers and {len(plan.drop_mlp)} MLPs"
+    weights = human_bytes(saved * size.bytes_per_parameter)
+    yield "", f"saves {human_count(saved)} parameters ({saved / before:.1%}), {weights}; {human_count(after)} are left"
     kv_before, kv_after = size.kv_bytes_per_token(lacking), size.kv_bytes_per_token(drops)
-    yield (
-        f"            KV cache {human_bytes(kv_before)} -> {human_bytes(kv_after)} a token "
-        f"({1 - kv_after / max(kv_before, 1):.0%} less)"
-    )
+    less = f"{1 - kv_after / max(kv_before, 1):.0%} less"
+    yield "", f"KV cache {human_bytes(kv_before)} -> {human_bytes(kv_after)} a token ({less})"

@@ -27,11 +27,13 @@ class StageWatch(Watcher):
         self._written = -WRITE_INTERVAL_S
 
     def __enter__(self) -> "StageWatch":
+        self._progress.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._progress.__exit__(kind, error, trace)
         self._show(())
         if error is None:
             self._write(())

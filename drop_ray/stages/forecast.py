@@ -6,6 +6,8 @@ Plans depend on scores: until those are there, a plan's evaluations are counted,
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
+from rich.console import Console
+
 from drop_ray.config import RunConfig
 from drop_ray.errors import CorruptArtifactError
 from drop_ray.job.job import Job, open_job
@@ -17,7 +19,8 @@ from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.variants import variant_of
 from drop_ray.stages.catalog import STAGES
 from drop_ray.store import Commit
-from drop_ray.text.units import human_bytes, human_flops
+from drop_ray.text.console import PLAIN
+from drop_ray.text.dry_run import dry_run_lines
 
 
 class DryRun(RunState):
@@ -88,17 +91,8 @@ def forecast(job: Job) -> Iterator[Work]:
     yield from run.works.values()
 
 
-def forecast_lines(config: RunConfig) -> Iterator[str]:
+def forecast_lines(config: RunConfig, console: Console = PLAIN) -> Iterator[str]:
     """The dry run as a table, then what a forward pass takes."""
     job = open_job(config)
-    yield f"{'step':<28} {'units':>6} {'to do':>6} {'bytes':>11} {'compute':>12}"
-    works = list(forecast(job))
-    for work in works:
-        cost = work.cost
-        size = human_bytes(cost.num_bytes) if cost.num_bytes else "-"
-        compute = human_flops(cost.flops) if cost.flops else "-"
-        yield f"{work.name:<28} {work.units:>6} {work.todo:>6} {size:>11} {compute:>12}  {cost.note}".rstrip()
-    per_token = job.size.forward_flops(job.base_drops, 1000, job.config.calibration.seq_len)
-    yield f"A forward pass of the base takes {human_flops(per_token)} per 1000 tokens."
-    if not any(work.todo for work in works):
-        yield "Nothing to do."
+    flops = job.size.forward_flops(job.base_drops, 1000, job.config.calibration.seq_len)
+    return dry_run_lines(list(forecast(job)), flops, console)

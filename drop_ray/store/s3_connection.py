@@ -12,13 +12,14 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from http.client import IncompleteRead
-from typing import Any
+from typing import Any, NoReturn
 
 import s3fs
 from aiohttp import ClientPayloadError
 from botocore.exceptions import ClientError, ConnectionError, FlexibleChecksumError, HTTPClientError
 from botocore.parsers import ResponseParserError
 from fsspec.asyn import sync
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential
 
 from drop_ray.errors import StoreOutageError
 
@@ -84,39 +85,63 @@ class S3Connection(s3fs.S3FileSystem):  # type: ignore[misc]
     async def _call_s3(self, method: str, *arguments: Any, **named: Any) -> Any:
         send = partial(super()._call_s3, method, *arguments, **named)
         seconds = ANSWER_S + len(named.get("Body") or b"") / SLOWEST_UPLOAD_BYTES_S
-        return await self._patiently(lambda: asyncio.wait_for(send(), seconds))
+
+        async def answer() -> Any:
+            return await asyncio.wait_for(send(), seconds)
+
+        return await self._patiently(answer)
 
     async def _cat_file(self, path: str, *arguments: Any, **named: Any) -> Any:
         """Also when the connection breaks while the answer is being read."""
         return await self._patiently(partial(super()._cat_file, path, *arguments, **named))
 
     async def _patiently(self, request: Callable[[], Awaitable[Any]]) -> Any:
-        failures, first_failure, pause = 0, 0.0, FIRST_PAUSE_S
-        while True:
-            try:
-                answer = await request()
-            except Exception as error:
-                if not is_passing(error):
-                    raise
-                failures += 1
-                now = time.monotonic()
-                first_failure = first_failure or now
-                lasted = now - first_failure
-                if lasted >= self.outage_s:
-                    raise StoreOutageError(
-                        f"S3 was out of reach for {lasted:.0f} s (execution.store_outage_s): {error}"
-                    ) from error
-                if failures == REPORTED_FAILURE and not self._outage_is_known:
-                    self._outage_is_known = True
-                    logger.warning("S3 is out of reach (%s); trying again for %.0f s", error, self.outage_s - lasted)
-            else:
-                if self._outage_is_known:
-                    self._outage_is_known = False
-                    logger.warning("S3 answers again")
-                return answer
-            # Apart from each other, or all workers would come back in the same moment.
-            await asyncio.sleep(min(pause * random.uniform(0.5, 1), self.outage_s - lasted))
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+        outage = _Outage(self.outage_s)
+
+        def report(state: RetryCallState) -> None:
+            if state.attempt_number == REPORTED_FAILURE and not self._outage_is_known:
+                self._outage_is_known = True
+                logger.warning("S3 is out of reach (%s); trying again for %.0f s", _failure(state), outage.left_s())
+
+        answer: Any = await AsyncRetrying(
+            retry=retry_if_exception(is_passing),
+            wait=outage.pause_s,
+            stop=outage.is_too_long,
+            before_sleep=report,
+            retry_error_callback=outage.give_up,
+        )(request)
+        if self._outage_is_known:
+            self._outage_is_known = False
+            logger.warning("S3 answers again")
+        return answer
+
+
+class _Outage:
+    """Of one request, for tenacity, which calls these after a failure: an outage begins with the first of them, however
+    long the request took to fail."""
+
+    def __init__(self, longest_s: float) -> None:
+        self._longest_s = longest_s
+        self._began: float | None = None
+        self._backoff = wait_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S)
+
+    def left_s(self) -> float:
+        now = time.monotonic()
+        self._began = now if self._began is None else self._began
+        return self._longest_s - (now - self._began)
+
+    def pause_s(self, state: RetryCallState) -> float:
+        # Apart from each other, or all workers would come back in the same moment.
+        return min(self._backoff(state) * random.uniform(0.5, 1), self.left_s())
+
+    def is_too_long(self, _: RetryCallState) -> bool:
+        return self.left_s() <= 0
+
+    def give_up(self, state: RetryCallState) -> NoReturn:
+        error, lasted_s = _failure(state), self._longest_s - self.left_s()
+        raise StoreOutageError(
+            f"S3 was out of reach for {lasted_s:.0f} s (execution.store_outage_s): {error}"
+        ) from error
 
 
 def connect(options: Mapping[str, Any]) -> S3Connection:
@@ -129,7 +154,7 @@ def connect(options: Mapping[str, Any]) -> S3Connection:
     return S3Connection(**{**merged, "config_kwargs": {**CLIENT_OPTIONS, **options.get("config_kwargs", {})}})
 
 
-def is_passing(error: Exception) -> bool:
+def is_passing(error: BaseException) -> bool:
     """Whether the same request may succeed later: the network or the service is at fault, not the request."""
     # s3fs translates the service's answers into OSErrors.
     cause = error.__cause__
@@ -137,3 +162,7 @@ def is_passing(error: Exception) -> bool:
         return isinstance(error, BROKEN_CONNECTION)
     status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return (status >= 500 and status != 501) or status == 429 or cause.response["Error"].get("Code") in PASSING_CODES
+
+
+def _failure(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None

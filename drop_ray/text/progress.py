@@ -1,15 +1,19 @@
-"""Progress of long work: one line that is rewritten in a terminal, a line now and then in a log file."""
+"""Progress of long work: a bar in a terminal, a line now and then in a log file."""
 
 import logging
-import shutil
 import sys
 import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from drop_ray.text.units import human_duration
+
+if TYPE_CHECKING:
+    from drop_ray.text.progress_bar import ProgressBar
 
 logger = logging.getLogger(__name__)
 
 LOG_INTERVAL_S = 10.0
-# Terminal control: back to the start of the line, and clear it.
-REWRITE_LINE = "\r\x1b[K"
 
 
 def ignore_progress(done: int, total: int) -> None:
@@ -17,46 +21,56 @@ def ignore_progress(done: int, total: int) -> None:
 
 
 class Progress:
-    """Counts finished units of a stage. In a terminal the line is rewritten in place; otherwise it is logged, at most
-    every ten seconds and once at the end."""
+    """Counts finished units of a stage, around its work. Outside of a terminal it is logged, at most every ten seconds
+    and once at the end."""
 
     def __init__(self, stage: str, total: int, unit: str):
         self._stage, self._total, self._unit = stage, total, unit
         self._done = 0
         self._started = self._logged = time.monotonic()
-        self._in_terminal = sys.stderr.isatty()
-        self._show(f"{stage}: {total} {unit} to do")
+        self._bar: ProgressBar | None = None
+
+    def __enter__(self) -> "Progress":
+        if sys.stderr.isatty():
+            from drop_ray.text.progress_bar import ProgressBar  # rich: nothing that workers need
+
+            self._bar = ProgressBar(self._stage, self._total, self._unit)
+            self._bar.start()
+        else:
+            self._log(f"{self._total} {self._unit} to do")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
 
     def advance(self, name: str) -> None:
         """One more unit is finished: `name`."""
         self._done += 1
         elapsed = time.monotonic() - self._started
-        left = elapsed / self._done * (self._total - self._done)
-        timing = f"{_clock(elapsed)} elapsed" + (f", about {_clock(left)} left" if left else "")
-        text = f"{self._stage}: {self._done}/{self._total} {self._unit}, {timing}  ({name})"
-        finished = self._done == self._total
-        if self._in_terminal or finished or time.monotonic() - self._logged >= LOG_INTERVAL_S:
-            self._show(text)
-        if self._in_terminal and finished:
-            sys.stderr.write("\n")
+        expected = elapsed / self._done * self._total if self._done < self._total else 0.0
+        if self._bar is not None:
+            self._bar.advance(name, expected)
+        elif self._done == self._total or time.monotonic() - self._logged >= LOG_INTERVAL_S:
+            self._log(f"{self._done}/{self._total} {self._unit}, {timing(elapsed, expected)}  ({name})")
 
     def heartbeat(self, num_working: int) -> None:
         """Nothing finished for a while, and that many workers are busy."""
-        elapsed = _clock(time.monotonic() - self._started)
         state = f"{num_working} workers busy" if num_working else "waiting for workers to start"
-        self._show(f"{self._stage}: {self._done}/{self._total} {self._unit}, {elapsed} elapsed, {state}")
-
-    def _show(self, text: str) -> None:
-        self._logged = time.monotonic()
-        if self._in_terminal:
-            # A line longer than the terminal would wrap, and could not be rewritten.
-            sys.stderr.write(f"{REWRITE_LINE}{text[: shutil.get_terminal_size().columns - 1]}")
-            sys.stderr.flush()
+        if self._bar is not None:
+            self._bar.note(state)
         else:
-            logger.info("%s", text)
+            elapsed = human_duration(time.monotonic() - self._started)
+            self._log(f"{self._done}/{self._total} {self._unit}, {elapsed} elapsed, {state}")
+
+    def _log(self, text: str) -> None:
+        self._logged = time.monotonic()
+        logger.info("%s: %s", self._stage, text)
 
 
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+def timing(elapsed: float, expected: float) -> str:
+    """In seconds; expected: of the whole stage, if its other units take as long as those before; 0 if unknown."""
+    left = expected - elapsed
+    return f"{human_duration(elapsed)} elapsed" + (f", about {human_duration(left)} left" if left > 0 else "")

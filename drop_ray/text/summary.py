@@ -3,28 +3,32 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rich.console import Console
+
 from drop_ray.pipeline import Outcome
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.scores import ScoreTable
 from drop_ray.report.heat_strip import heat_strip
 from drop_ray.report.score_tables import MODULES
 from drop_ray.report.training import checkpoint_lines
+from drop_ray.text.console import PLAIN, has_colour
+from drop_ray.text.tables import names, numbers, table_lines, words
 
 
-def outcome_lines(outcome: Outcome, width: int = 80, colour: bool = False) -> Iterator[str]:
-    """width: of the terminal, in columns; colour: whether it shows any."""
+def outcome_lines(outcome: Outcome, console: Console = PLAIN) -> Iterator[str]:
     for metric, table in outcome.scores.items():
         modules = {module: table.means(module) for module in MODULES if table.layers(module)}
-        yield from heat_strip(f"importance ({metric})", modules, outcome.num_layers, width, colour)
+        yield from heat_strip(f"importance ({metric})", modules, outcome.num_layers, console.width, has_colour(console))
         yield ""
     if outcome.plans:
-        yield from plan_table(outcome.base, outcome.plans)
+        yield from plan_table(outcome.base, outcome.plans, console)
         yield ""
     for metric in next(iter(outcome.training.values()), {}):
-        yield from training_table(metric, {revision: tables[metric] for revision, tables in outcome.training.items()})
+        tables = {revision: tables[metric] for revision, tables in outcome.training.items()}
+        yield from training_table(metric, tables, console)
         yield ""
     if outcome.serving:
-        yield from serving_table(outcome.serving)
+        yield from serving_table(outcome.serving, console)
         yield ""
     for name, path in outcome.checkpoints.items():
         yield f"checkpoint {name}: {path}"
@@ -37,41 +41,50 @@ def outcome_lines(outcome: Outcome, width: int = 80, colour: bool = False) -> It
     if outcome.published:
         yield f"report: {outcome.published.report}"
         yield ""
-        yield outcome.published.answer
+        yield from table_lines(console, (words(),), [(outcome.published.answer,)])
 
 
-def plan_table(base: DropPlan, plans: Sequence[DropPlan]) -> Iterator[str]:
-    """One line a plan: what it drops, and what part of the parameters and of the KV cache that saves."""
-    width = max(len("plan"), *(len(plan.name) for plan in plans))
-    yield f"{'plan':{width}}  params saved  KV saved  drops"
-    for plan in plans:
-        parameters = _saved(plan.parameters, base.parameters)
-        kv = _saved(plan.kv_bytes_per_token, base.kv_bytes_per_token)
-        yield f"{plan.name:{width}}  {parameters:>12}  {kv:>8}  {describe_drops(plan)}"
+def plan_table(base: DropPlan, plans: Sequence[DropPlan], console: Console = PLAIN) -> list[str]:
+    """A row a plan: what it drops, and what part of the parameters and of the KV cache that saves."""
+    rows = [
+        (
+            plan.name,
+            _saved(plan.parameters, base.parameters),
+            _saved(plan.kv_bytes_per_token, base.kv_bytes_per_token),
+            describe_drops(plan),
+        )
+        for plan in plans
+    ]
+    return table_lines(console, (names("plan"), numbers("params saved"), numbers("KV saved"), words("drops")), rows)
 
 
-def training_table(metric: str, training: Mapping[str, ScoreTable]) -> Iterator[str]:
-    """One line a training checkpoint: mean importance, rank correlation with the last, most redundant attention."""
+def training_table(metric: str, training: Mapping[str, ScoreTable], console: Console = PLAIN) -> list[str]:
+    """A row a training checkpoint: mean importance, rank correlation with the last, most redundant attention."""
     profiles = {
         revision: {module: table.means(module) for module in MODULES if table.layers(module)}
         for revision, table in training.items()
     }
-    width = max(len("revision"), *(len(revision) for revision in training))
-    yield f"{'revision':{width}}  attention       mlp     block  rank corr.  most redundant attention ({metric})"
+    rows = []
     for line in checkpoint_lines(profiles):
         means = [f"{line.means[module]:.3g}" if module in line.means else "-" for module in MODULES]
         correlation = line.correlations.get("attention")
         same = "-" if correlation is None else f"{correlation:.2f}"
-        lowest = ",".join(map(str, line.redundant.get("attention", ())))
-        yield f"{line.revision:{width}}  {means[0]:>9}  {means[1]:>8}  {means[2]:>8}  {same:>10}  {lowest}".rstrip()
+        rows.append((line.revision, *means, same, ",".join(map(str, line.redundant.get("attention", ())))))
+    columns = (
+        names("revision"),
+        *(numbers(module, min_width=8) for module in MODULES),
+        numbers("rank corr."),
+        words(f"most redundant attention ({metric})"),
+    )
+    return table_lines(console, columns, rows)
 
 
-def serving_table(serving: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
-    """One line a plan, workload and batch: speedups of whole requests and of decoding, with what a roofline predicts.
+def serving_table(serving: Mapping[str, Sequence[Mapping[str, Any]]], console: Console = PLAIN) -> list[str]:
+    """A row a plan, workload and batch: speedups of whole requests and of decoding, with what a roofline predicts.
 
     serving: rows of serving.parquet by plan. At equal memory the plan's own batch is shown too.
     """
-    lines = [("plan", "workload", "batch", "output tokens/s", "roofline", "decoding", "roofline")]
+    lines = []
     for plan, rows in serving.items():
         points: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
         for row in rows:
@@ -82,9 +95,8 @@ def serving_table(serving: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterato
             output, decode = (metrics.get(f"{kind}_tokens_per_s") for kind in ("output", "decode"))
             name = f"{plan} (itself)" if rows[0]["control"] else plan
             lines.append((name, workload, batch, *_speedup(output), *_speedup(decode)))
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    for line in lines:
-        yield "  ".join(f"{text:{width}}" for text, width in zip(line, widths, strict=True)).rstrip()
+    headings = ("plan", "workload", "batch", "output tokens/s", "roofline", "decoding", "roofline")
+    return table_lines(console, [*map(words, headings)], lines)
 
 
 def describe_drops(plan: DropPlan) -> str:

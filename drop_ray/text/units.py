@@ -1,4 +1,8 @@
-"""Numbers as people read them."""
+"""Numbers as people read and write them: bytes, counts, floating point operations, durations."""
+
+import re
+
+SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
 
 def human_bytes(count: float) -> str:
@@ -26,3 +30,18 @@ def human_flops(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} EFLOP"
+
+
+def human_duration(seconds: float) -> str:
+    """7265 -> `2 h 1 min`; 240 -> `4 min 0 s`; 12.04 -> `12.0 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def read_duration(text: str) -> int:
+    """Seconds of `90m`, `24h` or `7d`; ValueError for anything else."""
+    match = re.fullmatch(r"(\d+)([mhd])", text)
+    if match is None:
+        raise ValueError(f"{text}: write minutes, hours or days, such as 90m, 24h or 7d")
+    return int(match[1]) * SECONDS[match[2]]

@@ -88,6 +88,38 @@ def test_a_busy_service_is_asked_again(s3_server: S3Server, s3_url: str, no_paus
     assert len(failures) == 8
 
 
+def test_an_outage_begins_with_a_failure_however_long_that_took(
+    s3_server: S3Server, s3_url: str, no_pauses: None
+) -> None:
+    store = open_store(s3_url, {"outage_s": 0.5})
+    store.write_file("runs/a/config.yaml", b"name: a")
+    failures = []
+
+    def fail_slowly(moto: Application, environ: dict[str, Any], start_response: Any) -> Any:
+        if failures:
+            return moto(environ, start_response)
+        failures.append(environ["PATH_INFO"])
+        time.sleep(1)
+        return answer(start_response, "503 Slow Down", BUSY)
+
+    s3_server.fault = fail_slowly
+    assert store.read_file("runs/a/config.yaml") == b"name: a"
+    assert len(failures) == 1
+
+
+def test_without_patience_the_first_failure_is_the_last(s3_server: S3Server, s3_url: str) -> None:
+    requests = []
+
+    def be_busy(moto: Application, environ: dict[str, Any], start_response: Any) -> Any:
+        requests.append(environ["PATH_INFO"])
+        return answer(start_response, "503 Slow Down", BUSY)
+
+    s3_server.fault = be_busy
+    with pytest.raises(StoreOutageError, match=r"out of reach for 0 s"):
+        open_store(s3_url, {"outage_s": 0.0}).read_file("runs/a/config.yaml")
+    assert len(requests) == 1
+
+
 def test_an_answer_that_breaks_off_is_read_again(s3_server: S3Server, s3_url: str, no_pauses: None) -> None:
     store = open_store(s3_url)
     store.write_file("runs/a/large", bytes(range(256)) * 4096)

@@ -23,7 +23,9 @@ def test_the_strip_is_coloured_in_a_terminal_that_is_not_told_otherwise(
     config.write_text("{model: {path: m}, calibration: {source: c.txt}}")
     monkeypatch.setattr("drop_ray.pipeline.run", lambda *_: OUTCOME)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
     assert main(["score", str(config)]) == 0
     output = capsys.readouterr().out
     assert ("\x1b[" in output) == coloured

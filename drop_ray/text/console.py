@@ -1,0 +1,54 @@
+"""The consoles that output is made for.
+
+What a terminal shows fits it, and is coloured unless NO_COLOR and its like tell rich otherwise. A pipe or a file gets
+plain text, a thing a line however long the line is, because scripts read it.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Iterable
+from functools import cache
+from typing import TextIO
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+# More columns than any line has, so that nothing is wrapped.
+UNLIMITED = 1 << 20
+PLAIN = Console(width=UNLIMITED, color_system=None)
+
+
+def console_of(stream: TextIO) -> Console:
+    return Console(file=stream, width=None if stream.isatty() else UNLIMITED, highlight=False)
+
+
+@cache
+def error_console() -> Console:
+    """The one of standard error in a terminal: the progress line, and the log lines that pass above it."""
+    return Console(stderr=True, highlight=False)
+
+
+def has_colour(console: Console) -> bool:
+    return console.color_system is not None and not console.no_color
+
+
+def show(lines: Iterable[str]) -> None:
+    """On standard output, as they come, until whoever reads has enough, as `head` has."""
+    try:
+        for line in lines:
+            print(line, flush=True)
+    except BrokenPipeError:
+        # Python flushes once more at its end, and would complain there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def log_handler() -> logging.Handler:
+    """To standard error; in a terminal through the console of the progress line, which a message would break."""
+    if sys.stderr.isatty():
+        handler: logging.Handler = RichHandler(console=error_console(), show_path=False, omit_repeated_times=False)
+        form = "%(message)s"
+    else:
+        handler, form = logging.StreamHandler(), "%(asctime)s %(levelname).1s %(message)s"
+    handler.setFormatter(logging.Formatter(form, datefmt="%H:%M:%S"))
+    return handler
