@@ -8,7 +8,9 @@ from drop_ray.config.section import RUN_NAME, Section, TextSection
 
 
 class TaskSpec(Section):
-    name: str
+    """One lm-eval task; its name alone is enough."""
+
+    name: str = Field(description="of the task, as lm-eval or a file below `include_path` has it")
     num_fewshot: int | None = Field(None, ge=0, description="null keeps the task's own number")
     limit: int | None = Field(None, ge=1, description="first documents only")
 
@@ -16,19 +18,23 @@ class TaskSpec(Section):
 class PerplexitySpec(TextSection):
     """Perplexity on a text."""
 
-    name: str = Field("perplexity", pattern=RUN_NAME)
+    name: str = Field("perplexity", pattern=RUN_NAME, description="of the text, in tables and charts")
 
 
 class EvaluationConfig(Section):
-    backend: Literal["hf"] = "hf"
-    batch_size: int = Field(8, ge=1, description="fixed: a batch size found by trial would change numbers")
-    tasks: tuple[TaskSpec, ...] = ()
-    perplexity: tuple[PerplexitySpec, ...] = ()
+    """What judges a model: lm-eval tasks, and perplexity on texts."""
+
+    backend: Literal["hf"] = Field("hf", description="what computes log-likelihoods: transformers")
+    batch_size: int = Field(
+        8, ge=1, description="documents at once; fixed, since a size found by trial would change numbers"
+    )
+    tasks: tuple[TaskSpec, ...] = Field((), description="lm-eval tasks, by name or with settings")
+    perplexity: tuple[PerplexitySpec, ...] = Field((), description="texts whose perplexity is taken")
     include_path: str | None = Field(None, description="folder of lm-eval task YAML files")
-    limit: int | None = Field(None, ge=1, description="for tasks that state none")
+    limit: int | None = Field(None, ge=1, description="first documents of tasks that state no limit")
     seed: int = Field(1234, description="of the few-shot examples")
-    apply_chat_template: bool = False
-    system_instruction: str | None = None
+    apply_chat_template: bool = Field(False, description="put prompts into the tokenizer's chat template")
+    system_instruction: str | None = Field(None, description="text that stands before every prompt")
     max_length: int | None = Field(None, ge=1, description="tokens; null is the model's own")
 
     @field_validator("batch_size", mode="before")
@@ -38,7 +44,7 @@ class EvaluationConfig(Section):
             raise ValueError("`auto` is refused: it depends on the machine and would change numbers")
         return value
 
-    @field_validator("tasks", mode="before")
+    @field_validator("tasks", mode="before", json_schema_input_type=tuple[str | TaskSpec, ...])
     @classmethod
     def _names_are_tasks(cls, value: Any) -> Any:
         return [{"name": task} if isinstance(task, str) else task for task in value]

@@ -12,7 +12,7 @@ BITS = {"awq": (4,), "gptq": (4, 8)}
 class QuantizationSpec(Section):
     """One line of `quantization`: AutoAWQ's format (GEMM) or AutoGPTQ's."""
 
-    method: Literal["awq", "gptq"]
+    method: Literal["awq", "gptq"] = Field(description="awq writes AutoAWQ's format, gptq AutoGPTQ's")
     name: str | None = Field(None, pattern=RUN_NAME, description="of PLAN-NAME; the method if not given")
     bits: int = Field(4, description="4; gptq also takes 8")
     group_size: int = Field(128, description="inputs that share a scale; -1 is the whole row, gptq only")

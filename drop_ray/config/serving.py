@@ -38,6 +38,7 @@ class ServingConfig(Section):
             WorkloadSpec(prompt=128, output=2048),
         ),
         min_length=1,
+        description="kinds of requests that are timed",
     )
     batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (1, 8, 32), min_length=1, description="tried in order, until a larger one gives no more tokens per second"
