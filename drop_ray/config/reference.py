@@ -91,6 +91,7 @@ def _definitions(node: Schema, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _type(node: Schema) -> str:
+    """What a field takes, in words."""
     if "anyOf" in node:
         options = [_type(option) for option in node["anyOf"] if option.get("type") != "null"]
         return " or ".join(dict.fromkeys(options))
@@ -104,7 +105,7 @@ def _type(node: Schema) -> str:
         return f"list of {_type(node['items'])}"
     least = f" from {node['minimum']}" if "minimum" in node else ""
     least = f" above {node['exclusiveMinimum']}" if "exclusiveMinimum" in node else least
-    return {"object": "mapping"}.get(node["type"], node["type"]) + least
+    return ("mapping" if node["type"] == "object" else node["type"]) + least
 
 
 def _default(node: Schema, is_section: bool) -> str:

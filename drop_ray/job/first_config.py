@@ -41,7 +41,7 @@ HEADER = """\
 """
 NOTES = {
     "calibration.source": "This one comes with drop_ray, so that a run works at once: give text of the kind that the "
-    "model is used for. Instead of a file: dataset, dataset_config and dataset_split, such as allenai/c4, en, validation",
+    "model is used for. Instead of a file: dataset, dataset_config, dataset_split, such as allenai/c4, en, validation",
     "evaluation.perplexity": "Another text than the calibration's; this one comes with drop_ray too",
     "evaluation.tasks": "Their data come from the Hugging Face hub; tasks of your own lie in a folder, `include_path`",
     "quantization": "Needs `pip install 'drop-ray[quantization]'`",
