@@ -40,7 +40,7 @@ Exit codes: 0 done; 1 the work failed; 2 something is wrong with the input, and 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.WARNING,
         # A message may come while a progress line stands in the terminal.
@@ -75,7 +75,8 @@ def console(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """All commands with their arguments."""
     parser = argparse.ArgumentParser(
         prog="drop-ray", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -10,15 +10,17 @@ from drop_ray.config.section import RUN_NAME, Section, TextSection
 class TaskSpec(Section):
     """One lm-eval task; its name alone is enough."""
 
-    name: str = Field(description="of the task, as lm-eval or a file below `include_path` has it")
-    num_fewshot: int | None = Field(None, ge=0, description="null keeps the task's own number")
+    name: str = Field(description="what lm-eval, or a file in `include_path`, calls the task")
+    num_fewshot: int | None = Field(
+        None, ge=0, description="examples before each question; null keeps the task's own number"
+    )
     limit: int | None = Field(None, ge=1, description="first documents only")
 
 
 class PerplexitySpec(TextSection):
     """Perplexity on a text."""
 
-    name: str = Field("perplexity", pattern=RUN_NAME, description="of the text, in tables and charts")
+    name: str = Field("perplexity", pattern=RUN_NAME, description="what the text is called in tables and charts")
 
 
 class EvaluationConfig(Section):
@@ -32,10 +34,10 @@ class EvaluationConfig(Section):
     perplexity: tuple[PerplexitySpec, ...] = Field((), description="texts whose perplexity is taken")
     include_path: str | None = Field(None, description="folder of lm-eval task YAML files")
     limit: int | None = Field(None, ge=1, description="first documents of tasks that state no limit")
-    seed: int = Field(1234, description="of the few-shot examples")
+    seed: int = Field(1234, description="seed by which few-shot examples are drawn")
     apply_chat_template: bool = Field(False, description="put prompts into the tokenizer's chat template")
     system_instruction: str | None = Field(None, description="text that stands before every prompt")
-    max_length: int | None = Field(None, ge=1, description="tokens; null is the model's own")
+    max_length: int | None = Field(None, ge=1, description="tokens of a prompt at most; null is the model's own limit")
 
     @field_validator("batch_size", mode="before")
     @classmethod

@@ -18,9 +18,9 @@ class ExecutionConfig(Section):
         0, description="0 computes on CPUs; auto is one, and to evaluate as many as the model's size asks for"
     )
     cpus_per_worker: float = Field(1, gt=0, description="CPUs that Ray sets aside for each worker")
-    threads_per_worker: int = Field(1, ge=1, description="of a CPU worker, and of a serving engine on a CPU")
-    max_attempts: int = Field(3, ge=1, description="of a unit whose worker was lost")
-    start_timeout_s: float = Field(1800, gt=0, description="to wait for a first worker")
+    threads_per_worker: int = Field(1, ge=1, description="threads of a CPU worker, and of a serving engine on a CPU")
+    max_attempts: int = Field(3, ge=1, description="how often a unit is tried whose workers are lost")
+    start_timeout_s: float = Field(1800, gt=0, description="seconds to wait for a first worker")
     tensor_parallel: int = Field(1, ge=1, description="GPUs of one engine in the serving benchmark")
     layers: Placement = Field("auto", description="resident in memory, or streamed from the checkpoint")
     wave_bytes: int = Field(4 << 30, ge=1, description="host memory for residual states when layers are streamed")
@@ -29,8 +29,12 @@ class ExecutionConfig(Section):
         description="folder on each node that keeps whole models and checkpoints from s3://; null reads a model's "
         "layers by ranges, as they are used",
     )
-    cache_bytes: int | None = Field(None, ge=1, description="of cache_dir, at most; null is whatever the disk has free")
-    store_outage_s: float = Field(120, ge=0, description="how long s3:// may be out of reach before the run ends")
+    cache_bytes: int | None = Field(
+        None, ge=1, description="what cache_dir holds at most; null is whatever the disk has free"
+    )
+    store_outage_s: float = Field(
+        120, ge=0, description="seconds for which s3:// may be out of reach before the run ends"
+    )
     store_options: dict[str, Any] = Field(
         default_factory=dict,
         description="s3fs options for a store or a model on s3://, such as endpoint_url or, for addresses with the "

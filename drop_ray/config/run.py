@@ -27,7 +27,7 @@ from drop_ray.models.export_formats import ExportFormat
 class RunConfig(Section):
     """A run: one model, what to drop from it, and how to judge and measure what is left."""
 
-    name: str = Field(pattern=RUN_NAME, description="of the run; the file's name if not given")
+    name: str = Field(pattern=RUN_NAME, description="what the run is called; the file's name if not given")
     model: ModelConfig = Field(description="which weights the run is about")
     calibration: CalibrationConfig = Field(description="the text on which importance is measured")
     scoring: ScoringConfig = Field(ScoringConfig(), description="what is measured on the calibration text")
