@@ -31,6 +31,7 @@ docs: $(READY)
 
 # What a release is: the source distribution and the wheel, in dist/.
 dist: $(READY)
+	rm -rf build dist
 	$(BIN)/python -c 'from setuptools import build_meta as build; build.build_sdist("dist"), build.build_wheel("dist")'
 
 benchmark: $(READY_FULL)
