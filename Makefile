@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 READY_FULL := $(VENV)/.ready-full
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo demo-full test test-full lint benchmark lock clean
+.PHONY: demo demo-full test test-full lint docs benchmark dist lock clean
 
 demo: $(READY)
 	$(BIN)/drop-ray run jobs/configs/demo.yaml
@@ -24,6 +24,15 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The pages of docs/ that are made from the code; a test compares them.
+docs: $(READY)
+	$(BIN)/python tests/support/generated_docs.py
+
+# What a release is: the source distribution and the wheel, in dist/.
+dist: $(READY)
+	rm -rf build dist
+	$(BIN)/python -c 'from setuptools import build_meta as build; build.build_sdist("dist"), build.build_wheel("dist")'
 
 benchmark: $(READY_FULL)
 	$(BIN)/python tests/benchmarks/sweep_speed.py
@@ -66,4 +75,4 @@ lock:
 	rm -rf $(LOCK_VENV)
 
 clean:
-	rm -rf $(VENV) drop-ray-store .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist drop-ray-store .pytest_cache .mypy_cache .ruff_cache

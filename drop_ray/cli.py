@@ -7,18 +7,19 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from drop_ray.commands import gc, import_model, inspect, serve, stages, status, submit, verify
+from drop_ray.commands import gc, import_model, init, inspect, schema, serve, stages, status, submit, verify
 from drop_ray.errors import DropRayError
 from drop_ray.runtime.termination import INTERRUPTED, TERMINATED, terminable
 
 # In the order in which the help lists them.
-COMMANDS = (stages, status, verify, gc, submit, inspect, import_model, serve)
+COMMANDS = (init, stages, status, verify, gc, submit, inspect, import_model, serve, schema)
 
 DESCRIPTION = """\
 Find the attention layers, MLPs and blocks that a language model does not need, remove them, and measure what it costs.
 
 A run is a YAML file: a model, a text to calibrate on, the plans to try, the tasks to judge them by.
 
+  drop-ray init MODEL                               a commented config for a model, that runs as it is
   drop-ray run jobs/configs/demo.yaml               everything: score, plan, export, evaluate, quantize, bench, report
   drop-ray run my.yaml --dry-run                    what would be done, and how much work it is
   drop-ray run my.yaml --set execution.num_workers=8 --set model.dtype=float32
@@ -30,6 +31,7 @@ A run is a YAML file: a model, a text to calibrate on, the plans to try, the tas
   drop-ray inspect MODEL --plan plan.json           what a model is made of, and what a plan would save
   drop-ray import SOURCE OUTPUT                     a Baichuan model, or .bin files, as a checkpoint to run with
   drop-ray serve CHECKPOINT -- --port 8001          vLLM's server for a full or dropped checkpoint
+  drop-ray schema                                   the JSON schema of a run's file, for editors
 
 What is done is never done again: run the same command after a crash, or with another plan added to the file.
 Exit codes: 0 done; 1 the work failed; 2 something is wrong with the input, and nothing was started.
@@ -37,7 +39,7 @@ Exit codes: 0 done; 1 the work failed; 2 something is wrong with the input, and 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     from drop_ray.text.console import log_handler
 
     logging.basicConfig(level=logging.DEBUG if options.verbose else logging.WARNING, handlers=[log_handler()])
@@ -68,7 +70,8 @@ def console(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """All commands with their arguments."""
     parser = argparse.ArgumentParser(
         prog="drop-ray", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )

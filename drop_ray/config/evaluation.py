@@ -9,28 +9,36 @@ from drop_ray.text.naming import first_twice
 
 
 class TaskSpec(Section):
-    name: str
-    num_fewshot: int | None = Field(None, ge=0, description="null keeps the task's own number")
+    """One lm-eval task; its name alone is enough."""
+
+    name: str = Field(description="what lm-eval, or a file in `include_path`, calls the task")
+    num_fewshot: int | None = Field(
+        None, ge=0, description="examples before each question; null keeps the task's own number"
+    )
     limit: int | None = Field(None, ge=1, description="first documents only")
 
 
 class PerplexitySpec(TextSection):
     """Perplexity on a text."""
 
-    name: str = Field("perplexity", pattern=RUN_NAME)
+    name: str = Field("perplexity", pattern=RUN_NAME, description="what the text is called in tables and charts")
 
 
 class EvaluationConfig(Section):
-    backend: Literal["hf"] = "hf"
-    batch_size: int = Field(8, ge=1, description="fixed: a batch size found by trial would change numbers")
-    tasks: tuple[TaskSpec, ...] = ()
-    perplexity: tuple[PerplexitySpec, ...] = ()
+    """What judges a model: lm-eval tasks, and perplexity on texts."""
+
+    backend: Literal["hf"] = Field("hf", description="what computes log-likelihoods: transformers")
+    batch_size: int = Field(
+        8, ge=1, description="documents at once; fixed, since a size found by trial would change numbers"
+    )
+    tasks: tuple[TaskSpec, ...] = Field((), description="lm-eval tasks, by name or with settings")
+    perplexity: tuple[PerplexitySpec, ...] = Field((), description="texts whose perplexity is taken")
     include_path: str | None = Field(None, description="folder of lm-eval task YAML files")
-    limit: int | None = Field(None, ge=1, description="for tasks that state none")
-    seed: int = Field(1234, description="of the few-shot examples")
-    apply_chat_template: bool = False
-    system_instruction: str | None = None
-    max_length: int | None = Field(None, ge=1, description="tokens; null is the model's own")
+    limit: int | None = Field(None, ge=1, description="first documents of tasks that state no limit")
+    seed: int = Field(1234, description="seed by which few-shot examples are drawn")
+    apply_chat_template: bool = Field(False, description="put prompts into the tokenizer's chat template")
+    system_instruction: str | None = Field(None, description="text that stands before every prompt")
+    max_length: int | None = Field(None, ge=1, description="tokens of a prompt at most; null is the model's own limit")
 
     @field_validator("batch_size", mode="before")
     @classmethod
@@ -39,7 +47,7 @@ class EvaluationConfig(Section):
             raise ValueError("`auto` is refused: it depends on the machine and would change numbers")
         return value
 
-    @field_validator("tasks", mode="before")
+    @field_validator("tasks", mode="before", json_schema_input_type=tuple[str | TaskSpec, ...])
     @classmethod
     def _names_are_tasks(cls, value: Any) -> Any:
         return [{"name": task} if isinstance(task, str) else task for task in value]

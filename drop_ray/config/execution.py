@@ -13,26 +13,28 @@ class ExecutionConfig(Section):
     """How to run. None of it changes a result, so none of it is ever part of an identity; but for the benchmark's
     device, threads and `tensor_parallel`, since what is timed is timed there."""
 
-    num_workers: int = Field(1, ge=1)
+    num_workers: int = Field(1, ge=1, description="processes that do units of work at the same time")
     gpus_per_worker: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
-        0, description="auto: one, and to evaluate as many as hold the model, by the memory of the cluster's GPUs"
+        0, description="0 computes on CPUs; auto is one, and to evaluate as many as the model's size asks for"
     )
-    cpus_per_worker: float = Field(1, gt=0)
-    threads_per_worker: int = Field(1, ge=1, description="of a CPU worker, and of a serving engine on a CPU")
-    max_attempts: int = Field(3, ge=1, description="of a unit whose worker was lost")
-    start_timeout_s: float = Field(1800, gt=0, description="to wait for a first worker")
+    cpus_per_worker: float = Field(1, gt=0, description="CPUs that Ray sets aside for each worker")
+    threads_per_worker: int = Field(1, ge=1, description="threads of a CPU worker, and of a serving engine on a CPU")
+    max_attempts: int = Field(3, ge=1, description="how often a unit is tried whose workers are lost")
+    start_timeout_s: float = Field(1800, gt=0, description="seconds to wait for a first worker")
     tensor_parallel: int = Field(1, ge=1, description="GPUs of one engine in the serving benchmark")
     layers: Placement = Field("auto", description="resident in memory, or streamed from the checkpoint")
     wave_bytes: int = Field(4 << 30, ge=1, description="host memory for residual states when layers are streamed")
     cache_dir: str | None = Field(
         None,
-        description="folder on each node for what workers fetch from s3://, shared by them. If it is set, a model "
-        "there is fetched as a whole before the work, and read from the folder ever after; if not, its layers are read "
-        "by ranges while they are used. Checkpoints of which other libraries need a folder are fetched in any case, to "
-        "~/.cache/drop-ray if this is null",
+        description="folder on each node that keeps whole models and checkpoints from s3://; null reads a model's "
+        "layers by ranges, as they are used",
     )
-    cache_bytes: int | None = Field(None, ge=1, description="of cache_dir, at most; null is whatever the disk has free")
-    store_outage_s: float = Field(120, ge=0, description="how long s3:// may be out of reach before the run ends")
+    cache_bytes: int | None = Field(
+        None, ge=1, description="what cache_dir holds at most; null is whatever the disk has free"
+    )
+    store_outage_s: float = Field(
+        120, ge=0, description="seconds for which s3:// may be out of reach before the run ends"
+    )
     store_options: dict[str, Any] = Field(
         default_factory=dict,
         description="s3fs options for a store or a model on s3://, such as endpoint_url or, for addresses with the "

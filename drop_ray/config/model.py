@@ -9,6 +9,8 @@ from drop_ray.text.naming import first_twice
 
 
 class ModelConfig(Section):
+    """Which weights a run is about, and in which precision they are computed with."""
+
     path: str = Field(description="folder of a transformers checkpoint, s3://bucket/prefix, or a Hugging Face name")
     revision: str | None = Field(
         None, min_length=1, description="branch, tag or commit of a Hugging Face name; subfolder of a folder or URL"
@@ -16,8 +18,12 @@ class ModelConfig(Section):
     revisions: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         (), description="training checkpoints to score, oldest first; the last is the model that plans are made for"
     )
-    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
-    attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    dtype: Literal["bfloat16", "float16", "float32"] = Field(
+        "bfloat16", description="what weights and activations are computed in, whatever they are stored in"
+    )
+    attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] = Field(
+        "sdpa", description="transformers' attention; eager for Gemma 2, whose soft caps sdpa leaves out"
+    )
     allow_unlisted: bool = Field(
         False, description="take an architecture that no test covers, if a small model of it stands a probe first"
     )

@@ -13,7 +13,9 @@ Ranked = Literal["attention", "mlp", "joint", "block"]
 class PlanSpec(Section):
     """One line of `plans`: a strategy and how many to drop, or a plan file."""
 
-    strategy: Literal["attention", "mlp", "joint", "block", "block_consecutive", "random", "reverse"] | None = None
+    strategy: Literal["attention", "mlp", "joint", "block", "block_consecutive", "random", "reverse"] | None = Field(
+        None, description="what is dropped: the least important of a kind, or by a baseline (random, reverse)"
+    )
     drop: tuple[int, ...] = Field((), description="how many layers, MLPs or blocks; a list makes many plans")
     iterative: int | None = Field(None, ge=1, description="drop this many, score again, repeat")
     of: Ranked | None = Field(None, description="what random and reverse drop")
@@ -21,7 +23,7 @@ class PlanSpec(Section):
     metric: Metric | None = Field(None, description="one of scoring.metrics to rank by; null is the first of them")
     file: str | None = Field(None, description="a plan as JSON, instead of a strategy")
 
-    @field_validator("drop", mode="before")
+    @field_validator("drop", mode="before", json_schema_input_type=int | tuple[int, ...])
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return [value] if isinstance(value, int) else value

@@ -12,16 +12,20 @@ BITS = {"awq": (4,), "gptq": (4, 8)}
 class QuantizationSpec(Section):
     """One line of `quantization`: AutoAWQ's format (GEMM) or AutoGPTQ's."""
 
-    method: Literal["awq", "gptq"]
-    name: str | None = Field(None, pattern=RUN_NAME, description="of PLAN-NAME; the method if not given")
-    bits: int = Field(4, description="4; gptq also takes 8")
+    method: Literal["awq", "gptq"] = Field(description="awq writes AutoAWQ's format, gptq AutoGPTQ's")
+    name: str | None = Field(
+        None, pattern=RUN_NAME, description="what the variants' names end with; the method if not given"
+    )
+    bits: int = Field(4, description="bits of a weight: 4; gptq also takes 8")
     group_size: int = Field(128, description="inputs that share a scale; -1 is the whole row, gptq only")
     symmetric: bool | None = Field(None, description="null is the method's own: gptq symmetric, awq with zero points")
-    desc_act: bool = Field(False, description="of gptq: most active inputs first; better, but slower to serve")
-    text: TextSection | None = Field(None, description="null takes the run's calibration samples")
+    desc_act: bool = Field(False, description="gptq only: most active inputs first; better, but slower to serve")
+    text: TextSection | None = Field(
+        None, description="another text to calibrate on; null takes the run's calibration samples"
+    )
     num_samples: int | None = Field(None, ge=1, description="first samples to calibrate on; null is all that are left")
     held_out: int = Field(8, ge=1, description="last samples, on which the error of every layer is measured")
-    plans: Literal["all"] | tuple[str, ...] = Field("all", description="names of plans; the base is always quantized")
+    plans: Literal["all"] | tuple[str, ...] = Field("all", description="which plans are quantized; the base always is")
 
     @model_validator(mode="after")
     def _fits_the_method(self) -> "QuantizationSpec":

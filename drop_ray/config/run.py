@@ -26,20 +26,30 @@ from drop_ray.text.naming import first_twice
 
 
 class RunConfig(Section):
-    name: str = Field(pattern=RUN_NAME, description="of the run; the file's name if not given")
-    model: ModelConfig
-    calibration: CalibrationConfig
-    scoring: ScoringConfig = ScoringConfig()
-    plans: tuple[PlanSpec, ...] = ()
-    evaluation: EvaluationConfig = EvaluationConfig()
-    quantization: tuple[QuantizationSpec, ...] = Field((), description="of the base and of every plan")
-    serving: ServingConfig | None = Field(None, description="null measures no serving speed")
-    export: Literal["all", "none"] | tuple[str, ...] = "none"
-    export_formats: tuple[ExportFormat, ...] = Field(
-        ("dropped", "plain"), min_length=1, description="of every exported plan; plain only of those that drop blocks"
+    """A run: one model, what to drop from it, and how to judge and measure what is left."""
+
+    name: str = Field(pattern=RUN_NAME, description="what the run is called; the file's name if not given")
+    model: ModelConfig = Field(description="which weights the run is about")
+    calibration: CalibrationConfig = Field(description="the text on which importance is measured")
+    scoring: ScoringConfig = Field(ScoringConfig(), description="what is measured on the calibration text")
+    plans: tuple[PlanSpec, ...] = Field((), description="what to drop: strategies with numbers, or plan files")
+    evaluation: EvaluationConfig = Field(
+        EvaluationConfig(), description="the tasks and texts that judge the base and every plan"
     )
-    store: str = "drop-ray-store"
-    execution: ExecutionConfig = ExecutionConfig()
+    quantization: tuple[QuantizationSpec, ...] = Field(
+        (), description="methods by which the base and every plan are quantized, after dropping"
+    )
+    serving: ServingConfig | None = Field(None, description="how to measure serving speed; null measures none")
+    export: Literal["all", "none"] | tuple[str, ...] = Field(
+        "none", description="which plans become checkpoints in the store: all, none, or their names"
+    )
+    export_formats: tuple[ExportFormat, ...] = Field(
+        ("dropped", "plain"),
+        min_length=1,
+        description="what every exported plan is written as; plain only of those that drop blocks",
+    )
+    store: str = Field("drop-ray-store", description="folder or s3://bucket/prefix that keeps everything done")
+    execution: ExecutionConfig = Field(ExecutionConfig(), description="how to run; never changes a number")
 
     @field_validator("export_formats")
     @classmethod

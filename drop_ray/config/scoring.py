@@ -10,15 +10,19 @@ Metric = Literal["cosine", "angular"]
 
 
 class CalibrationConfig(Section):
-    source: str | None = Field(None, description="text: .txt, .json, .jsonl or .parquet")
-    token_ids: str | None = Field(None, description="instead of text: .json or .parquet with lists of ints")
+    """The text on which importance is measured, cut into samples of equal length."""
+
+    source: str | None = Field(None, description="file of text: .txt, .json, .jsonl or .parquet")
+    token_ids: str | None = Field(None, description="instead of a text: .json or .parquet with lists of ints")
     dataset: str | None = Field(None, description="Hugging Face dataset, or a folder of data files; read as a stream")
     dataset_config: str | None = Field(None, description="configuration of the dataset, such as `en` of C4")
     dataset_split: str = Field("train", description="split of the dataset")
     dataset_revision: str | None = Field(None, description="branch, tag or commit; null is the newest commit")
     text_field: str = Field("text", description="field or column that holds the text")
-    num_samples: int = Field(256, ge=2, description="two at least: scores come with a standard error")
-    seq_len: int = Field(2048, ge=2)
+    num_samples: int = Field(
+        256, ge=2, description="samples of the text; two at least, since scores come with a standard error"
+    )
+    seq_len: int = Field(2048, ge=2, description="tokens of each sample; no more than the model has positions")
     shuffle_seed: int | None = Field(None, description="shuffle the documents first; null keeps their order")
 
     @model_validator(mode="after")
@@ -33,7 +37,11 @@ class CalibrationConfig(Section):
 
 
 class ScoringConfig(Section):
-    metrics: tuple[Metric, ...] = Field(("cosine",), min_length=1, description="plans rank by the first by default")
+    """What is measured on the calibration samples, and in which portions."""
+
+    metrics: tuple[Metric, ...] = Field(
+        ("cosine",), min_length=1, description="how residual states are compared; plans rank by the first by default"
+    )
     micro_batch: int = Field(4, ge=1, description="samples per forward pass")
     range_size: int = Field(16, ge=1, description="samples per unit of work")
 

@@ -19,10 +19,10 @@ class Section(BaseModel):
 class TextSection(Section):
     """A text of the user's, cut into samples as calibration text is."""
 
-    source: str = Field(description="text: .txt, .json, .jsonl or .parquet")
-    text_field: str = "text"
-    num_samples: int = Field(64, ge=1)
-    seq_len: int = Field(2048, ge=2)
+    source: str = Field(description="file of text: .txt, .json, .jsonl or .parquet")
+    text_field: str = Field("text", description="field or column that holds the text")
+    num_samples: int = Field(64, ge=1, description="first samples of the text that are used")
+    seq_len: int = Field(2048, ge=2, description="tokens of each sample; no more than the model has positions")
 
 
 def resolve_path(path: str) -> Path:

@@ -17,7 +17,7 @@ class WorkloadSpec(Section):
 
     prompt: int = Field(ge=1, description="tokens of each prompt")
     output: int = Field(ge=1, description="tokens that are generated for each")
-    name: str | None = Field(None, min_length=1, description="for the report; PROMPT+OUTPUT if not given")
+    name: str | None = Field(None, min_length=1, description="what the report calls it; PROMPT+OUTPUT if not given")
 
     @property
     def label(self) -> str:
@@ -27,7 +27,9 @@ class WorkloadSpec(Section):
 class ServingConfig(Section):
     """How to measure serving speed: base and plan in pairs on one device."""
 
-    engine: Literal["vllm", "transformers"] = Field("vllm", description="transformers is for families that vLLM lacks")
+    engine: Literal["vllm", "transformers"] = Field(
+        "vllm", description="what serves; transformers is for families that vLLM lacks"
+    )
     mode: Literal["resident", "reload"] = Field(
         "resident", description="both engines loaded at a time, or one after the other, in rounds"
     )
@@ -39,19 +41,24 @@ class ServingConfig(Section):
             WorkloadSpec(prompt=128, output=2048),
         ),
         min_length=1,
+        description="kinds of requests that are timed",
     )
     batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (1, 8, 32), min_length=1, description="tried in order, until a larger one gives no more tokens per second"
     )
-    pairs: int = Field(5, ge=3, description="of each measurement, 5 at least if resident; rounds of reload")
-    plans: Literal["all"] | tuple[str, ...] = Field("all", description="names of plans; the base is always measured")
-    dtype: Literal["bfloat16", "float16", "float32"] | None = Field(None, description="null is model.dtype")
+    pairs: int = Field(5, ge=3, description="pairs of each measurement, 5 at least if resident; rounds of reload")
+    plans: Literal["all"] | tuple[str, ...] = Field("all", description="which plans are measured; the base always is")
+    dtype: Literal["bfloat16", "float16", "float32"] | None = Field(
+        None, description="what is served in; null is model.dtype"
+    )
     max_model_len: int | None = Field(None, ge=1, description="tokens of a request; null is the longest workload")
     kv_cache_bytes: int | None = Field(
-        None, ge=1, description="of each engine on each device; null is 1 GiB on a CPU, vLLM's own choice on a GPU"
+        None,
+        ge=1,
+        description="KV cache of each engine on each device; null is 1 GiB on a CPU, vLLM's own choice on a GPU",
     )
     enforce_eager: bool = Field(False, description="vLLM without compilation and CUDA graphs")
-    seed: int = Field(0, description="of the prompts")
+    seed: int = Field(0, description="seed by which prompts are drawn")
 
     @property
     def model_len(self) -> int:

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from families_table import README, with_table
 from tiny_models import COMMON, TRAITS, edit_json, logits_of, token_ids, write_checkpoint
 from transformers import AutoModelForCausalLM, CohereConfig, GPT2Config, GraniteConfig
 
@@ -84,8 +83,3 @@ def test_gemma_2_is_refused_with_an_attention_that_leaves_out_its_soft_caps(tmp_
     with pytest.raises(UserError, match="sdpa leaves out the soft caps of Gemma 2; set it to eager"):
         load_model(folder, attn_implementation="sdpa")
     assert load_model(folder).config._attn_implementation == "eager"
-
-
-def test_the_readme_lists_the_architectures_that_the_tests_run():
-    text = README.read_text()
-    assert text == with_table(text), "run python tests/families_table.py"

@@ -1,0 +1,136 @@
+"""Every field of a run's config with its type, default and meaning, read from the schema.
+
+docs/configuration.md is made of them, and the comments of the file that `drop-ray init` writes.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from drop_ray.config.schema import run_schema
+
+Schema = Mapping[str, Any]
+REF = "#/$defs/"
+QUOTE = '"'
+
+
+@dataclass(frozen=True)
+class ConfigField:
+    """One field as a person meets it in the file."""
+
+    section: str
+    """Where it stands: `` for the file's own fields, `model`, `evaluation.tasks[]` for each entry of a list."""
+    name: str
+    """Its key."""
+    type: str
+    """What it takes, in words: `integer from 1`, `awq or gptq`, `list of section`."""
+    default: str
+    """Its default as YAML; `required` if it has to be given."""
+    description: str
+    """What it means."""
+    subsection: str
+    """Path of the section that it is, or of which it is a list; empty if it is neither."""
+
+    @property
+    def path(self) -> str:
+        return f"{self.section}.{self.name}" if self.section else self.name
+
+
+@dataclass(frozen=True)
+class ConfigSection:
+    """A section of the file with its fields."""
+
+    path: str
+    """As `ConfigField.section`."""
+    description: str
+    """What it is about."""
+    fields: tuple[ConfigField, ...]
+    """In the order in which they are written."""
+
+
+def config_sections() -> list[ConfigSection]:
+    """All sections, the file itself first, each before those inside it."""
+    schema = run_schema()
+    return list(_sections(schema, schema, ""))
+
+
+def descriptions() -> dict[str, str]:
+    """What every field means, by its path, such as `evaluation.tasks[].name`."""
+    return {field.path: field.description for section in config_sections() for field in section.fields}
+
+
+def reference_markdown() -> str:
+    """A table for each section."""
+    return "\n".join(line for section in config_sections() for line in _section_lines(section)) + "\n"
+
+
+def _sections(root: Schema, section: Schema, path: str) -> Iterator[ConfigSection]:
+    required = section.get("required", ())
+    inner: dict[str, Schema] = {}
+    fields = []
+    for name, node in section["properties"].items():
+        place = f"{path}.{name}" if path else name
+        found = list(_definitions(node, place))
+        inner |= {inside: root["$defs"][definition] for inside, definition in found}
+        default = "required" if name in required else _default(node, bool(found))
+        fields.append(ConfigField(path, name, _type(node), default, node["description"], found[0][0] if found else ""))
+    yield ConfigSection(path, " ".join(section.get("description", "").split()), tuple(fields))
+    for inside, definition in inner.items():
+        yield from _sections(root, definition, inside)
+
+
+def _definitions(node: Schema, path: str) -> Iterator[tuple[str, str]]:
+    """Where sections are nested in a field, and the names of their definitions."""
+    if "$ref" in node:
+        yield path, node["$ref"].removeprefix(REF)
+    for option in node.get("anyOf", ()):
+        yield from _definitions(option, path)
+    if "items" in node:
+        yield from _definitions(node["items"], f"{path}[]")
+
+
+def _type(node: Schema) -> str:
+    """What a field takes, in words."""
+    if "anyOf" in node:
+        options = [_type(option) for option in node["anyOf"] if option.get("type") != "null"]
+        return " or ".join(dict.fromkeys(options))
+    if "$ref" in node:
+        return "section"
+    if "const" in node:
+        return f"`{node['const']}`"
+    if "enum" in node:
+        return ", ".join(f"`{value}`" for value in node["enum"])
+    if node["type"] == "array":
+        return f"list of {_type(node['items'])}"
+    least = f" from {node['minimum']}" if "minimum" in node else ""
+    least = f" above {node['exclusiveMinimum']}" if "exclusiveMinimum" in node else least
+    return ("mapping" if node["type"] == "object" else node["type"]) + least
+
+
+def _default(node: Schema, is_section: bool) -> str:
+    """As YAML; empty if there is none, and of a section, whose fields have theirs."""
+    value = node.get("default", {})
+    if isinstance(value, Mapping):
+        return ""
+    if is_section and value is not None:
+        value = [{key: inner for key, inner in entry.items() if inner is not None} for entry in value]
+    return f"`{json.dumps(value).replace(QUOTE, '')}`"
+
+
+def _section_lines(section: ConfigSection) -> Iterator[str]:
+    yield f"## {f'`{section.path}`' if section.path else 'The file'}"
+    yield ""
+    if section.description:
+        yield f"{section.description}\n"
+    yield "| field | takes | default | meaning |"
+    yield "|---|---|---|---|"
+    for field in section.fields:
+        name = f"[`{field.name}`](#{_anchor(field.subsection)})" if field.subsection else f"`{field.name}`"
+        yield f"| {name} | {field.type} | {field.default} | {field.description} |"
+    yield ""
+
+
+def _anchor(heading: str) -> str:
+    """As GitHub makes it of a heading: punctuation is left out."""
+    return "".join(letter for letter in heading.lower() if letter.isalnum() or letter in "_-")

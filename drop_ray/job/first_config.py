@@ -1,0 +1,205 @@
+"""`drop-ray init MODEL`: a first config for a model, made from its configuration and tokenizer; no weights are read.
+
+It runs as it is: on the texts that come with drop_ray, cut so that they are enough, with plans that fit the layers.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from drop_ray.calibration.packing import read_documents
+from drop_ray.config import ModelConfig, resolve_path
+from drop_ray.config.commented import Off, commented_yaml
+from drop_ray.config.section import RUN_NAME
+from drop_ray.errors import UserError
+from drop_ray.models.accounting import measure
+from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
+from drop_ray.models.dropped import build_skeleton, drop_lists_of, read_config
+from drop_ray.models.families import FAMILIES, DropLists
+from drop_ray.models.location import HUB_NAME, load_tokenizer, locate_model
+from drop_ray.models.probe import check_architecture
+from drop_ray.planning.strategies import candidates
+
+CALIBRATION_TEXT, HELD_OUT_TEXT = "demo:calibration.jsonl", "demo:heldout.jsonl"
+DTYPES = ("bfloat16", "float16", "float32")
+# As the paper calibrates: 256 samples of 2048 tokens. A standard error wants some samples, so that a short text is cut
+# into shorter ones.
+SEQ_LEN, MAX_SAMPLES, MIN_CALIBRATION_SAMPLES, MIN_TEXT_SAMPLES = 2048, 256, 32, 8
+# Of the paper's serving measurement: 2048 tokens in, 2048 out.
+REQUEST_TOKENS = 4096
+# Shares of the layers to drop. Half of the attention layers is as far as the paper's models can go.
+ATTENTION_SHARES, OTHER_SHARES = (1 / 8, 1 / 4, 3 / 8, 1 / 2), (1 / 8, 1 / 4)
+HEADER = """\
+# A first run of drop_ray, made by `drop-ray init`. It works as it is:
+#   drop-ray run {file} --dry-run
+#   drop-ray run {file}
+# Every field stands below what it means; what is commented out can be taken up.
+
+"""
+NOTES = {
+    "calibration.source": "This one comes with drop_ray, so that a run works at once: give text of the kind that the "
+    "model is used for. Instead of a file: dataset, dataset_config, dataset_split, such as allenai/c4, en, validation",
+    "evaluation.perplexity": "Another text than the calibration's; this one comes with drop_ray too",
+    "evaluation.tasks": "Their data come from the Hugging Face hub; tasks of your own lie in a folder, `include_path`",
+    "quantization": "Needs `pip install 'drop-ray[quantization]'`",
+    "serving": "Needs vLLM: `pip install 'drop-ray[gpu]'`",
+    "execution.gpus_per_worker": "On a machine or cluster with GPUs: 1, and num_workers as many as there are GPUs",
+}
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What of a model decides its first config."""
+
+    path: str
+    """As the user gave it."""
+    dtype: str
+    """What its weights are stored in, by its config.json."""
+    needs_eager: bool
+    """Whether transformers' default attention computes another model."""
+    is_listed: bool
+    """Whether its architecture is one of the tested ones."""
+    num_layers: int
+    """Decoder layers."""
+    lacking: DropLists
+    """What is dropped from it already."""
+    max_positions: int
+    """Tokens of its longest sequence."""
+    calibration_tokens: int
+    """Of the calibration text, by its tokenizer."""
+    held_out_tokens: int
+    """Of the text for perplexity."""
+
+
+def write_first_config(path: str, output: Path | None) -> Path:
+    """Write the config of a run on the model at `path`, which `model.path` takes; output None is a file named after it.
+
+    UserError if there is no such model, or the file exists.
+    """
+    output = output or Path(f"{_name_of(path)}.yaml")
+    if not re.fullmatch(RUN_NAME, output.stem):
+        raise UserError(f"--output: the run is called {output.stem}, after the file; use letters, digits, . _ and -")
+    if output.exists():
+        raise UserError(f"--output: {output} exists; give another name, or remove it")
+    text = first_config(read_facts(path), output.name)
+    with output.open("x", encoding="utf-8") as file:
+        file.write(text)
+    return output
+
+
+def read_facts(path: str) -> ModelFacts:
+    """From config.json and the tokenizer."""
+    location = locate_model(ModelConfig(path=path).location, None, weights=False)
+    checkpoint = open_checkpoint(location, weights=False)
+    check_architecture(checkpoint, allow_unlisted=True)
+    config, lacking = read_config(checkpoint), drop_lists_of(checkpoint)
+    size = measure(build_skeleton(config, lacking, torch.bfloat16))
+    family = FAMILIES.get(config.architectures[0])
+    stored = str(checkpoint.config.get("dtype") or checkpoint.config.get("torch_dtype"))
+    return ModelFacts(
+        path=path,
+        dtype=stored if stored in DTYPES else ModelConfig(path=path).dtype,
+        needs_eager=family is not None and family.needs_eager,
+        is_listed=family is not None,
+        num_layers=size.num_layers,
+        lacking=lacking,
+        max_positions=size.max_positions or SEQ_LEN,
+        calibration_tokens=_count_tokens(checkpoint, CALIBRATION_TEXT),
+        held_out_tokens=_count_tokens(checkpoint, HELD_OUT_TEXT),
+    )
+
+
+def first_config(facts: ModelFacts, file: str) -> str:
+    """The YAML text; `file` is its name, for the commands that it tells."""
+    return HEADER.format(file=file) + commented_yaml(_values(facts), NOTES)
+
+
+def _values(facts: ModelFacts) -> dict[str, Any]:
+    model: dict[str, Any] = {"path": facts.path}
+    if HUB_NAME.fullmatch(facts.path) and not Path(facts.path).is_dir():
+        model["revision"] = Off("main")
+    model["dtype"] = facts.dtype
+    if facts.needs_eager:
+        model["attn_implementation"] = "eager"
+    if not facts.is_listed:
+        model["allow_unlisted"] = True
+    half = min(REQUEST_TOKENS, facts.max_positions) // 2
+    return {
+        "model": model,
+        "calibration": {
+            "source": CALIBRATION_TEXT,
+            **_samples(facts.calibration_tokens, facts.max_positions, MIN_CALIBRATION_SAMPLES),
+        },
+        "plans": _plans(facts),
+        "evaluation": {
+            "batch_size": 8,
+            "perplexity": [
+                {
+                    "name": "held_out",
+                    "source": HELD_OUT_TEXT,
+                    **_samples(facts.held_out_tokens, facts.max_positions, MIN_TEXT_SAMPLES),
+                }
+            ],
+            "tasks": Off([{"name": "arc_challenge", "num_fewshot": 25}, {"name": "boolq", "num_fewshot": 0}]),
+            "limit": Off(200),
+        },
+        "quantization": Off([{"method": "awq", "group_size": 128}, {"method": "gptq", "group_size": 128}]),
+        "serving": Off(
+            {
+                "workloads": [{"prompt": half, "output": half}],
+                "batch_sizes": [1, 8, 32],
+                "pairs": 5,
+                "kv_cache_bytes": 16 << 30,
+            }
+        ),
+        "export": "none",
+        "store": "drop-ray-store",
+        "execution": {
+            "num_workers": 1,
+            "gpus_per_worker": 0,
+            "layers": Off("streamed"),
+            "cache_dir": Off("/mnt/nvme/drop-ray"),
+            "store_options": Off({"endpoint_url": "https://minio.example.org:9000"}),
+        },
+    }
+
+
+def _plans(facts: ModelFacts) -> list[dict[str, Any]]:
+    """The least important of each kind, and as many attention layers at random, to see what the ranking is worth."""
+    counts = {
+        of: _counts(len(candidates(of, facts.num_layers, facts.lacking)), shares)
+        for of, shares in (("attention", ATTENTION_SHARES), ("mlp", OTHER_SHARES), ("block", OTHER_SHARES))
+    }
+    plans: list[dict[str, Any]] = [{"strategy": of, "drop": drop} for of, drop in counts.items() if drop]
+    if counts["attention"]:
+        middle = counts["attention"][len(counts["attention"]) // 2]
+        plans.append({"strategy": "random", "of": "attention", "seed": 0, "drop": [middle]})
+    return plans
+
+
+def _counts(available: int, shares: tuple[float, ...]) -> list[int]:
+    return sorted({max(1, round(available * share)) for share in shares}) if available else []
+
+
+def _samples(num_tokens: int, max_positions: int, least: int) -> dict[str, int]:
+    """The longest samples, of a power of two tokens, of which the text gives at least so many."""
+    seq_len = 1 << (min(SEQ_LEN, max_positions).bit_length() - 1)
+    while seq_len > 2 and num_tokens // seq_len < least:
+        seq_len //= 2
+    return {"num_samples": min(MAX_SAMPLES, num_tokens // seq_len), "seq_len": seq_len}
+
+
+def _count_tokens(checkpoint: Checkpoint, source: str) -> int:
+    """As packing counts: every document is followed by EOS."""
+    documents = read_documents(resolve_path(source), "text", "calibration.source")
+    tokenizer = load_tokenizer(checkpoint.folder)
+    return sum(len(ids) + 1 for ids in tokenizer(documents, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def _name_of(path: str) -> str:
+    """Of a run on the model: the last part of its path, or of `demo:model` both."""
+    last = path.rstrip("/").rpartition("/")[2]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-._") or "run"
