@@ -5,9 +5,10 @@
     cd OTHER_CHECKOUT; PYTHONPATH=$PWD python .../tests/benchmarks/many_units.py     # measures that checkout's code
 
 Each command in a process of its own, on a model of 12 layers of width 32, random plans and texts of 16 tokens, with two
-workers and Ray on this machine. Printed: wall and CPU seconds, who they belong to (Ray, the store, the libraries, ours),
-what is hashed and asked of the store, and what each further unit costs: the difference between two numbers of units,
-without what a run costs once. CPU seconds tell more than wall seconds on a machine that others use.
+workers and Ray on this machine. Printed: wall and CPU seconds of the driver's main thread and who they belong to (Ray,
+the store, the libraries, ours); what is hashed and asked of the store; and what each further unit costs, which is the
+difference between two numbers of units, without what a run costs once. CPU seconds tell more than wall seconds on a
+machine that others use.
 """
 
 import argparse
