@@ -42,7 +42,9 @@ FUNCTIONS = {
     "identities": {"canonical_json", "fingerprint", "plain"},
     "hash texts": {"file_sha256"},
     "read versions": {"public_versions", "full_versions", "installed_versions"},
-    "report": {"publish"},
+    "tables": {"read_table", "write_table"},
+    "gather the report": {"publish"},
+    "write the report": {"render_html", "render_markdown", "write_results_parquet"},
 }
 CLASSES = {"Store": "store", "Step": "identities", "Ledger": "ledger", "Pool": "pool", "StageWatch": "watch"}
 # Of a store's files, what asks nothing of the storage.

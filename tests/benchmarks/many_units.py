@@ -31,13 +31,16 @@ import tiny_models
 NUM_LAYERS, DROPPED, SEQ_LEN = 12, 8, 16
 # A file each, so that it shows how often a text is hashed.
 NUM_TEXTS, TEXT_WORDS = 10, 20_000
+KINDS = ("wall", "cpu")
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "RAY_AUTH_MODE": "disabled"}
+# Who the parts of `driver_parts` belong to.
 OWNERS = {
-    "Ray": ("Ray: start and stop", "Ray: workers start", "Ray: wait for units", "Ray: messages", "Ray: metrics"),
-    "store": ("store",),
-    "libraries": ("importing libraries", "texts"),
-    "ours": ("open the job", "identities", "hash texts", "read versions", "ledger", "pool", "watch", "report", "rest"),
+    "Ray": ["Ray: start and stop", "Ray: workers start", "Ray: wait for units", "Ray: messages", "Ray: metrics"],
+    "store": ["store", "tables"],
+    "libraries": ["importing libraries", "texts"],
+    "ours": ["open the job", "identities", "hash texts", "read versions", "ledger", "pool", "watch"],
 }
+OWNERS["ours"] += ["gather the report", "write the report", "rest"]
 
 
 def write_inputs(folder: Path) -> None:
@@ -110,14 +113,12 @@ def measure_all(folder: Path, num_units: int, limit_s: float) -> dict[str, dict[
 
 def print_measured(title: str, num_units: int, measured: dict[str, Any]) -> None:
     wall, cpu = measured["wall"], measured["cpu"]
-    print(f"\n{title}: {measured['process']:.1f} s, {sum(cpu.values()):.1f} s CPU, {measured['peak_mib']:.0f} MiB")
+    print(f"\n{title}: {measured['process']:.1f} s, {_cpu(measured):.1f} s CPU, {measured['peak_mib']:.0f} MiB")
     for owner, parts in OWNERS.items():
-        shown = [(part, wall.get(part, 0.0), cpu.get(part, 0.0)) for part in parts if part in wall]
-        seconds = sum(part[1] for part in shown), sum(part[2] for part in shown)
-        if not shown:
-            continue
-        details = ", ".join(f"{part.removeprefix('Ray: ')} {took:.2f} ({used:.2f})" for part, took, used in shown)
-        print(f"  {owner:10} {seconds[0]:7.2f} s  {seconds[1]:7.2f} s CPU   {details}")
+        shown = [f"{part.removeprefix('Ray: ')} {wall[part]:.2f} ({cpu[part]:.2f})" for part in parts if part in wall]
+        if shown:
+            seconds, used = (_of(measured, kind, owner) for kind in KINDS)
+            print(f"  {owner:10} {seconds:7.2f} s  {used:7.2f} s CPU   {', '.join(shown)}")
     further = {"other threads of the driver": cpu["other threads"], **measured["processes"]}
     print("  CPU elsewhere: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in further.items()))
     requests, calls = measured["requests"], measured["calls"]
@@ -128,22 +129,23 @@ def print_measured(title: str, num_units: int, measured: dict[str, Any]) -> None
 
 
 def print_further(few: int, many: int, found: dict[int, dict[str, dict[str, Any]]]) -> None:
+    """The difference between two numbers of units, for each of the commands that both came to."""
     print(f"\neach further unit, from {few} to {many}, in ms (CPU in parentheses)")
-    for name in found[few].keys() & found[many].keys() if few in found and many in found else ():
-        before, after = found[few][name], found[many][name]
-        values = [(after["process"] - before["process"], _cpu(after) - _cpu(before))]
-        parts = {
-            owner: [sum(after[kind].get(part, 0) - before[kind].get(part, 0) for part in names) for kind in KINDS]
-            for owner, names in OWNERS.items()
-        }
-        scale = 1000 / (many - few)
-        line = ", ".join(f"{owner} {wall * scale:.2f} ({used * scale:.2f})" for owner, (wall, used) in parts.items())
+    scale = 1000 / (many - few)
+    for name, before in found[few].items():
+        after = found[many].get(name)
+        if after is None:
+            continue
+        whole = (after["process"] - before["process"]) * scale, (_cpu(after) - _cpu(before)) * scale
+        parts = {owner: [_of(after, kind, owner) - _of(before, kind, owner) for kind in KINDS] for owner in OWNERS}
+        shown = [f"{owner} {wall * scale:.2f} ({used * scale:.2f})" for owner, (wall, used) in parts.items()]
         elsewhere = {key: after["processes"][key] - value for key, value in before["processes"].items()}
-        line += "".join(f", {key} ({seconds * scale:.2f})" for key, seconds in elsewhere.items())
-        print(f"  {name:22} {values[0][0] * scale:6.2f} ({values[0][1] * scale:.2f}): {line}")
+        shown += [f"{key} ({seconds * scale:.2f})" for key, seconds in elsewhere.items()]
+        print(f"  {name:22} {whole[0]:6.2f} ({whole[1]:.2f}): {', '.join(shown)}")
 
 
-KINDS = ("wall", "cpu")
+def _of(measured: dict[str, Any], kind: str, owner: str) -> float:
+    return sum(measured[kind].get(part, 0.0) for part in OWNERS[owner])
 
 
 def _cpu(measured: dict[str, Any]) -> float:
