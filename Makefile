@@ -41,6 +41,7 @@ benchmark: $(READY_FULL)
 	$(BIN)/python tests/benchmarks/import_memory.py
 	$(BIN)/python tests/benchmarks/streaming_from_afar.py
 	$(BIN)/python tests/benchmarks/startup.py
+	$(BIN)/python tests/benchmarks/many_units.py
 	$(BIN)/python tests/benchmarks/serving_ratios.py
 
 # One complete lock file per environment. torch pins its own CUDA packages exactly, where its wheel has any.

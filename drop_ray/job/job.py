@@ -6,7 +6,7 @@ Nothing is computed and nothing is written; weights are not read, but for the bl
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -155,8 +155,17 @@ def open_job(config: RunConfig) -> Job:
 
 
 def file_sha256(path: Path, field: str) -> str:
+    """Of the bytes that the file has now; one that is as it was when it was last hashed is not read again."""
     if not path.is_file():
         raise UserError(f"{field}: {path} is not a file")
+    status = path.stat()
+    # ctime too: programs that copy files set mtime to the original's, and nothing sets ctime.
+    state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return _sha256(path, state)
+
+
+@cache
+def _sha256(path: Path, state: tuple[int, ...]) -> str:  # noqa: ARG001 - what is remembered is the file in this state
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

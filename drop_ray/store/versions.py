@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 RECORDED = ("drop-ray", "torch", "transformers", "tokenizers", "ray", "lm-eval", "datasets", "numpy", "pyarrow")
@@ -23,10 +24,12 @@ def installed_versions(libraries: Iterable[str]) -> dict[str, str]:
 
 
 def full_versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{library: version(library) for library in RECORDED}}
+    return {"python": platform.python_version(), **{library: _version(library) for library in RECORDED}}
 
 
+@cache
 def _version(library: str) -> str:
+    """Read once a process: finding a package's metadata takes a look at every package, and every unit asks."""
     try:
         return version(library)
     except PackageNotFoundError:
