@@ -1,4 +1,4 @@
-"""The forms in which a plan can be exported; by themselves, since the command line knows them without torch."""
+"""The formats in which a plan can be exported, in a file that the command line can import without torch."""
 
 from typing import Literal, get_args
 

@@ -16,10 +16,10 @@ HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def locate_model(path: str, revision: str | None, *, weights: bool = True) -> str:
-    """The local folder or URL of a model, for `open_checkpoint`; a Hugging Face name is downloaded.
+    """The local folder or URL of a model, for `open_checkpoint`. A Hugging Face name is downloaded.
 
-    revision: branch, tag or commit of a Hugging Face name; subfolder of a folder or URL. weights=False leaves a name's
-    weights where they are. UserError with the remedy.
+    `revision` is a branch, tag or commit of a Hugging Face name, or a subfolder of a folder or URL. With
+    `weights=False` the weights of a Hugging Face name are not downloaded. UserError names the remedy.
     """
     if "://" in path:
         return path if revision is None else f"{path.rstrip('/')}/{revision}"
@@ -53,7 +53,7 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def _download(name: str, revision: str | None, weights: bool) -> Path:
-    """The small files, then the weights in the first format that the repository has: many have the same twice."""
+    """Download the small files, then the weights in the first format that the repository has: many have two formats."""
     folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(SMALL_FILES)))
     for form in FORMATS if weights else ():
         index = folder / form.index

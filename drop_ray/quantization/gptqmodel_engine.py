@@ -1,7 +1,7 @@
 """Quantization by gptqmodel, which continues AutoGPTQ and also writes AutoAWQ's format.
 
-It is imported by nothing but this module and definition.py, and only when it is used: importing it seeds torch and
-changes settings of the process, so it runs in one of its own, with `environment` set from its start.
+Only this file and definition.py import it, and only when it is used. Importing it seeds torch and changes settings of
+the process, so it runs in a process of its own, with `environment` set from its start.
 """
 
 import logging
@@ -25,8 +25,11 @@ from drop_ray.quantization.packed_checkpoint import write_packed_checkpoint
 
 
 def environment(device: str) -> dict[str, str]:
-    """Environment variables of the process that quantizes, from before it imports anything. device: `cpu` or `cuda`."""
-    # gptqmodel takes half of the CPUs and needs two workers; of a machine with more it cannot know what is its own.
+    """Environment variables of the process that quantizes, set before it imports anything.
+
+    `device` is `cpu` or `cuda`.
+    """
+    # gptqmodel would take half of the machine's CPUs, though others may use them. It needs two workers at least.
     return {"HF_HUB_OFFLINE": "1", "GPTQMODEL_CPU_WORKERS": "2" if device == "cpu" else "8"}
 
 
@@ -44,13 +47,14 @@ def quantize(
 ) -> None:
     """Write the model without the sub-layers of `drops`, quantized, to the new folder `output`.
 
-    token_ids: calibration samples, int64 [num_samples, seq_len]. dtype: of the tensors that are not quantized; AWQ's
-    kernels know 16-bit numbers only, so that float32 becomes float16 there. `progress` is told (layers done, layers).
+    `token_ids` are calibration samples, int64 [num_samples, seq_len]. `dtype` is that of the tensors that are not
+    quantized. The kernels of AWQ know 16-bit numbers only, so that float32 becomes float16 there. `progress` is told
+    (layers done, layers).
 
-    Layer by layer: the device holds one decoder layer, its inputs of one sample, and GPTQ's Hessians (4 x width^2 bytes
-    of each linear); the host holds the states of all samples before and after the layer, for AWQ also the inputs of
-    each linear of the layer, and the embeddings. A copy of the dropped model and the finished layers lie on disk beside
-    `output` while it works: about 1.3 times the size of the 16-bit model.
+    The model is quantized layer by layer. The device holds one decoder layer, its inputs of one sample, and GPTQ's
+    Hessians (4 x width^2 bytes of each linear). The host holds the embeddings, and the states of all samples before and
+    after the layer; for AWQ also the inputs of each of its linears. A copy of the dropped model and the finished layers
+    lie on disk beside `output` while it works: about 1.3 times the size of the 16-bit model.
 
     Raises UserError if `output` exists and is not empty. Equal inputs give equal bytes on a CPU.
     """
@@ -75,7 +79,7 @@ def _run(
     device: str,
     progress: Callable[[int, int], None],
 ) -> None:
-    """checkpoint: the dropped model, in its final form but for the quantization; packed: a folder for the weights."""
+    """Quantize `checkpoint`, the dropped model in 16 bits, and write its weights to the folder `packed`."""
     from gptqmodel import BACKEND, GPTQModel
 
     from drop_ray.quantization.definition import register
@@ -92,7 +96,7 @@ def _run(
         attn_implementation=skeleton.config._attn_implementation,
     )
     model.layer_callback = _report_layers(config.num_hidden_layers, progress)
-    # On a GPU, gptqmodel's own choice; on a CPU it would choose a kernel for GPUs, which packs nothing there.
+    # On a CPU, gptqmodel would choose a kernel for GPUs, which packs nothing there.
     backend = BACKEND.AWQ_TORCH if spec.method == "awq" and device == "cpu" else BACKEND.AUTO
     samples = [{"input_ids": row, "attention_mask": [1] * len(row)} for row in token_ids.tolist()]
     model.quantize(samples, calibration_sort=None, batch_size=1, backend=backend)
@@ -110,7 +114,7 @@ def _settings(spec: QuantizationSpec, device: str, finished: Path) -> Any:
         # Every layer is loaded when its turn comes, and written there when it is done.
         "offload_to_disk": True,
         "offload_to_disk_path": str(finished),
-        # Of what it could not calibrate it would round the weights, and say so in its log.
+        # Without this, it would round the weights that it could not calibrate, and say so only in its log.
         "fallback": None,
     }
     if spec.method == "awq":
@@ -121,7 +125,10 @@ def _settings(spec: QuantizationSpec, device: str, finished: Path) -> Any:
 
 
 def _report_layers(total: int, progress: Callable[[int, int], None]) -> Callable[..., None]:
-    """gptqmodel tells twice of a layer: when the next one may begin, and when its weights are packed."""
+    """A callback that reports each layer once.
+
+    gptqmodel calls it twice for a layer: when the next one may begin, and when its weights are packed.
+    """
 
     def report(*, layer_idx: int, submodule_finalized: bool) -> None:
         if not submodule_finalized:
@@ -132,8 +139,11 @@ def _report_layers(total: int, progress: Callable[[int, int], None]) -> Callable
 
 @contextmanager
 def _contained(logs: Path) -> Iterator[None]:
-    """No bars, no lines but warnings and on standard error, log files in `logs` and not in the working directory; an
-    error in one of its threads is raised, where gptqmodel would end the process."""
+    """Keep gptqmodel from what it does to its process.
+
+    It draws no bars, prints warnings only and on standard error, and writes its log files to `logs` instead of the
+    working directory. An error in one of its threads is raised, where gptqmodel would end the process.
+    """
     from gptqmodel.looper import loop_processor
     from gptqmodel.utils import logger as gptqmodel_logger
     from gptqmodel.utils import threadx

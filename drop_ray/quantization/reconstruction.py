@@ -1,8 +1,8 @@
-"""How far the sub-layers of a quantized model are from their 16-bit form, on text that it was not calibrated on.
+"""How far the sub-layers of a quantized model are from those in 16 bits, on text that it was not calibrated on.
 
-Every sub-layer gets the 16-bit model's own input of it, so that an error is that of one sub-layer and not of those
-before it. What is compared is what it adds to the residual stream: AWQ moves scales between a norm and the linears
-behind it, so that single weights mean nothing.
+Every sub-layer gets the input that it has in the 16-bit model, so that an error is that of one sub-layer and not of
+those before it. What a sub-layer adds to the residual stream is compared, and not single weights: these mean nothing,
+since AWQ moves scales between a norm and the linears behind it.
 """
 
 import copy
@@ -35,14 +35,18 @@ Module = Literal["attention", "mlp"]
 
 @dataclass(frozen=True)
 class LayerError:
-    """Squared sums over all held-out tokens and hidden dimensions: of what the 16-bit sub-layer adds to the residual
-    stream, and of the differences from it by the method's weights and by weights rounded to nearest."""
+    """The error of one sub-layer, in squared sums over all held-out tokens and hidden dimensions."""
 
     layer: int
+    """Number of the decoder layer."""
     module: Module
+    """Which of its sub-layers."""
     squared_output: float
+    """sum||y||^2 of what the 16-bit sub-layer adds to the residual stream."""
     squared_method: float
+    """sum||y_q - y||^2 of the sub-layer with the method's weights."""
     squared_round_to_nearest: float
+    """The same with weights rounded to nearest."""
 
     @property
     def method(self) -> float:
@@ -51,7 +55,7 @@ class LayerError:
 
     @property
     def round_to_nearest(self) -> float:
-        """The same of rounding to nearest."""
+        """Relative error of rounding to nearest."""
         return _ratio(self.squared_round_to_nearest, self.squared_output)
 
 
@@ -67,14 +71,15 @@ def reconstruction_errors(
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] = ignore_progress,
 ) -> list[LayerError]:
-    """One error for each sub-layer that is there, in order; `progress` is told (layers done, layers).
+    """One error for each sub-layer that is there, in order.
 
-    checkpoint: the 16-bit model; drops: besides its own lists; quantized: it without them, quantized as `spec` says;
-    token_ids: held-out samples, int64 [num_samples, seq_len]; dtype: of weights and states, where bfloat16 adds about
-    2e-5 to a relative error, as much as 8 bits do.
+    `checkpoint` is the 16-bit model. `drops` names what is dropped from it besides its own lists. `quantized` is the
+    model without these sub-layers, quantized as `spec` says. `token_ids` are held-out samples, int64 [num_samples,
+    seq_len]. `dtype` is that of weights and states; bfloat16 adds about 2e-5 to a relative error, as much as 8 bits do.
+    `progress` is told (layers done, layers).
 
     Layers are streamed: at most three are on the device and two more on the host, besides the states of all samples.
-    ValueError if the quantized files break their own format or are of other drop lists; UserError if tensors lack.
+    ValueError if the quantized files break their own format or have other drop lists. UserError if tensors are missing.
     """
     drops = drop_lists_of(checkpoint).union(drops)
     packed = open_dequantized(quantized)
@@ -108,18 +113,23 @@ class _Sample:
 
 @dataclass(frozen=True)
 class _Pass:
-    """added: what each sub-layer adds to the residual stream; mlp_input: the stream between them; hidden: after both;
-    each [1, seq_len, hidden_size]."""
+    """What happens when one sample passes through a layer."""
 
     added: dict[Module, torch.Tensor]
+    """What each sub-layer adds to the residual stream, [1, seq_len, hidden_size]."""
     mlp_input: torch.Tensor
+    """The residual stream between the two, [1, seq_len, hidden_size]."""
     hidden: torch.Tensor
+    """The residual stream after both, [1, seq_len, hidden_size]."""
 
 
 def _layer_errors(
     index: int, kept: Sequence[Module], exact: nn.Module, others: Sequence[nn.Module], samples: Sequence[_Sample]
 ) -> list[LayerError]:
-    """others: the layer by the method's weights, and by weights rounded to nearest. Moves the samples on."""
+    """The errors of one layer. The samples move on through it.
+
+    `others` are the layer with the method's weights, and the layer with weights rounded to nearest.
+    """
     sums = {module: [0.0, 0.0, 0.0] for module in kept}
     for sample in samples:
         arguments = sample.keyword_arguments[index]
@@ -141,7 +151,7 @@ def _run(
     keyword_arguments: Mapping[str, Any],
     mlp_input: torch.Tensor | None = None,
 ) -> _Pass:
-    """Take a sample through a layer; `mlp_input`, if given, goes into the MLP in place of what attention gives it."""
+    """Take a sample through a layer. A given `mlp_input` enters the MLP in place of the state after attention."""
     names = sublayer_names(layer)
     added: dict[Module, torch.Tensor] = {}
     seen: list[torch.Tensor] = []

@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 def register() -> None:
-    """Register the dropped models of all families; called again, it changes nothing."""
+    """Register the dropped models of all families. Called again, it changes nothing."""
     import vllm
 
     for architecture in FAMILIES:

@@ -17,7 +17,7 @@ LAYER = re.compile(r"layers\.(\d+)\.")
 
 
 class VllmEngine:
-    """Prefix caching is off, since prompts are sent again; the KV cache has the model's dtype."""
+    """An engine of vLLM without prefix caching, since prompts are sent again. The KV cache has the model's dtype."""
 
     def __init__(self, settings: EngineSettings):
         self._device = settings.device
@@ -27,8 +27,8 @@ class VllmEngine:
         cache = self._llm.llm_engine.vllm_config.cache_config
         ranks: list[_WorkerFacts] = self._llm.collective_rpc(_worker_facts)
         rank = ranks[0]
-        # Layers with windows share the blocks with others in groups: how many tokens that holds, vLLM knows, at the
-        # largest length of requests.
+        # Layers with windows share blocks with others, in groups. How many tokens these hold at the largest length of
+        # requests is what vLLM itself computes.
         tokens = cache.num_gpu_blocks * cache.block_size if rank.kv_groups == 1 else cache.kv_cache_size_tokens
         return EngineFacts(
             version=vllm.__version__,
@@ -64,7 +64,7 @@ class VllmEngine:
 
     def peak_memory_bytes(self) -> int:
         if self._device == "cpu":
-            # Of the workers of tensor parallelism, which are processes of their own, each says its own.
+            # The workers of tensor parallelism are processes of their own, and each reports its own peak.
             return int(sum(self._llm.collective_rpc(_peak_host_bytes)))
         return int(sum(self._llm.collective_rpc(_peak_device_bytes)))
 
@@ -108,13 +108,18 @@ def _timing(metrics: Any, output_length: int) -> RequestTiming:
 
 @dataclass(frozen=True)
 class _WorkerFacts:
-    """kv_bytes: per token, in all layers; kv_layers: those that own KV cache; kv_groups: those that share blocks."""
+    """What one of vLLM's workers says about its memory."""
 
     weights_bytes: int
+    """Bytes of its weights."""
     kv_bytes: int
+    """KV-cache bytes of one token, in all layers."""
     kv_layers: tuple[int, ...]
+    """Layers that have a KV cache."""
     kv_groups: int
+    """Number of groups of layers that share blocks."""
     device: str
+    """Name of the device."""
 
 
 def _worker_facts(worker: Any) -> _WorkerFacts:
@@ -131,7 +136,10 @@ def _worker_facts(worker: Any) -> _WorkerFacts:
 
 
 def _weights_bytes(model: torch.nn.Module) -> int:
-    """On a CPU, vLLM hands the weights of linear layers to its kernels, and leaves empty parameters in their place."""
+    """Bytes of a model's weights.
+
+    On a CPU, vLLM hands the weights of linear layers to its kernels and leaves empty parameters in their place.
+    """
     sizes: dict[int, int] = {}  # by parameter: some are tied
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
