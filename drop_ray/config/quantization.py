@@ -13,11 +13,11 @@ class QuantizationSpec(Section):
     """One line of `quantization`: AutoAWQ's format (GEMM) or AutoGPTQ's."""
 
     method: Literal["awq", "gptq"]
-    name: str | None = Field(None, pattern=RUN_NAME, description="of PLAN-NAME; the method if not given")
+    name: str | None = Field(None, pattern=RUN_NAME, description="end of the quantized plans' names; null is the method")
     bits: int = Field(4, description="4; gptq also takes 8")
     group_size: int = Field(128, description="inputs that share a scale; -1 is the whole row, gptq only")
     symmetric: bool | None = Field(None, description="null is the method's own: gptq symmetric, awq with zero points")
-    desc_act: bool = Field(False, description="of gptq: most active inputs first; better, but slower to serve")
+    desc_act: bool = Field(False, description="gptq only: most active inputs first; better, but slower to serve")
     text: TextSection | None = Field(None, description="null takes the run's calibration samples")
     num_samples: int | None = Field(None, ge=1, description="first samples to calibrate on; null is all that are left")
     held_out: int = Field(8, ge=1, description="last samples, on which the error of every layer is measured")
@@ -47,12 +47,15 @@ class QuantizationSpec(Section):
 
     @property
     def bytes_per_weight(self) -> float:
-        """With the group's scale, of 16 bits, and zero point. Of the quantized weights; embeddings stay in 16 bits."""
+        """Bytes of a quantized weight, with its part of the group's scale, of 16 bits, and zero point.
+
+        Embeddings stay in 16 bits.
+        """
         overhead = (2 + self.bits / 8) / self.group_size if self.group_size > 0 else 0.0
         return self.bits / 8 + overhead
 
     def split(self, total: int) -> tuple[range, range]:
-        """Of `total` samples those to calibrate on, and those held out. ValueError if there are too few."""
+        """The samples to calibrate on and those held out, of `total`. ValueError if there are too few."""
         wanted = (self.num_samples or 1) + self.held_out
         if wanted > total:
             raise ValueError(

@@ -6,13 +6,13 @@ from pydantic import Field, model_validator
 
 from drop_ray.config.section import Section
 
-# Fewer pairs than this have no useful interval; a prompt to check an engine on, and its continuation, take this length.
+# Fewer pairs than this have no useful interval. An engine is checked on prompts which, continued, take this length.
 MIN_RESIDENT_PAIRS = 5
 MIN_MODEL_LEN = 32
 
 
 class WorkloadSpec(Section):
-    """Requests of one kind: so many tokens in, so many out, whatever they are."""
+    """Requests of one kind, with a fixed number of tokens in and out, whatever the tokens are."""
 
     prompt: int = Field(ge=1, description="tokens of each prompt")
     output: int = Field(ge=1, description="tokens that are generated for each")
@@ -42,7 +42,7 @@ class ServingConfig(Section):
     batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (1, 8, 32), min_length=1, description="tried in order, until a larger one gives no more tokens per second"
     )
-    pairs: int = Field(5, ge=3, description="of each measurement, 5 at least if resident; rounds of reload")
+    pairs: int = Field(5, ge=3, description="pairs of each measurement, 5 at least if resident; rounds if reload")
     plans: Literal["all"] | tuple[str, ...] = Field("all", description="names of plans; the base is always measured")
     dtype: Literal["bfloat16", "float16", "float32"] | None = Field(None, description="null is model.dtype")
     max_model_len: int | None = Field(None, ge=1, description="tokens of a request; null is the longest workload")

@@ -54,8 +54,7 @@ def _folders() -> list[Path]:
 
 
 def _texts(folder: Path) -> Iterator[bytes]:
-    """YAML files below a folder, files without a suffix (which others include), and what they include from elsewhere.
-    """
+    """YAML files below a folder, files without a suffix (included by others), and what they include from elsewhere."""
     for path in folder.rglob("*"):
         if path.suffix in (".yaml", "") and path.is_file():
             yield from _text_with_includes(path, folder)

@@ -1,4 +1,4 @@
-"""`drop-ray gc`: what of a store nobody needs any more, and removing it."""
+"""`drop-ray gc`: finds what nobody needs any more in a store, and removes it."""
 
 import re
 import time
@@ -17,10 +17,11 @@ SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
 
 def gc_lines(target: str, older_than: str, delete: bool) -> Iterator[str]:
-    """A line for everything that can go, then the sum; with `delete` it is removed as it is named.
+    """A line for everything that can be removed, then the sum. With `delete` each is removed as it is named.
 
-    target: a run's config, or a store. older_than: what was written since then is left alone, such as `24h`; and so are
-    artifacts that no run refers to, if any run was: it may not have come to those of its last time yet.
+    `target` is a run's config or a store. `older_than` is an age such as `24h`: whatever was written since is left
+    alone. If any run was written to since, artifacts that no run refers to are left alone as well, because that run may
+    not yet have come to all the units of its last start.
     """
     seconds = _seconds(older_than)
     store = _store(target)

@@ -1,4 +1,4 @@
-"""The sign of life that a driver leaves in the run's folder: which worker has had which unit since when."""
+"""The sign of life that a driver leaves in the run's folder: which worker has had which unit, and since when."""
 
 import json
 from collections.abc import Iterator
@@ -16,31 +16,42 @@ MIN_DONE = 3
 
 @dataclass(frozen=True)
 class BusyWorker:
-    """since: seconds of the epoch at which the worker was given the unit."""
+    """A worker that has a unit."""
 
     unit: str
+    """Name of the unit."""
     node: str
+    """Address of the worker's node."""
     pid: int
+    """Process of the worker."""
     since: float
+    """When the worker was given the unit, in seconds since 1970."""
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """time: seconds of the epoch; done: units of this stage; median_s: how long they took, 0 before the first."""
+    """The state of a running stage."""
 
     time: float
+    """When it was written, in seconds since 1970."""
     stage: str
+    """The stage that runs."""
     workers_ready: int
+    """Workers that have started."""
     done: int
+    """Units of the stage that are done."""
     total: int
+    """Units of the stage."""
     median_s: float
+    """Median seconds that they took; 0 before the first is done."""
     busy: tuple[BusyWorker, ...]
+    """Workers that have a unit."""
 
     def write(self, store: Store, run_folder: str) -> None:
         store.write_file(f"{run_folder}/{HEARTBEAT}", json.dumps(asdict(self), indent=1).encode())
 
     def lines(self, now: float) -> Iterator[str]:
-        """For people: whether a driver is there, then a line a busy worker, the longest first."""
+        """Lines for people: whether a driver is there, then one for each busy worker, the longest busy first."""
         age = now - self.time
         if age > STALE_S:
             yield f"no driver is running: the last sign of life is {_duration(age)} old"
@@ -54,7 +65,7 @@ class Heartbeat:
 
 
 def read_heartbeat(store: Store, run_folder: str) -> Heartbeat | None:
-    """None of a run whose driver has not come to any work."""
+    """The last sign of life of a run; None if its driver has not come to any work."""
     try:
         fields = json.loads(store.read_file(f"{run_folder}/{HEARTBEAT}"))
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""What identifies each step of a run. The one place where identities are put together.
+"""What identifies each step of a run. Identities are put together in this file only.
 
-A step's `algorithm` is raised by hand when its code would give other numbers for the same inputs.
+The `algorithm` of a step is raised by hand when its code would give other numbers for the same inputs.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,10 @@ def calibration_step(job: Job) -> Step:
 
 
 def score_step(job: Job, calibration_identity: str, drops: DropLists, gap: int, revision: str | None = None) -> Step:
-    """The score table of one drop state and gap, over all samples; shared with runs that have `revision` as theirs."""
+    """The score table of one set of drop lists and one gap, over all samples.
+
+    Runs that have `revision` as their model share it.
+    """
     return Step("score", _score_identity(job, calibration_identity, drops, gap, revision))
 
 
@@ -42,7 +45,7 @@ def score_unit(table: Step, samples: range) -> Step:
 
 
 def sample_ranges(job: Job) -> list[range]:
-    """Fixed by the config, never by the number of workers; sharding must not change a byte."""
+    """The sample ranges, which only the config decides: the number of workers must not change a byte."""
     total, size = job.config.calibration.num_samples, job.config.scoring.range_size
     return [range(start, min(start + size, total)) for start in range(0, total, size)]
 
@@ -60,7 +63,7 @@ def export_step(job: Job, drops: DropLists, format: ExportFormat = "dropped") ->
 
 
 def quantize_step(job: Job, drops: DropLists, spec: QuantizationSpec) -> Step:
-    """A quantized checkpoint, with the errors of its layers on the samples held out."""
+    """A quantized checkpoint, with the errors of its layers on the held-out samples."""
     if spec.text is None:
         samples = _calibration_content(job) | job.config.calibration.model_dump(
             include={"text_field", "num_samples", "seq_len", "shuffle_seed"}
@@ -84,7 +87,7 @@ def quantize_step(job: Job, drops: DropLists, spec: QuantizationSpec) -> Step:
 
 
 def task_step(job: Job, variant: Variant, task: str) -> Step:
-    """One lm-eval task on one plan, keyed by its drop lists: plans with other names and equal lists share it."""
+    """One lm-eval task on one variant. Its drop lists identify it, so that plans with equal lists share it."""
     settings = {"seed", "apply_chat_template", "system_instruction", "max_length"}
     return Step(
         "evaluate",
@@ -110,7 +113,7 @@ def perplexity_step(job: Job, variant: Variant, text: PerplexitySpec) -> Step:
 
 
 def bench_step(job: Job, variant: Variant) -> Step:
-    """The serving benchmark of one plan against the base; of the base itself, the base against itself."""
+    """The serving benchmark of one variant against the base, or of the base against itself."""
     serving, execution = job.config.serving, job.config.execution
     assert serving is not None
     settings = job.config.calibration.model_dump(include={"text_field", "seq_len", "shuffle_seed"})
@@ -123,24 +126,24 @@ def bench_step(job: Job, variant: Variant) -> Step:
             **_variant_identity(job, variant),
             **job.config.model.model_dump(include={"attn_implementation"}),
             **serving.model_dump(mode="json", exclude={"plans"}),
-            # What the nulls of the config stand for.
+            # The values that null stands for in the config.
             "dtype": serving.dtype or job.config.model.dtype,
             "max_model_len": serving.model_len,
             "kv_cache_bytes": job.kv_cache_bytes,
-            # What is timed is timed there.
+            # Timings depend on where they are taken.
             "device": execution.device,
             "threads": execution.threads_per_worker if execution.device == "cpu" else None,
             "tensor_parallel": execution.tensor_parallel,
-            # The first samples are compared on; they do not depend on how many follow.
+            # Engines are compared on the first samples, which do not depend on how many follow.
             "text": {**_calibration_content(job), **settings},
         },
     )
 
 
 def bench_steps(job: Job, variants: Sequence[Variant]) -> dict[str, tuple[Variant, Step]]:
-    """The units of the serving benchmark, by a label for people; plans with equal drop lists are measured once.
+    """The units of the serving benchmark, by a label for people. Plans with equal drop lists are measured once.
 
-    variants: without the base, which is always measured, against itself.
+    `variants` are those without the base, which is always measured against itself.
     """
     serving, base = job.config.serving, Variant(job.base_plan)
     if serving is None:
@@ -152,7 +155,7 @@ def bench_steps(job: Job, variants: Sequence[Variant]) -> dict[str, tuple[Varian
 
 
 def evaluation_steps(job: Job, variant: Variant) -> dict[str, Step]:
-    """Every evaluation unit of a plan, by the name of its task or text."""
+    """Every evaluation unit of a variant, by the name of its task or text."""
     tasks = {request.name: task_step(job, variant, request.name) for request in job.task_requests}
     texts = {text.name: perplexity_step(job, variant, text) for text in job.config.evaluation.perplexity}
     return {**tasks, **texts}
@@ -178,7 +181,7 @@ def _score_identity(
         "gap": gap,
         **drops.as_identity(),
         **job.config.model.model_dump(include={"dtype", "attn_implementation"}),
-        # Their order says by which one plans rank, and changes no score.
+        # Sorted, since their order only says which of them plans rank by.
         "metrics": sorted(job.config.scoring.metrics),
         **job.config.scoring.model_dump(include={"micro_batch", "range_size"}),
     }
@@ -195,7 +198,7 @@ def _evaluation_identity(job: Job, variant: Variant) -> dict[str, object]:
 
 
 def _variant_identity(job: Job, variant: Variant) -> dict[str, object]:
-    """What is left of the model, and how it was quantized."""
+    """The drop lists of the variant, and how it was quantized."""
     if variant.spec is None:
         return {**variant.drops.as_identity()}
     return {**variant.drops.as_identity(), "quantized": quantize_step(job, variant.drops, variant.spec).family}

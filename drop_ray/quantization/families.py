@@ -16,7 +16,7 @@ class Quantizable:
 _BOTH = Quantizable(("awq", "gptq"))
 _NO_NORM_BEFORE = Quantizable(("gptq",), "AWQ moves scales into the norm before a sub-layer, and there is none")
 
-# Architectures with experts are not listed: transformers keeps these in one tensor, the engine would write many linears.
+# Architectures with experts are not listed: transformers keeps these in one tensor, the engine would write linears.
 QUANTIZABLE = {
     "LlamaForCausalLM": _BOTH,
     "MistralForCausalLM": _BOTH,

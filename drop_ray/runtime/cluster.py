@@ -1,4 +1,4 @@
-"""The connection to Ray: made when the first work is found, checked against what the run asks for."""
+"""The connection to Ray. It is made when the first work is found, and checked against what the run asks for."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class Cluster:
-    """Joins the cluster at RAY_ADDRESS, or starts Ray on this machine; shut down what was started on leaving."""
+    """Joins the cluster at RAY_ADDRESS, or starts Ray on this machine. On leaving, it shuts down what it started."""
 
     def __init__(self, execution: ExecutionConfig):
         self.execution = execution
@@ -54,7 +54,7 @@ class Cluster:
         nodes = alive_nodes()
         faults = list(resource_faults(self.execution, nodes))
         has_gpus = bool(self.execution.gpus_per_worker)
-        # On the driver's own machine, libraries, store and model are the driver's.
+        # On the driver's own machine, libraries, store and model are those of the driver.
         is_alone = [node.node_id for node in nodes] == [ray.get_runtime_context().get_node_id()]
         if has_gpus or not is_alone:
             node_faults, self._gpu_bytes = ask_nodes(setup, nodes, gpus=has_gpus)
@@ -76,8 +76,8 @@ class Cluster:
     ) -> Pool:
         """The pool of actors `worker(setup)`, started at the first call and kept until other workers are asked for.
 
-        num_actors, num_gpus: None is what `execution` says; model_bytes: of the largest model that a worker is to hold
-        whole, over all of its GPUs; environment: variables that their processes start with.
+        `num_actors` and `num_gpus` default to what `execution` says. `model_bytes` is the size of the largest model
+        that a worker is to hold whole, over all of its GPUs. `environment` has variables that the processes start with.
         """
         self.connect(setup)
         gpus = self.gpus_for(model_bytes) if num_gpus is None else num_gpus
@@ -100,7 +100,7 @@ class Cluster:
         return self._pool
 
     def gpus_for(self, model_bytes: int) -> float:
-        """GPUs of a worker that holds a model of that size. UserError if it has, or a node has, too few for it."""
+        """GPUs of a worker that holds a model of that size. UserError if it has too few, or if no node has enough."""
         wanted = self.execution.gpus_per_worker
         if not wanted:
             return 0
@@ -117,7 +117,7 @@ class Cluster:
 
     @property
     def worker_bytes(self) -> int:
-        """Memory of one worker that scores: of one GPU or its part of it, or its share of this machine's."""
+        """Bytes of memory of one worker that scores: of one GPU or its part of it, or its share of this machine's."""
         wanted = self.execution.gpus_per_worker
         if not wanted:
             return int(psutil.virtual_memory().available // self.execution.num_workers)
@@ -146,8 +146,8 @@ def _init(execution: ExecutionConfig) -> None:
         logger.info("joining the Ray cluster at %s", os.environ["RAY_ADDRESS"])
         ray.init(**options)
         return
-    # "local" always: a stale address file of an earlier cluster would otherwise be followed. Workers count in whole
-    # CPUs that may be more than the machine has: on a small one they share.
+    # Always "local": otherwise Ray would follow a stale address file of an earlier cluster. Ray is told of as many CPUs
+    # as all workers ask for, so that they share those of a small machine.
     num_cpus = max(os.cpu_count() or 1, round(execution.num_workers * execution.cpus_per_worker))
     logger.info("starting Ray on this machine with %d CPUs", num_cpus)
     ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **options)

@@ -11,23 +11,26 @@ from ray.job_submission import JobSubmissionClient
 
 from drop_ray.errors import UserError
 
-# What Ray's client raises when a question got no answer, or an error for one; those of its HTTP library are OSErrors.
+# Raised by Ray's client when there was no answer, or an error for an answer. Its HTTP library raises OSErrors.
 NO_ANSWER = (RuntimeError, OSError, AuthenticationError)
-# Seconds to connect, and between two bytes of an answer; an upload counts as an answer that comes late.
+# Seconds to connect, and between two bytes of an answer. An upload counts as an answer that comes late.
 TIMEOUT = (10, 120)
-# Ray puts these before the address that it is given.
+# Environment variables that Ray prefers to the address that it is given.
 OTHER_ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 
 class JobClient(JobSubmissionClient):  # type: ignore[misc]
-    """Ray's client, which would wait for an answer for ever."""
+    """Ray's client with a time limit; without one it would wait for an answer for ever."""
 
     def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:
         return super()._do_request(method, endpoint, timeout=TIMEOUT, **options)
 
 
 def connect(address: str) -> JobClient:
-    """UserError if nothing answers at the address, the token is not the cluster's, or its Ray is another one."""
+    """A client of the cluster at `address`.
+
+    UserError if nothing answers there, if the cluster has another token, or if its Ray has another version.
+    """
     if not address.startswith(("http://", "https://")):
         raise UserError(f"--address: {address} is no address of a Ray dashboard, such as http://HEAD:8265")
     try:
