@@ -31,7 +31,7 @@ def read_documents(path: Path, text_field: str, field: str) -> list[str]:
     """The documents of a text file.
 
     A .txt file is one document. A .json file is a list and a .jsonl file has one entry per line, each a string or an
-    object with `text_field`. Of a .parquet file it is the column `text_field`. UserError names `field`, which is the
+    object with `text_field`. A .parquet file has them in the column `text_field`. UserError names `field`, which is the
     config's.
     """
     _check_file(path, TEXT_SUFFIXES, field)

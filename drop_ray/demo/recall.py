@@ -51,7 +51,7 @@ class Passage:
 
 @dataclass(frozen=True)
 class Person:
-    """One person of a passage; no two people of a passage share any of these."""
+    """One person of a passage. No two people of a passage share any of these."""
 
     name: str
     """First name."""

@@ -83,8 +83,8 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausal
     """A freshly initialized Llama in float32: 12 layers of width 128, grouped-query attention, tied embeddings.
 
     Weights start with a standard deviation of 1 / sqrt(width), and those that write to the residual stream are smaller
-    by sqrt(2 * layers), as in GPT-2. The default of 0.02 suits wide models; this narrow one then hardly learns to look
-    back in an hour.
+    by sqrt(2 * layers), as in GPT-2. The default of 0.02 suits wide models. With it, this narrow one hardly learns to
+    look back in an hour.
     """
     config = LlamaConfig(
         vocab_size=VOCABULARY_SIZE,

@@ -17,7 +17,7 @@ def folders_mentioning(names: Collection[str]) -> list[Path]:
     """The top-level task folders in which any of `names` appears as a word.
 
     A task's folder contains the task's name. It also contains its tags, unless the task includes them from another
-    folder; files that are included from elsewhere are therefore read too.
+    folder. Files that are included from elsewhere are therefore read too.
     """
     words = [name.encode() for name in names]
     word = re.compile(rb"(?<![\w.-])(?:" + b"|".join(map(re.escape, words)) + rb")(?![\w.-])")

@@ -111,8 +111,8 @@ def _local_data(config: dict[str, Any]) -> dict[str, Any]:
 
     The others, which are paths in a hub repository, become strings again.
 
-    Data files are local if `dataset_path` names a builder that reads files. Without a `dataset_path` (a member that a
-    group overrides, a `custom_dataset` function) those that exist are local.
+    Data files are local if `dataset_path` names a builder that reads files. A member that a group overrides and a
+    `custom_dataset` function have no `dataset_path`: their data files are local if they exist.
     """
     settled = dict(config)
     if isinstance(config.get("task"), list):

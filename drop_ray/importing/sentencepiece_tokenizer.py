@@ -100,7 +100,7 @@ def _backend(model: Any) -> Tokenizer:
     scores = {piece.piece: piece.score for piece in model.pieces if piece.type == Piece.NORMAL}
     # Control tokens, bytes and user-defined symbols are no parts of a merge, and come from none.
     merges = generate_merges(vocabulary, scores, skip_tokens=vocabulary.keys() - scores.keys())
-    # With a plain space in it, a symbol is never found: by then, spaces are SPACE.
+    # A symbol with a plain space is left out: it is never found, since spaces have become SPACE before.
     symbols = [p.piece for p in model.pieces if p.type == Piece.USER_DEFINED and " " not in p.piece]
     tokenizer = Tokenizer(
         models.BPE(
@@ -147,7 +147,7 @@ def _check(backend: Tokenizer, original: SentencePieceProcessor, model: Any, loc
         raise UserError(f"{location}/tokenizer.model cannot be converted: it normalizes its own symbol {changed[0]!r}")
     pieces = [piece.piece.replace(SPACE, " ") for piece in model.pieces if piece.type == Piece.NORMAL]
     between = [text for symbol in symbols for text in (f"a{symbol}b", f"{symbol} a", f"a{symbol}{symbol}")]
-    # Without the one kind of text that is known to differ.
+    # The one kind of text that is known to differ is left out.
     texts = [text for text in (*PROBES, *pieces, *between) if normalize(text) not in symbols]
     found = [encoding.ids for encoding in backend.encode_batch(texts)]
     for text, ids, expected in zip(texts, found, original.encode(texts), strict=True):

@@ -55,4 +55,4 @@ SERVING_SCHEMA = pa.schema(
         ("predicted", pa.float64()),
     ]
 )
-"""A row per workload, batch size, comparison and metric; `report.results.ServingRow` says what the columns mean."""
+"""A row per workload, batch size, comparison and metric. `report.results.ServingRow` says what the columns mean."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from drop_ray.store import Store
 
 HEARTBEAT = "heartbeat.json"
-# Drivers write more often than every 40 s; the rest is for clocks of machines that differ, and for a slow store.
+# Drivers write more often than every 40 s. The rest allows for clocks that differ, and for a slow store.
 STALE_S = 120.0
 # A unit is a straggler if it takes this many times as long as the median of its stage.
 STRAGGLER = 3.0

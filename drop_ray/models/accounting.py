@@ -26,7 +26,7 @@ class ModelSize:
     mlp_parameters: tuple[int, ...]
     """Parameters of the MLP of each layer, with its norms."""
     active_mlp_parameters: tuple[int, ...]
-    """Those of `mlp_parameters` that one token meets: of a mixture, only the experts that it is routed to."""
+    """`mlp_parameters` that one token meets: in a mixture, only the experts that it is routed to."""
     outside_parameters: int
     """Parameters of no decoder layer: embeddings, the last norm and the output layer."""
     hidden_size: int
@@ -34,7 +34,7 @@ class ModelSize:
     kv_bytes_per_layer: int
     """KV-cache bytes of one token in one attention layer."""
     windows: tuple[int | None, ...]
-    """For each layer, how many tokens its attention looks back at most; None if at all of them."""
+    """How many tokens the attention of each layer looks back at most; None if it looks at all of them."""
     bytes_per_parameter: int
     """Bytes of one parameter in the dtype of the skeleton."""
     max_positions: int | None
@@ -49,7 +49,7 @@ class ModelSize:
         return self.kv_bytes_per_layer * (self.num_layers - len(drops.attn))
 
     def kv_bytes(self, drops: DropLists, num_tokens: int) -> int:
-        """KV cache of one sequence; a windowed layer holds no more tokens than its window."""
+        """KV-cache bytes of one sequence. A windowed layer holds no more tokens than its window."""
         kept = [window for layer, window in enumerate(self.windows) if layer not in drops.attn]
         return self.kv_bytes_per_layer * sum(min(num_tokens, window or num_tokens) for window in kept)
 
@@ -91,7 +91,8 @@ def measure(skeleton: PreTrainedModel) -> ModelSize:
 def kv_values_per_token(config: Any) -> int:
     """Numbers that one attention layer caches for a token: keys and values of every key-value head.
 
-    Of latent attention, serving engines keep the compressed vector and the rotary key (DeepSeek-V2, arXiv 2405.04434).
+    Latent attention has the compressed vector and the rotary key in their place, as serving engines keep them
+    (DeepSeek-V2, arXiv 2405.04434).
     """
     if getattr(config, "kv_lora_rank", None):
         return int(config.kv_lora_rank + config.qk_rope_head_dim)
@@ -100,7 +101,7 @@ def kv_values_per_token(config: Any) -> int:
 
 
 def _active_parameters(layer: nn.Module, config: Any) -> int:
-    """Parameters that one token meets; experts are stacked in one tensor, of which it meets its routed share."""
+    """Parameters that one token meets: of experts, which are stacked in one tensor, only its routed share."""
     total = 0
     for name in sublayer_names(layer)["mlp"]:
         for parameter_name, parameter in getattr(layer, name).named_parameters():

@@ -74,7 +74,7 @@ def build_skeleton(
 
 
 def checkpoint_dtype(checkpoint: Checkpoint) -> torch.dtype:
-    """The dtype that config.json states; where it states none, float32, which is the default of transformers."""
+    """The dtype that config.json states, or float32, the default of transformers, where it states none."""
     name = checkpoint.config.get("dtype") or checkpoint.config.get("torch_dtype") or "float32"
     return parse_dtype(name)
 

@@ -123,7 +123,7 @@ class DropLists:
 
     @property
     def count(self) -> int:
-        """Number of dropped sub-layers; a block counts two."""
+        """Number of dropped sub-layers, of which a block has two."""
         return len(self.attn) + len(self.mlp)
 
     def union(self, other: "DropLists") -> "DropLists":
@@ -135,7 +135,7 @@ class DropLists:
 
 
 def check_drop_lists(drops: DropLists, num_layers: int, source: str) -> None:
-    """Raise UserError if a layer is out of range or listed twice; `source` says whose lists they are."""
+    """Raise UserError if a layer is out of range or listed twice. `source` says in the message whose lists they are."""
     for field, layers in (("drop_attn", drops.attn), ("drop_mlp", drops.mlp)):
         outside = [layer for layer in layers if not 0 <= layer < num_layers]
         if outside:

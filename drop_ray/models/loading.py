@@ -25,7 +25,7 @@ from drop_ray.models.modeling_dropped import sublayer_names
 from drop_ray.models.spreading import device_map_of
 from drop_ray.models.tensor_map import Recipe, TensorMap, map_tensors
 
-# Buffers that old checkpoints carry as tensors; every class of transformers 5 computes them.
+# Buffers that old checkpoints carry as tensors. Every class of transformers 5 computes them.
 COMPUTED_TENSORS = re.compile(r"rotary_emb\.inv_freq$")
 
 
@@ -40,7 +40,7 @@ def load_model(
 ) -> PreTrainedModel:
     """Load a base or dropped checkpoint, optionally without further sub-layers, whose weights are then never read.
 
-    `model` is an open checkpoint, or the folder or URL of one. `dtype` is that of the parameters; None takes the
+    `model` is an open checkpoint, or the folder or URL of one. `dtype` is that of the parameters, by default the
     checkpoint's own. `memory` replaces `device` and spreads the layers over several devices: it says how many bytes of
     the model each may hold. Raises UserError for a tensor that is missing from the checkpoint, or that the model has no
     use for: no parameter is ever left at a random value.

@@ -41,7 +41,7 @@ def locate_model(path: str, revision: str | None, *, weights: bool = True) -> st
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer that lies beside a model's weights; UserError if there is none that transformers can load."""
+    """The tokenizer that lies beside a model's weights. UserError if there is none that transformers can load."""
     try:
         # False, not None: transformers would ask at the terminal whether to run the code that a config.json names.
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)

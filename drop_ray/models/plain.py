@@ -47,7 +47,7 @@ class PlainForm:
 
 
 def plain_form(checkpoint: Checkpoint, drops: DropLists) -> PlainForm:
-    """Work out the plain checkpoint; no weights are needed. UserError, with the reason, if the model has none.
+    """Work out the plain checkpoint, for which no weights are needed. UserError, with the reason, if there is none.
 
     `drops` names all sub-layers that are to be absent, also those that the checkpoint lacks already.
     """
@@ -69,7 +69,7 @@ def plain_form(checkpoint: Checkpoint, drops: DropLists) -> PlainForm:
         base,
         config={
             **renumber(fields),
-            # Also what config.json leaves to the family's class, which would compute it for the new numbers.
+            # Fields that config.json leaves to the family's class are stated, or it would compute them anew.
             **{field: value for field, value in renumbered.items() if value != full[field]},
             "model_type": config.model_type,
             "architectures": config.architectures,

@@ -24,7 +24,7 @@ def check_quantization(specs: Sequence[QuantizationSpec], checkpoint: Checkpoint
     """UserError, with the field and the remedy, if the model cannot be quantized as `specs` ask.
 
     Causes are a library that is missing, an architecture that the engine does not take, and a group size that no kernel
-    knows or that does not divide a width of a linear. Of `checkpoint`, the run's model, nothing but config.json is
+    knows or that does not divide a width of a linear. `checkpoint` is the run's model, and only its config.json is
     read.
     """
     if not specs:

@@ -52,9 +52,9 @@ def quantize(
     (layers done, layers).
 
     The model is quantized layer by layer. The device holds one decoder layer, its inputs of one sample, and GPTQ's
-    Hessians (4 x width^2 bytes of each linear). The host holds the embeddings, and the states of all samples before and
-    after the layer; for AWQ also the inputs of each of its linears. A copy of the dropped model and the finished layers
-    lie on disk beside `output` while it works: about 1.3 times the size of the 16-bit model.
+    Hessians (4 x width^2 bytes of each linear). The host holds the embeddings, the states of all samples before and
+    after the layer, and for AWQ also the inputs of each of its linears. A copy of the dropped model and the finished
+    layers lie on disk beside `output` while it works: about 1.3 times the size of the 16-bit model.
 
     Raises UserError if `output` exists and is not empty. Equal inputs give equal bytes on a CPU.
     """
@@ -119,7 +119,7 @@ def _settings(spec: QuantizationSpec, device: str, finished: Path) -> Any:
     }
     if spec.method == "awq":
         return AWQConfig(format=FORMAT.GEMM, **common)
-    # Within its group every weight is free to be quantized before another; the order in the files stays.
+    # Without desc_act, GPTQ may still order the weights within each group, which leaves the files' order as it is.
     reorder = not spec.desc_act and spec.group_size != -1
     return GPTQConfig(format=FORMAT.GPTQ, desc_act=spec.desc_act, act_group_aware=reorder, **common)
 

@@ -21,8 +21,8 @@ def load_quantized(
 ) -> PreTrainedModel:
     """The model in `folder`, as `quantize` writes it, in evaluation mode.
 
-    `dtype` is that of the tensors that are not quantized; None takes the checkpoint's own. An `attn_implementation` of
-    None takes what the family needs. Raises CorruptArtifactError for tensors that are missing, or that the model has no
+    `dtype` is that of the tensors that are not quantized, by default the checkpoint's own. `attn_implementation` is by
+    default what the family needs. Raises CorruptArtifactError for tensors that are missing, or that the model has no
     use for.
     """
     checkpoint = open_checkpoint(folder)

@@ -75,8 +75,8 @@ def reconstruction_errors(
 
     `checkpoint` is the 16-bit model. `drops` names what is dropped from it besides its own lists. `quantized` is the
     model without these sub-layers, quantized as `spec` says. `token_ids` are held-out samples, int64 [num_samples,
-    seq_len]. `dtype` is that of weights and states; bfloat16 adds about 2e-5 to a relative error, as much as 8 bits do.
-    `progress` is told (layers done, layers).
+    seq_len]. `dtype` is that of weights and states. In bfloat16 a relative error is about 2e-5 larger, as much as 8
+    bits add. `progress` is told (layers done, layers).
 
     Layers are streamed: at most three are on the device and two more on the host, besides the states of all samples.
     ValueError if the quantized files break their own format or have other drop lists. UserError if tensors are missing.

@@ -20,7 +20,7 @@ def round_to_nearest(weight: torch.Tensor, spec: QuantizationSpec) -> torch.Tens
     last = 2**spec.bits - 1
     if spec.is_symmetric:
         largest = groups.abs().amax(-1, keepdim=True)
-        # AWQ keeps the largest weight, and leaves the last negative code unused; GPTQ splits the range evenly.
+        # AWQ keeps the largest weight, and leaves the last negative code unused. GPTQ splits the range evenly.
         scale = _scale(largest / (last // 2 if spec.method == "awq" else last / 2))
         zero = torch.full_like(scale, 2 ** (spec.bits - 1))
     else:

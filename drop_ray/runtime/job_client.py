@@ -20,7 +20,7 @@ OTHER_ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 
 class JobClient(JobSubmissionClient):  # type: ignore[misc]
-    """Ray's client with a time limit; without one it would wait for an answer for ever."""
+    """Ray's client with a time limit, since it would otherwise wait for an answer for ever."""
 
     def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:
         return super()._do_request(method, endpoint, timeout=TIMEOUT, **options)

@@ -33,7 +33,7 @@ class WorkerInfo:
 
 
 def describe_this_worker() -> WorkerInfo:
-    # Ray points a worker's standard error at a file of its own; the kernel knows which.
+    # Ray points a worker's standard error at a file, and the kernel knows which.
     log = Path("/proc/self/fd/2")
     return WorkerInfo(ray.util.get_node_ip_address(), os.getpid(), str(log.resolve() if log.exists() else "unknown"))
 

@@ -14,7 +14,7 @@ TOKENS_SCORED = "drop_ray_tokens_scored_total"
 WORKERS_READY = "drop_ray_workers_ready"
 WORKERS_BUSY = "drop_ray_workers_busy"
 
-# From a task of a tiny model to a sweep of a large one.
+# Bounds of the histogram, from a task of a tiny model to a sweep of a large one.
 SECONDS = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0]
 
 

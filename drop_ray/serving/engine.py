@@ -17,7 +17,7 @@ Prompts = Sequence[Sequence[int]]
 
 
 class EngineError(DropRayError):
-    """An engine did not start, or died while it worked; the message ends with its own last lines."""
+    """An engine did not start, or died while it worked. The message ends with its own last lines."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,6 @@ class Engine(Protocol):
     def score_prompts(self, prompts: Prompts) -> PromptScores: ...
 
     def peak_memory_bytes(self) -> int:
-        """Peak memory since the engine started, of the device; on a CPU, of the engine's process."""
+        """Peak memory since the engine started: of the device, or of the engine's process on a CPU."""
 
     def close(self) -> None: ...

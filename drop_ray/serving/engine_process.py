@@ -73,7 +73,7 @@ class EngineProcess:
         return self._call("score_prompts", prompts)  # type: ignore[no-any-return]
 
     def greedy(self, prompts: Prompts, output_length: int) -> tuple[tuple[int, ...], ...]:
-        """The greedy continuations of the prompts; only the reference has this."""
+        """The greedy continuations of the prompts, which only the reference gives."""
         return self._call("greedy", prompts, output_length)  # type: ignore[no-any-return]
 
     def peak_memory_bytes(self) -> int:
@@ -133,8 +133,8 @@ def _environment(settings: EngineSettings) -> dict[str, str]:
     if settings.threads is not None:
         environment["OMP_NUM_THREADS"] = str(settings.threads)
     if settings.device == "cpu":
-        # Huge pages. With small ones, of two engines of one 0.9 GB model the first was 4 to 8 % slower in each of four
-        # loads; with huge ones they were within 2 % of each other, in either direction, in three.
+        # Huge pages. Of two engines of one 0.9 GB model, the first was 4 to 8 % slower with small pages in each of four
+        # loads. With huge pages they were within 2 % of each other, in either direction, in three loads.
         environment.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     if settings.enforce_eager:
         # vLLM compiles its ranks of prompt log-probabilities all the same, which takes half a minute.

@@ -1,6 +1,6 @@
 """A load test of a running server: requests at a given rate, by vLLM's own `vllm.benchmarks.serve`.
 
-Any server that answers as OpenAI's does will do; `drop-ray serve CHECKPOINT` starts one of a dropped model.
+Any server that answers as OpenAI's does will do. `drop-ray serve CHECKPOINT` starts one of a dropped model.
 """
 
 import json

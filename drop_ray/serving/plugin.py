@@ -16,11 +16,11 @@ def register() -> None:
     import vllm
 
     for architecture in FAMILIES:
-        # By name: the classes are made in the processes that build such a model, and in no other.
+        # Registered by name, so that classes are made only in the processes that build such a model.
         dropped = f"Dropped{architecture}"
         vllm.ModelRegistry.register_model(dropped, f"drop_ray.serving.vllm_models:{dropped}")
     mismatch = version_mismatch(vllm.__version__)
-    if mismatch:  # Not raised, which would stop vLLM for every other model; importing vllm_models raises it.
+    if mismatch:  # An error here would stop vLLM for every other model. Importing vllm_models raises it.
         logger.error("%s; until then dropped models are refused", mismatch)
         return
     from drop_ray.serving.vllm_models import install

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 STUDENT_T_975 = {2: 12.7062, 3: 4.3027, 4: 3.1824, 5: 2.7764}
-"""By number of pairs: the 97.5 % quantile of Student's t with one degree of freedom less."""
+"""The 97.5 % quantile of Student's t, with one degree of freedom less than pairs, by the number of pairs."""
 INTERVAL_TEXT = (
     "95 % intervals of the median ratio over pairs: from six pairs on between order statistics, which assumes nothing "
     "of their distribution; of fewer pairs, which cannot reach 95 % that way, by Student's t on the ratios' logarithms"
@@ -41,7 +41,7 @@ class Ratio:
 
 
 def paired_ratio(base: Sequence[float], plan: Sequence[float], higher_is_better: bool = True) -> Ratio:
-    """Plan over base; or base over plan, if lower measurements are better, as seconds are.
+    """Plan over base, or base over plan if lower measurements are better, as seconds are.
 
     `base` and `plan` are the measurements of the pairs, in the same order. Raises ValueError for fewer than two pairs,
     sides of unequal length, or a measurement that is not positive and finite.
@@ -62,8 +62,8 @@ def paired_ratio(base: Sequence[float], plan: Sequence[float], higher_is_better:
 def _interval(logs: NDArray[np.float64]) -> tuple[float, float]:
     """The 95 % interval of the median of sorted logarithms.
 
-    That of few pairs is made around the mean and contains the median too, which lies within one standard deviation of
-    it.
+    For few pairs the interval is made around the mean. It contains the median too, which lies within one standard
+    deviation of the mean.
     """
     count = len(logs)
     if count in STUDENT_T_975:

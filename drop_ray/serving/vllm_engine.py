@@ -1,4 +1,4 @@
-"""vLLM in this process, on a base checkpoint with drop lists; engine_process.py sets its environment before."""
+"""vLLM in this process, on a base checkpoint with drop lists. engine_process.py sets its environment before."""
 
 import re
 import resource
@@ -42,7 +42,7 @@ class VllmEngine:
         )
 
     def generate(self, prompts: Prompts, output_length: int) -> Generation:
-        # Not `min_tokens` too: it would forbid the end of text where the model wants it, and change the tokens.
+        # `min_tokens` is left out: it would forbid the end of text where the model wants it, and change the tokens.
         sampling = SamplingParams(temperature=0, max_tokens=output_length, ignore_eos=True, detokenize=False)
         start = time.perf_counter()
         outputs = self._run(prompts, sampling)
@@ -56,7 +56,7 @@ class VllmEngine:
         sampling = SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=1, detokenize=False)
         logprobs, top = [], []
         for prompt, output in zip(prompts, self._run(prompts, sampling), strict=True):
-            # The first token has no prediction; the others' come with the most probable one.
+            # The first token has no prediction. Those of the others come with the most probable one.
             for token, found in zip(prompt[1:], output.prompt_logprobs[1:], strict=True):
                 logprobs.append(found[token].logprob)
                 top.append(next(other for other, entry in found.items() if entry.rank == 1))

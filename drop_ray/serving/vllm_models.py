@@ -65,9 +65,10 @@ def _allow_ranks_without_attention(engine_core):
 
     @functools.wraps(get_configs)
     def get_kv_cache_configs(vllm_config, specs, memory):
-        """specs: what caches each rank needs, by the attention's name; memory: bytes of each rank for them."""
+        """`specs` has each rank's caches by the attention's name, and `memory` the bytes that each rank has for them.
+        """
         if not any(specs):
-            # The model has no attention left at all; the manager of cached prefixes expects some cache.
+            # The model has no attention left at all, but the manager of cached prefixes expects some cache.
             vllm_config.cache_config.enable_prefix_caching = False
         if all(specs) or not any(specs):
             return get_configs(vllm_config, specs, memory)
@@ -106,21 +107,21 @@ def _recognise(config, overrides, location):
 
 
 class NoAttention(PPMissingLayer):
-    """In place of an attention. Weight loaders of vLLM pass over the tensors of a `PPMissingLayer`."""
+    """Stands in for an attention. Weight loaders of vLLM pass over the tensors of a `PPMissingLayer`."""
 
     def forward(self, positions, hidden_states, *_, **__):  # noqa: ARG002
         return hidden_states
 
 
 class NoMlp(PPMissingLayer):
-    """In place of an MLP, and of a norm after a sub-layer."""
+    """Stands in for an MLP, and for a norm after a sub-layer."""
 
     def forward(self, hidden_states, *_, **__):
         return hidden_states
 
 
 class NoNorm(PPMissingLayer):
-    """In place of the norm before a sub-layer, which would have added what is pending."""
+    """Stands in for the norm before a sub-layer, which would have added what is pending."""
 
     def forward(self, hidden_states, residual=None):
         if residual is None:  # the first in the model: its caller keeps the input as the residual
@@ -158,7 +159,7 @@ class DroppedBackendModel:
         return {**super()._from_config_kwargs, "config": config}
 
     def pipeline_parallel(self):
-        """Replace the dropped sub-layers; vLLM calls this first after it has built the model."""
+        """Replace the dropped sub-layers. vLLM calls this first after it has built the model."""
         drops = drop_lists_of_config(self.config)
         for index, layer in enumerate(self.model.layers):
             for name in chain.from_iterable(_dropped_names(layer, index, drops)):

@@ -187,7 +187,7 @@ class LocalFiles:
         (self._root / path).unlink(missing_ok=True)
 
     def remove_folder(self, folder: str) -> None:
-        # Also when another process removes the same folder at the same time, and finishes it.
+        # Another process may remove the same folder at the same time, and finish first.
         with suppress(FileNotFoundError):
             shutil.rmtree(self._root / folder)
 

@@ -28,7 +28,7 @@ class Garbage:
     path: str
     """Where it is, below the store."""
     size: int
-    """Size in bytes; 0 for an unfinished upload, of which the storage does not say it."""
+    """Size in bytes; 0 for an unfinished upload, whose size the storage does not say."""
     remove: Callable[[], None]
     """Removes it."""
 

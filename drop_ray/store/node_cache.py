@@ -30,7 +30,8 @@ KEPT_FREE = 1 << 30
 class NodeCache:
     """The cache as one process uses it.
 
-    A `folder` of None is `DEFAULT_FOLDER`. `max_bytes` limits all entries together; None allows what the disk has free.
+    `folder` is by default `DEFAULT_FOLDER`. `max_bytes` limits all entries together. Without it, they may take what the
+    disk has free.
     """
 
     def __init__(self, folder: str | None, max_bytes: int | None) -> None:
@@ -39,7 +40,7 @@ class NodeCache:
         self._held: dict[Path, BinaryIO] = {}
 
     def folder_of(self, store: Store, commit: Commit, logical: str) -> Path:
-        """A local folder with the files of a committed folder, such as `checkpoint`; not to be written to.
+        """A local folder with the files of a committed folder, such as `checkpoint`, which must not be written to.
 
         For a local store it is the store's own. For a store on S3 it stays until `release`, or until this process ends.
         CorruptArtifactError if the store's bytes are not those committed. UserError if the disk is too small.

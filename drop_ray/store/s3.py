@@ -65,7 +65,7 @@ class S3Files:
         try:
             self._s3.pipe_file(self._key(path), data, mode="create")
         except OSError as error:
-            # Not FileExistsError: s3fs raises that only for servers whose answer names the failed condition.
+            # FileExistsError does not do: s3fs raises it only for servers whose answer names the failed condition.
             if isinstance(error.__cause__, ClientError) and error.__cause__.response["Error"]["Code"] in LOST_CREATE:
                 return self._is_own(path, data)
             raise
@@ -91,7 +91,7 @@ class S3Files:
         return Output(size, digest.hexdigest())
 
     def read(self, path: str) -> bytes:
-        # In one GET: the concurrent form asks for the size first, twice the requests for records and tables.
+        # One GET. The concurrent form asks for the size first, which is twice the requests for records and tables.
         data: bytes = self._s3.cat_file(self._key(path), max_concurrency=1)
         return data
 

@@ -8,7 +8,7 @@ from drop_ray.store.node_cache import NodeCache
 
 
 def cached_folder(remote: RemoteFolder, cache: NodeCache) -> LocalFolder:
-    """The model's small files and its weights in one format, in a folder of the cache; fetched if the cache lacks them.
+    """The model's small files and its weights in one format, as a folder of the cache, fetched if it is not there.
 
     `remote` is a folder on S3. The entry is named by its files' sizes and etags: another model at the same URL is
     another entry, and a copy of the model is the same one.

@@ -110,7 +110,7 @@ def open_safetensors(file: str, source: ByteSource) -> SafetensorsShard:
 
 
 def _read_header(source: ByteSource) -> bytes:
-    """The JSON header; the format begins with its length as little-endian u64."""
+    """The JSON header. The format begins with its length as little-endian u64."""
     size = source.size
     length = struct.unpack("<Q", read_bytes(source, 0, 8))[0] if size >= 8 else size
     if length > size - 8:

@@ -49,7 +49,7 @@ class TorchShard:
             yield read_bytes(self.source, offset, count)
 
     def read(self, names: Collection[str]) -> dict[str, torch.Tensor]:
-        """The named tensors; several names of one tensor, such as a tied embedding, get one copy."""
+        """The named tensors. Several names of one tensor, such as a tied embedding, get one copy."""
         mapped = _map(self.source)
         copies: dict[tuple[Any, ...], torch.Tensor] = {}
         tensors = {}
