@@ -28,7 +28,7 @@ def base_config_class(architecture: str) -> Any:
 
 
 def base_model_class(architecture: str) -> Any:
-    """The class of the full model."""
+    """The class of the base model."""
     module = _modeling_module(architecture)
     return vars(module).get(architecture) or getattr(transformers, architecture)
 

@@ -95,9 +95,9 @@ def _contents(checkpoint: Checkpoint, drops: DropLists, format: ExportFormat) ->
     weights = Weights(skeleton, checkpoint)
     kept = [name for name in checkpoint.tensors if name not in weights.dropped | weights.ignored]
     if format == "plain":
-        form = plain_form(checkpoint, drops)
-        names = {name: renamed for name in kept if (renamed := form.name_of(name))}
-        return _Contents({**form.config, **_no_further_layers(checkpoint)}, names)
+        plain = plain_form(checkpoint, drops)
+        names = {name: renamed for name in kept if (renamed := plain.name_of(name))}
+        return _Contents({**plain.config, **_no_further_layers(checkpoint)}, names)
     config, code = _config_with_lists(checkpoint, skeleton, drops), _modeling_files(skeleton)
     if format == "dropped":
         config |= _dropped_type(skeleton) | _no_further_layers(checkpoint)
@@ -122,7 +122,7 @@ def _config_with_lists(checkpoint: Checkpoint, skeleton: PreTrainedModel, drops:
 
 
 def _dropped_type(skeleton: PreTrainedModel) -> dict[str, Any]:
-    """A model type of its own, so that no program takes a checkpoint that lacks tensors for a full model."""
+    """A model type of its own, so that no program takes a checkpoint that lacks tensors for a complete one."""
     return {"model_type": type(skeleton.config).model_type, "architectures": [type(skeleton).__name__]}
 
 

@@ -1,4 +1,4 @@
-"""Which architectures can be dropped, and the two drop lists as every other module passes them."""
+"""Which architectures can be dropped, and the two drop lists, as all other code passes them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -55,12 +55,12 @@ def load_tokenizer(folder: Path) -> Any:
 def _download(name: str, revision: str | None, weights: bool) -> Path:
     """Download the small files, then the weights in the first format that the repository has: many have two formats."""
     folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(SMALL_FILES)))
-    for form in FORMATS if weights else ():
-        index = folder / form.index
-        files = sorted(read_index(index, str(index))) if index.is_file() else [form.single]
+    for kind in FORMATS if weights else ():
+        index = folder / kind.index
+        files = sorted(read_index(index, str(index))) if index.is_file() else [kind.single]
         # A snapshot's folder is called by its commit: a branch may move between two downloads.
         snapshot_download(name, revision=folder.name, allow_patterns=files)
-        if index.is_file() or (folder / form.single).is_file():
+        if index.is_file() or (folder / kind.single).is_file():
             break
     return folder
 

@@ -72,7 +72,7 @@ def check_architecture(checkpoint: Checkpoint, allow_unlisted: bool) -> None:
 def probe(config: Any) -> None:
     """Raise an error with the reason if models of this configuration's class cannot be dropped from and scored.
 
-    There are four checks, on random weights. A dropped model gives the logits of the full one with the contributions
+    There are four checks, on random weights. A dropped model gives the logits of the base with the contributions
     zeroed. The state that enters the MLP is the one after attention. The KV cache holds kept layers only. The KV cache
     changes no token.
     """
@@ -141,7 +141,7 @@ def _check_middle(model: PreTrainedModel) -> None:
 
 
 def _states(model: PreTrainedModel, layer: nn.Module, drops: DropLists) -> dict[str, torch.Tensor]:
-    """The residual states before, within and after a layer of the full model, without the contributions of `drops`."""
+    """The residual states before, within and after a layer of the base model, without the contributions of `drops`."""
     seen: dict[str, torch.Tensor] = {}
     entry = getattr(layer, sublayer_names(layer)["mlp"][0])
     hooks = [

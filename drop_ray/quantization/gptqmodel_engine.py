@@ -139,7 +139,7 @@ def _report_layers(total: int, progress: Callable[[int, int], None]) -> Callable
 
 @contextmanager
 def _contained(logs: Path) -> Iterator[None]:
-    """Keep gptqmodel from what it does to its process.
+    """Keep gptqmodel from changing how the process prints, logs and ends.
 
     It draws no bars, prints warnings only and on standard error, and writes its log files to `logs` instead of the
     working directory. An error in one of its threads is raised, where gptqmodel would end the process.

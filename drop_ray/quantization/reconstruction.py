@@ -30,7 +30,7 @@ from drop_ray.scoring.layers import StreamedLayers
 from drop_ray.scoring.scorer import load_source
 from drop_ray.text.progress import ignore_progress
 
-Module = Literal["attention", "mlp"]
+Sublayer = Literal["attention", "mlp"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class LayerError:
 
     layer: int
     """Number of the decoder layer."""
-    module: Module
+    module: Sublayer
     """Which of its sub-layers."""
     squared_output: float
     """sum||y||^2 of what the 16-bit sub-layer adds to the residual stream."""
@@ -115,7 +115,7 @@ class _Sample:
 class _Pass:
     """What happens when one sample passes through a layer."""
 
-    added: dict[Module, torch.Tensor]
+    added: dict[Sublayer, torch.Tensor]
     """What each sub-layer adds to the residual stream, [1, seq_len, hidden_size]."""
     mlp_input: torch.Tensor
     """The residual stream between the two, [1, seq_len, hidden_size]."""
@@ -124,51 +124,51 @@ class _Pass:
 
 
 def _layer_errors(
-    index: int, kept: Sequence[Module], exact: nn.Module, others: Sequence[nn.Module], samples: Sequence[_Sample]
+    index: int, kept: Sequence[Sublayer], exact: nn.Module, others: Sequence[nn.Module], samples: Sequence[_Sample]
 ) -> list[LayerError]:
     """The errors of one layer. The samples move on through it.
 
     `others` are the layer with the method's weights, and the layer with weights rounded to nearest.
     """
-    sums = {module: [0.0, 0.0, 0.0] for module in kept}
+    sums = {sublayer: [0.0, 0.0, 0.0] for sublayer in kept}
     for sample in samples:
         arguments = sample.keyword_arguments[index]
         right = _run(exact, kept, sample.hidden, arguments)
         passes = [_run(other, kept, sample.hidden, arguments, right.mlp_input) for other in others]
-        for module, totals in sums.items():
-            output = right.added[module].float()
-            differences = [other.added[module].float() - output for other in passes]
+        for sublayer, totals in sums.items():
+            output = right.added[sublayer].float()
+            differences = [other.added[sublayer].float() - output for other in passes]
             for position, values in enumerate([output, *differences]):
                 totals[position] += float(values.square().sum(dtype=torch.float64))
         sample.hidden = right.hidden
-    return [LayerError(index, module, *totals) for module, totals in sums.items()]
+    return [LayerError(index, sublayer, *totals) for sublayer, totals in sums.items()]
 
 
 def _run(
     layer: nn.Module,
-    kept: Sequence[Module],
+    kept: Sequence[Sublayer],
     hidden: torch.Tensor,
     keyword_arguments: Mapping[str, Any],
     mlp_input: torch.Tensor | None = None,
 ) -> _Pass:
     """Take a sample through a layer. A given `mlp_input` enters the MLP in place of the state after attention."""
     names = sublayer_names(layer)
-    added: dict[Module, torch.Tensor] = {}
+    added: dict[Sublayer, torch.Tensor] = {}
     seen: list[torch.Tensor] = []
 
     def enter_mlp(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         seen.append(args[0])
         return None if mlp_input is None else (mlp_input, *args[1:])
 
-    def leave(module: Module, _: nn.Module, __: Any, output: Any) -> None:
-        added[module] = output[0] if isinstance(output, tuple) else output
+    def leave(sublayer: Sublayer, _: nn.Module, __: Any, output: Any) -> None:
+        added[sublayer] = output[0] if isinstance(output, tuple) else output
 
     with ExitStack() as hooks:
         hooks.enter_context(getattr(layer, names["mlp"][0]).register_forward_pre_hook(enter_mlp))
-        for module in kept:
+        for sublayer in kept:
             # The last of a sub-layer's modules is the norm behind it, where a family has one.
-            last = getattr(layer, names[module][-1])
-            hooks.enter_context(last.register_forward_hook(partial(leave, module)))
+            last = getattr(layer, names[sublayer][-1])
+            hooks.enter_context(last.register_forward_hook(partial(leave, sublayer)))
         after = layer(hidden, **keyword_arguments)
     return _Pass(added, seen[0], after)
 
@@ -186,9 +186,9 @@ def _linears_within(linears: Sequence[str], prefix: str) -> list[str]:
     return [name.removeprefix(prefix) for name in linears if name.startswith(prefix)]
 
 
-def _kept(index: int, drops: DropLists) -> list[Module]:
-    dropped: dict[Module, tuple[int, ...]] = {"attention": drops.attn, "mlp": drops.mlp}
-    return [module for module, layers in dropped.items() if index not in layers]
+def _kept(index: int, drops: DropLists) -> list[Sublayer]:
+    dropped: dict[Sublayer, tuple[int, ...]] = {"attention": drops.attn, "mlp": drops.mlp}
+    return [sublayer for sublayer, layers in dropped.items() if index not in layers]
 
 
 def _check_drops(config: Mapping[str, Any], drops: DropLists) -> None:

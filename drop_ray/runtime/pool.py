@@ -1,6 +1,6 @@
 """An elastic pool of actors that survives the loss of workers and nodes.
 
-Items go only to actors that have finished starting. A lost actor is replaced and its item requeued, a bounded number of
+Units go only to actors that have finished starting. A lost actor is replaced and its unit requeued, a bounded number of
 times. If the cluster shrank, a replacement cannot be scheduled and never becomes ready, so that the pool goes on
 smaller. An error of the application itself, also in an actor's constructor, stops the run at once.
 """
@@ -64,13 +64,13 @@ class Watcher:
         """Nothing finished for a while."""
 
     def finished(self, item: Item, seconds: float) -> None:
-        """An item was finished, `seconds` after it was given to the worker that did it."""
+        """A unit was finished, `seconds` after it was given to the worker that did it."""
 
     def requeued(self) -> None:
-        """A worker was lost, and its item goes to another one."""
+        """A worker was lost, and its unit goes to another one."""
 
     def failed(self) -> None:
-        """An item failed, and so does the run."""
+        """A unit failed, and so does the run."""
 
 
 NOBODY = Watcher()
@@ -99,9 +99,9 @@ class _Worker:
     item: Item | None = None
     """What it is doing; None while it starts or waits."""
     affinity: Any = None
-    """Affinity of its last item."""
+    """Affinity of its last unit."""
     since: float = 0.0
-    """When it was given its item, in seconds since 1970."""
+    """When it was given its unit, in seconds since 1970."""
     lost_starts: int = 0
     """How many workers in its place were lost in a row while starting."""
 
@@ -124,7 +124,7 @@ class Pool:
     def run(self, items: Sequence[Item], watcher: Watcher = NOBODY) -> Iterator[tuple[Item, Any]]:
         """Yield (item, result of `actor.run(item.payload)`) as they finish.
 
-        Raises WorkerFailedError naming the item and the worker's log, or the worker's own DropRayError. Both close the
+        Raises WorkerFailedError naming the unit and the worker's log, or the worker's own DropRayError. Both close the
         pool.
         """
         self._queue, self._attempts, self._watcher = deque(items), {}, watcher
@@ -160,7 +160,7 @@ class Pool:
         self._in_flight[worker.actor.start.remote()] = worker
 
     def _state(self) -> tuple[list[BusyWorker], int]:
-        """The workers that have an item, and how many have started."""
+        """The workers that have a unit, and how many have started."""
         workers = [*self._idle, *self._in_flight.values()]
         busy = [
             BusyWorker(worker.item.name, worker.info.node, worker.info.pid, worker.since)
@@ -170,7 +170,7 @@ class Pool:
         return busy, sum(worker.info is not None for worker in workers)
 
     def _hand_out(self) -> None:
-        """Give every idle actor an item: one whose model it has, else one whose model nobody has, else the next."""
+        """Give every idle actor a unit: one whose model it has, else one whose model nobody has, else the next."""
         while self._idle and self._queue:
             held = {worker.affinity for worker in [*self._idle, *self._in_flight.values()]}
             pairs = [(worker, item) for worker in self._idle for item in self._queue]

@@ -1,4 +1,4 @@
-"""`drop-ray serve CHECKPOINT`: vLLM's server with the OpenAI interface, for a full or dropped checkpoint."""
+"""`drop-ray serve CHECKPOINT`: vLLM's server with the OpenAI interface, for a base or dropped checkpoint."""
 
 import importlib.metadata
 import os

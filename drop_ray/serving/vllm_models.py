@@ -65,8 +65,7 @@ def _allow_ranks_without_attention(engine_core):
 
     @functools.wraps(get_configs)
     def get_kv_cache_configs(vllm_config, specs, memory):
-        """`specs` has each rank's caches by the attention's name, and `memory` the bytes that each rank has for them.
-        """
+        """`specs` has the caches of each rank by the name of the attention, `memory` the bytes that each rank has."""
         if not any(specs):
             # The model has no attention left at all, but the manager of cached prefixes expects some cache.
             vllm_config.cache_config.enable_prefix_caching = False
@@ -151,7 +150,7 @@ class DroppedBackendModel:
 
     @functools.cached_property
     def _from_config_kwargs(self):
-        """The full model is built, on the meta device, from the family's own configuration."""
+        """The base model is built, on the meta device, from the family's own configuration."""
         architecture = type(self).__name__.removeprefix("Dropped")
         fields = {key: value for key, value in self.config.to_dict().items() if key not in ("model_type", "auto_map")}
         config = base_config_class(architecture)(**fields)

@@ -31,21 +31,21 @@ FORMATS = (
 def find_weights(folder: ModelFolder) -> dict[str, Collection[str]]:
     """The weight files, each with the tensors that the index assigns to it. UserError names what is missing."""
     names = set(folder.names)
-    for form in FORMATS:
-        if form.index in names:
-            files = read_index(folder.folder / form.index, f"{folder.location}/{form.index}")
+    for kind in FORMATS:
+        if kind.index in names:
+            files = read_index(folder.folder / kind.index, f"{folder.location}/{kind.index}")
             missing = sorted(files.keys() - names)
             if missing:
                 raise UserError(
-                    f"model.path: {folder.location}/{form.index} names {missing[0]}, which is not there; "
+                    f"model.path: {folder.location}/{kind.index} names {missing[0]}, which is not there; "
                     "download it again"
                 )
             return files
-        if form.single in names:
-            return {form.single: ()}
+        if kind.single in names:
+            return {kind.single: ()}
     found = sorted(name for name in names if name.endswith((".bin", ".safetensors", ".pt", ".pth"))) or sorted(names)
     raise UserError(
-        f"model.path: {folder.location} has no weights ({' or '.join(form.single for form in FORMATS)}, or an index of "
+        f"model.path: {folder.location} has no weights ({' or '.join(kind.single for kind in FORMATS)}, or an index of "
         f"either); it holds {', '.join(found)}"
     )
 
