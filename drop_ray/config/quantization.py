@@ -13,7 +13,7 @@ class QuantizationSpec(Section):
     """One line of `quantization`: AutoAWQ's format (GEMM) or AutoGPTQ's."""
 
     method: Literal["awq", "gptq"]
-    name: str | None = Field(None, pattern=RUN_NAME, description="ends names of quantized plans; null is the method")
+    name: str | None = Field(None, pattern=RUN_NAME, description="of PLAN-NAME; the method if not given")
     bits: int = Field(4, description="4; gptq also takes 8")
     group_size: int = Field(128, description="inputs that share a scale; -1 is the whole row, gptq only")
     symmetric: bool | None = Field(None, description="null is the method's own: gptq symmetric, awq with zero points")

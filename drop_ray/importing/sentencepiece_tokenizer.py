@@ -100,7 +100,7 @@ def _backend(model: Any) -> Tokenizer:
     scores = {piece.piece: piece.score for piece in model.pieces if piece.type == Piece.NORMAL}
     # Control tokens, bytes and user-defined symbols are no parts of a merge, and come from none.
     merges = generate_merges(vocabulary, scores, skip_tokens=vocabulary.keys() - scores.keys())
-    # A symbol with a plain space is left out: it is never found, since spaces have become SPACE before.
+    # With a plain space in it, a symbol is never found: by then, spaces are SPACE.
     symbols = [p.piece for p in model.pieces if p.type == Piece.USER_DEFINED and " " not in p.piece]
     tokenizer = Tokenizer(
         models.BPE(

@@ -1,4 +1,4 @@
-"""`drop-ray gc`: finds what nobody needs any more in a store, and removes it."""
+"""`drop-ray gc`: what of a store nobody needs any more, and removing it."""
 
 import re
 import time
@@ -17,7 +17,7 @@ SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
 
 def gc_lines(target: str, older_than: str, delete: bool) -> Iterator[str]:
-    """A line for everything that can be removed, then the sum. With `delete` each is removed as it is named.
+    """A line for everything that can go, then the sum; with `delete` it is removed as it is named.
 
     `target` is a run's config or a store. `older_than` is an age such as `24h`: whatever was written since is left
     alone. If any run was written to since, artifacts that no run refers to are left alone as well, because that run may

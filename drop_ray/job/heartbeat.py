@@ -1,4 +1,4 @@
-"""The sign of life that a driver leaves in the run's folder: which worker has had which unit, and since when."""
+"""The sign of life that a driver leaves in the run's folder: which worker has had which unit since when."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from drop_ray.store import Store
 
 HEARTBEAT = "heartbeat.json"
-# Drivers write more often than every 40 s. The rest allows for clocks that differ, and for a slow store.
+# Drivers write more often than every 40 s; the rest is for clocks of machines that differ, and for a slow store.
 STALE_S = 120.0
 # A unit is a straggler if it takes this many times as long as the median of its stage.
 STRAGGLER = 3.0
@@ -16,42 +16,31 @@ MIN_DONE = 3
 
 @dataclass(frozen=True)
 class BusyWorker:
-    """A worker that has a unit."""
+    """since: seconds of the epoch at which the worker was given the unit."""
 
     unit: str
-    """Name of the unit."""
     node: str
-    """Address of the worker's node."""
     pid: int
-    """Process of the worker."""
     since: float
-    """When the worker was given the unit, in seconds since 1970."""
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """The state of a running stage."""
+    """time: seconds of the epoch; done: units of this stage; median_s: how long they took, 0 before the first."""
 
     time: float
-    """When it was written, in seconds since 1970."""
     stage: str
-    """The stage that runs."""
     workers_ready: int
-    """Workers that have started."""
     done: int
-    """Units of the stage that are done."""
     total: int
-    """Units of the stage."""
     median_s: float
-    """Median seconds that they took; 0 before the first is done."""
     busy: tuple[BusyWorker, ...]
-    """Workers that have a unit."""
 
     def write(self, store: Store, run_folder: str) -> None:
         store.write_file(f"{run_folder}/{HEARTBEAT}", json.dumps(asdict(self), indent=1).encode())
 
     def lines(self, now: float) -> Iterator[str]:
-        """Lines for people: whether a driver is there, then one for each busy worker, the longest busy first."""
+        """For people: whether a driver is there, then a line a busy worker, the longest first."""
         age = now - self.time
         if age > STALE_S:
             yield f"no driver is running: the last sign of life is {_duration(age)} old"
@@ -65,7 +54,7 @@ class Heartbeat:
 
 
 def read_heartbeat(store: Store, run_folder: str) -> Heartbeat | None:
-    """The last sign of life of a run; None if its driver has not come to any work."""
+    """None of a run whose driver has not come to any work."""
     try:
         fields = json.loads(store.read_file(f"{run_folder}/{HEARTBEAT}"))
     except FileNotFoundError:

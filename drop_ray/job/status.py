@@ -1,4 +1,4 @@
-"""`drop-ray status`: the units of a run, which of them are done, and who works on the rest. Only the store is read."""
+"""`drop-ray status`: the units of a run, what of them is done, and who works on the rest. Reads the store only."""
 
 import time
 from collections.abc import Iterator
@@ -12,10 +12,7 @@ from drop_ray.text.units import human_bytes
 
 
 def status_lines(config: RunConfig) -> Iterator[str]:
-    """A line for each unit, by stage, then who works on the rest, then the sums.
-
-    UserError if the store has no such run.
-    """
+    """A line a unit, by stage, then who works on the rest, then the sums. UserError if the store has no such run."""
     store = open_store(config.store, config.s3_options(config.store))
     try:
         units = read_manifest(store, f"runs/{config.name}")

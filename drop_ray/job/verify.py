@@ -1,4 +1,4 @@
-"""`drop-ray verify`: reads every byte of a run's artifacts again, and compares it with what was recorded."""
+"""`drop-ray verify`: every byte of a run's artifacts, read again and compared with what was recorded."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -12,24 +12,19 @@ from drop_ray.store import Step, Store, open_store
 from drop_ray.text.progress import Progress
 from drop_ray.text.units import human_bytes
 
-# Most units are small, so that reading one is mostly waiting for the storage.
+# Most units are small, and reading one is waiting for the storage.
 UNITS_AT_ONCE = 4
 
 
 @dataclass
 class Verification:
-    """What was read, and what is wrong with it."""
+    """faults: a line each; missing: units that are not done, which is no fault."""
 
     units: int = 0
-    """Units that the run has met."""
     outputs: int = 0
-    """Outputs that were read."""
     num_bytes: int = 0
-    """Bytes of these outputs."""
     missing: int = 0
-    """Units that are not done, which is no fault."""
     faults: list[str] = field(default_factory=list)
-    """A line for each fault."""
 
     def summary(self) -> str:
         return (

@@ -112,7 +112,7 @@ def _active_parameters(layer: nn.Module, config: Any) -> int:
 
 
 def _windows(config: Any) -> tuple[int | None, ...]:
-    """The attention window of each layer, from the layer types that transformers makes its KV cache from."""
+    """By the layer types that transformers makes its KV cache from."""
     layer_types, _ = get_layer_types_and_kwargs(config)
     widths = {
         "sliding_attention": getattr(config, "sliding_window", None),

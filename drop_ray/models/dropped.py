@@ -93,7 +93,7 @@ def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
 
 
 def _keep_in_float32(model: PreTrainedModel, dtype: torch.dtype) -> None:
-    """Convert what transformers keeps in float32 whatever the dtype of the model, such as DeepSeek-V3's expert bias."""
+    """What transformers loads in float32 whatever the model's dtype, such as the expert bias of DeepSeek-V3."""
     plan = model._get_dtype_plan(dtype)
     for module in model.modules():
         for tensors in (module._parameters, module._buffers):

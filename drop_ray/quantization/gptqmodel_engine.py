@@ -1,7 +1,7 @@
 """Quantization by gptqmodel, which continues AutoGPTQ and also writes AutoAWQ's format.
 
-Only this file and definition.py import it, and only when it is used. Importing it seeds torch and changes settings of
-the process, so it runs in a process of its own, with `environment` set from its start.
+It is imported by nothing but this module and definition.py, and only when it is used: importing it seeds torch and
+changes settings of the process, so it runs in one of its own, with `environment` set from its start.
 """
 
 import logging
@@ -96,7 +96,7 @@ def _run(
         attn_implementation=skeleton.config._attn_implementation,
     )
     model.layer_callback = _report_layers(config.num_hidden_layers, progress)
-    # On a CPU, gptqmodel would choose a kernel for GPUs, which packs nothing there.
+    # On a GPU, gptqmodel's own choice; on a CPU it would choose a kernel for GPUs, which packs nothing there.
     backend = BACKEND.AWQ_TORCH if spec.method == "awq" and device == "cpu" else BACKEND.AUTO
     samples = [{"input_ids": row, "attention_mask": [1] * len(row)} for row in token_ids.tolist()]
     model.quantize(samples, calibration_sort=None, batch_size=1, backend=backend)
@@ -125,10 +125,7 @@ def _settings(spec: QuantizationSpec, device: str, finished: Path) -> Any:
 
 
 def _report_layers(total: int, progress: Callable[[int, int], None]) -> Callable[..., None]:
-    """A callback that reports each layer once.
-
-    gptqmodel calls it twice for a layer: when the next one may begin, and when its weights are packed.
-    """
+    """gptqmodel tells twice of a layer: when the next one may begin, and when its weights are packed."""
 
     def report(*, layer_idx: int, submodule_finalized: bool) -> None:
         if not submodule_finalized:
@@ -139,11 +136,8 @@ def _report_layers(total: int, progress: Callable[[int, int], None]) -> Callable
 
 @contextmanager
 def _contained(logs: Path) -> Iterator[None]:
-    """Keep gptqmodel from changing how the process prints, logs and ends.
-
-    It draws no bars, prints warnings only and on standard error, and writes its log files to `logs` instead of the
-    working directory. An error in one of its threads is raised, where gptqmodel would end the process.
-    """
+    """No bars, no lines but warnings and on standard error, log files in `logs` and not in the working directory; an
+    error in one of its threads is raised, where gptqmodel would end the process."""
     from gptqmodel.looper import loop_processor
     from gptqmodel.utils import logger as gptqmodel_logger
     from gptqmodel.utils import threadx

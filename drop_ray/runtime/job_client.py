@@ -13,14 +13,14 @@ from drop_ray.errors import UserError
 
 # Raised by Ray's client when there was no answer, or an error for an answer. Its HTTP library raises OSErrors.
 NO_ANSWER = (RuntimeError, OSError, AuthenticationError)
-# Seconds to connect, and between two bytes of an answer. An upload counts as an answer that comes late.
+# Seconds to connect, and between two bytes of an answer; an upload counts as an answer that comes late.
 TIMEOUT = (10, 120)
-# Environment variables that Ray prefers to the address that it is given.
+# Ray puts these before the address that it is given.
 OTHER_ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 
 class JobClient(JobSubmissionClient):  # type: ignore[misc]
-    """Ray's client with a time limit, since it would otherwise wait for an answer for ever."""
+    """Ray's client, which would wait for an answer for ever."""
 
     def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:
         return super()._do_request(method, endpoint, timeout=TIMEOUT, **options)

@@ -93,7 +93,7 @@ def check_paths(package: Package, config: RunConfig) -> list[str]:
 
 
 def _files(folder: Path, excludes: Iterable[str]) -> dict[Path, int]:
-    """Sizes of the files that are uploaded, by Ray's own walk: Ray has no function that says what it would upload."""
+    """Ray's own walk, since it has no function that says what it would upload."""
     files: dict[Path, int] = {}
 
     def add(path: Path) -> None:

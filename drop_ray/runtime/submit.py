@@ -39,7 +39,7 @@ def submit(
     """
     config = load_config(config_path, overrides)
     environment = _environment(secrets)
-    # Ray would report every file that it leaves out, and large ones. What is uploaded is decided and said here.
+    # Ray speaks of every file that it leaves out, and of large ones: what is uploaded is decided and said here.
     logging.getLogger("ray._private.runtime_env").setLevel(logging.ERROR)
     package = make_package(Path.cwd(), config.store)
     path = check_config_file(package, config_path)

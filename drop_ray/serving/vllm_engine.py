@@ -136,10 +136,7 @@ def _worker_facts(worker: Any) -> _WorkerFacts:
 
 
 def _weights_bytes(model: torch.nn.Module) -> int:
-    """Bytes of a model's weights.
-
-    On a CPU, vLLM hands the weights of linear layers to its kernels and leaves empty parameters in their place.
-    """
+    """On a CPU, vLLM hands the weights of linear layers to its kernels, and leaves empty parameters in their place."""
     sizes: dict[int, int] = {}  # by parameter: some are tied
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):

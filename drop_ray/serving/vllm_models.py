@@ -48,7 +48,7 @@ def install() -> None:
 
 
 class DroppedConfigParser(vllm_configs.HFConfigParser):
-    """Reads config.json as vLLM does. Drop lists, in the file or in `hf_overrides`, make it that of a dropped model."""
+    """Reads config.json as vLLM does; drop lists, in the file or in `hf_overrides`, make it a dropped model's."""
 
     def parse(self, model, *args, **kwargs):
         overrides = kwargs.get("hf_overrides")
@@ -58,16 +58,16 @@ class DroppedConfigParser(vllm_configs.HFConfigParser):
 
 
 def _allow_ranks_without_attention(engine_core):
-    """Allow pipeline stages without attention, where vLLM would divide a rank's memory by a block size of 0."""
+    """vLLM divides a rank's memory by the size of its blocks, which is 0 on a pipeline stage without attention."""
     get_configs = engine_core.get_kv_cache_configs
     if getattr(get_configs, "allows_ranks_without_attention", False):
         return
 
     @functools.wraps(get_configs)
     def get_kv_cache_configs(vllm_config, specs, memory):
-        """`specs` has the caches of each rank by the name of the attention, `memory` the bytes that each rank has."""
+        """specs: what caches each rank needs, by the attention's name; memory: bytes of each rank for them."""
         if not any(specs):
-            # The model has no attention left at all, but the manager of cached prefixes expects some cache.
+            # The model has no attention left at all; the manager of cached prefixes expects some cache.
             vllm_config.cache_config.enable_prefix_caching = False
         if all(specs) or not any(specs):
             return get_configs(vllm_config, specs, memory)
@@ -106,21 +106,21 @@ def _recognise(config, overrides, location):
 
 
 class NoAttention(PPMissingLayer):
-    """Stands in for an attention. Weight loaders of vLLM pass over the tensors of a `PPMissingLayer`."""
+    """In place of an attention. Weight loaders of vLLM pass over the tensors of a `PPMissingLayer`."""
 
     def forward(self, positions, hidden_states, *_, **__):  # noqa: ARG002
         return hidden_states
 
 
 class NoMlp(PPMissingLayer):
-    """Stands in for an MLP, and for a norm after a sub-layer."""
+    """In place of an MLP, and of a norm after a sub-layer."""
 
     def forward(self, hidden_states, *_, **__):
         return hidden_states
 
 
 class NoNorm(PPMissingLayer):
-    """Stands in for the norm before a sub-layer, which would have added what is pending."""
+    """In place of the norm before a sub-layer, which would have added what is pending."""
 
     def forward(self, hidden_states, residual=None):
         if residual is None:  # the first in the model: its caller keeps the input as the residual
@@ -150,7 +150,7 @@ class DroppedBackendModel:
 
     @functools.cached_property
     def _from_config_kwargs(self):
-        """The base model is built, on the meta device, from the family's own configuration."""
+        """The full model is built, on the meta device, from the family's own configuration."""
         architecture = type(self).__name__.removeprefix("Dropped")
         fields = {key: value for key, value in self.config.to_dict().items() if key not in ("model_type", "auto_map")}
         config = base_config_class(architecture)(**fields)
@@ -191,7 +191,7 @@ def _dropped_class(name):
 
 @contextmanager
 def _each_layer_built(change):
-    """While it is open, every layer that a model of vLLM builds goes through `change(layer, its name)`."""
+    """While it is open, every layer that a model of vLLM makes goes through `change(layer, its name)`."""
     make_layers = model_utils.make_layers
 
     def make_changed_layers(num_hidden_layers, layer_fn, prefix):

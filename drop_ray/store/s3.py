@@ -65,7 +65,7 @@ class S3Files:
         try:
             self._s3.pipe_file(self._key(path), data, mode="create")
         except OSError as error:
-            # FileExistsError does not do: s3fs raises it only for servers whose answer names the failed condition.
+            # Not FileExistsError: s3fs raises that only for servers whose answer names the failed condition.
             if isinstance(error.__cause__, ClientError) and error.__cause__.response["Error"]["Code"] in LOST_CREATE:
                 return self._is_own(path, data)
             raise
