@@ -93,8 +93,7 @@ class TaskResult:
     metrics: list[MetricValue]
     """All reported numbers."""
     documents: pa.Table
-    """Table with `DOCUMENT_SCHEMA`, sorted by task, doc_id, metric and filter, so that equal results are equal bytes.
-    """
+    """Table with `DOCUMENT_SCHEMA`, sorted so that equal results are equal bytes (`document_table`)."""
     raw: dict[str, Any]
     """lm-eval's result dictionary without the samples, as plain JSON values."""
 

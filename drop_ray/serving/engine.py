@@ -92,8 +92,7 @@ class PromptScores:
     top: NDArray[np.int64]
     """The most probable token, int64 [positions]."""
     margins: NDArray[np.float64] | None = None
-    """How far its log-probability is above that of the second, float64 [positions]; None where an engine does not say.
-    """
+    """By how much it is more probable than the second, in log-probability, float64 [positions]; None if not known."""
 
 
 @dataclass(frozen=True)
