@@ -135,7 +135,7 @@ def _without_folders(value: Any) -> Any:
 
 
 def _json_value(value: Any) -> Any:
-    """A JSON value for what lm-eval's results hold besides.
+    """A JSON value for an object in lm-eval's results that JSON has no type for.
 
     A function becomes its name, as its repr has an address in it.
     """

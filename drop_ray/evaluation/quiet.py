@@ -18,10 +18,7 @@ _draw_bar = tqdm.__init__
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """While it is open, prints go to standard error, bars nowhere, and bootstraps run in this process.
-
-    This holds for the whole process.
-    """
+    """While it is open, this process prints to standard error, draws no bars, and bootstraps without a pool."""
     before = os.environ.get(_NO_POOL)
     with ExitStack() as stack:
         stack.enter_context(redirect_stdout(sys.stderr))

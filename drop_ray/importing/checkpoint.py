@@ -1,4 +1,4 @@
-"""`drop-ray import SOURCE OUTPUT`: rewrites a checkpoint so that it can be run with.
+"""`drop-ray import SOURCE OUTPUT`: writes a checkpoint anew as one that runs take.
 
 The result is a model of a transformers class, in safetensors.
 """

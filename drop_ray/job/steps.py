@@ -143,7 +143,7 @@ def bench_step(job: Job, variant: Variant) -> Step:
 def bench_steps(job: Job, variants: Sequence[Variant]) -> dict[str, tuple[Variant, Step]]:
     """The units of the serving benchmark, by a label for people. Plans with equal drop lists are measured once.
 
-    `variants` are those without the base, which is always measured against itself.
+    `variants` leaves out the base, which is always measured against itself.
     """
     serving, base = job.config.serving, Variant(job.base_plan)
     if serving is None:

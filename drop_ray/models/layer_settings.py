@@ -1,4 +1,7 @@
-"""How a layer was built, as far as it can be told without weights. It proves that a renumbered layer stays the same."""
+"""How a layer was built, as far as this shows without weights.
+
+It serves to prove that renumbering leaves a layer as it was.
+"""
 
 from collections.abc import Iterator
 from typing import Any
