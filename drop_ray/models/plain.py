@@ -69,7 +69,7 @@ def plain_form(checkpoint: Checkpoint, drops: DropLists) -> PlainForm:
         base,
         config={
             **renumber(fields),
-            # Fields that config.json leaves to the family's class are stated: it would compute them for the new numbers.
+            # Fields that config.json leaves to the family's class are stated, or it would compute them by new numbers.
             **{field: value for field, value in renumbered.items() if value != full[field]},
             "model_type": config.model_type,
             "architectures": config.architectures,
