@@ -17,7 +17,7 @@ class QuantizationSpec(Section):
     bits: int = Field(4, description="4; gptq also takes 8")
     group_size: int = Field(128, description="inputs that share a scale; -1 is the whole row, gptq only")
     symmetric: bool | None = Field(None, description="null is the method's own: gptq symmetric, awq with zero points")
-    desc_act: bool = Field(False, description="gptq only: most active inputs first; better, but slower to serve")
+    desc_act: bool = Field(False, description="of gptq: most active inputs first; better, but slower to serve")
     text: TextSection | None = Field(None, description="null takes the run's calibration samples")
     num_samples: int | None = Field(None, ge=1, description="first samples to calibrate on; null is all that are left")
     held_out: int = Field(8, ge=1, description="last samples, on which the error of every layer is measured")

@@ -42,7 +42,7 @@ class ServingConfig(Section):
     batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (1, 8, 32), min_length=1, description="tried in order, until a larger one gives no more tokens per second"
     )
-    pairs: int = Field(5, ge=3, description="pairs of each measurement, 5 at least if resident; rounds if reload")
+    pairs: int = Field(5, ge=3, description="of each measurement, 5 at least if resident; rounds of reload")
     plans: Literal["all"] | tuple[str, ...] = Field("all", description="names of plans; the base is always measured")
     dtype: Literal["bfloat16", "float16", "float32"] | None = Field(None, description="null is model.dtype")
     max_model_len: int | None = Field(None, ge=1, description="tokens of a request; null is the longest workload")

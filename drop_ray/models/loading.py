@@ -130,7 +130,7 @@ def unmatched_tensors(model: PreTrainedModel, tensor_map: TensorMap) -> tuple[se
 
 
 def tied_tensors(model: PreTrainedModel) -> set[str]:
-    """Names of parameters that share the tensor of another, and so may be absent from a checkpoint."""
+    """Names of parameters that share another's tensor, and so may be absent from a checkpoint."""
     if not model.config.tie_word_embeddings:
         return set()
     return set(model._tied_weights_keys or ())
