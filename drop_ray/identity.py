@@ -1,4 +1,4 @@
-"""What makes two computations the same: canonical JSON of what identifies them, its hash, and a readable difference."""
+"""What makes two computations the same: canonical JSON of their identities, its hash, and a readable difference."""
 
 import hashlib
 import json
@@ -9,8 +9,8 @@ from typing import Any
 def canonical_json(value: Any) -> str:
     """One spelling for equal values: sorted keys, no white space, tuples as lists.
 
-    Raises TypeError for anything without an obvious spelling (callables, sets, paths, objects, NaN), so that a
-    default `repr` with an address in it can never become part of an identity.
+    Raises TypeError for anything without an obvious spelling (callables, sets, paths, objects, NaN). So a default
+    `repr`, with an address in it, can never become part of an identity.
     """
     return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 

@@ -1,1 +1,1 @@
-"""Texts and data sets to packed token samples."""
+"""From texts and datasets to packed token samples."""

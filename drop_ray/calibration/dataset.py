@@ -1,4 +1,7 @@
-"""Calibration text from a Hugging Face dataset or a folder of data files: a stream of documents, of known content."""
+"""Calibration text from a Hugging Face dataset or a folder of data files, as a stream of documents.
+
+Which documents these are is fixed: the content of a dataset is part of what identifies the calibration samples.
+"""
 
 import hashlib
 import re
@@ -16,36 +19,41 @@ from drop_ray.identity import canonical_json
 from drop_ray.models.location import HUB_NAME
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
-# Documents among which a shuffled stream chooses the next one: a stream cannot be shuffled as a whole.
+# A stream cannot be shuffled as a whole: the next document is drawn from a buffer of so many.
 SHUFFLE_BUFFER = 10_000
 
 
 @dataclass(frozen=True)
 class CalibrationDataset:
-    """A split that is known to the byte: a hub's dataset at a commit, or a folder by the sha256 of its files."""
+    """A split of a dataset whose content is fixed: by a commit on the hub, or by the sha256 of a folder's files."""
 
     path: str
+    """Hugging Face name, or path of a folder."""
     config: str | None
+    """Configuration of the dataset, such as `en` of C4."""
     split: str
+    """Name of the split."""
     commit: str | None
+    """Commit on the hub; None for a folder."""
     files_sha256: str | None
+    """sha256 over names and contents of a folder's files; None for a dataset of the hub."""
 
     @property
     def identity(self) -> dict[str, Any]:
-        """A folder goes by its content, never by its path."""
+        """What identifies the split. A folder is identified by its content, never by its path."""
         content = {"files": self.files_sha256} if self.commit is None else {"name": self.path, "commit": self.commit}
         return {**content, "config": self.config, "split": self.split}
 
     @property
     def label(self) -> str:
-        """For people: `allenai/c4, en, validation, commit 1588ec454efa`."""
+        """A name for people: `allenai/c4, en, validation, commit 1588ec454efa`."""
         parts = (self.path, self.config, self.split, self.commit and f"commit {self.commit[:12]}")
         return ", ".join(part for part in parts if part)
 
     def documents(self, text_field: str, shuffle_seed: int | None) -> Iterator[str]:
-        """The texts in the dataset's order, or in a seeded one; empty ones are left out. Reads only what is taken.
+        """The texts in the dataset's order, or in a seeded one.
 
-        UserError names the field and the remedy.
+        Empty ones are left out, and no more are read than taken. UserError names the field and the remedy.
         """
         with _errors_named(self.path):
             rows = self._open_split()
@@ -104,7 +112,7 @@ def _commit(name: str, revision: str | None) -> str:
 
 
 def _files_sha256(folder: Path) -> str:
-    """Of the names and contents of all files but hidden ones, which the library passes over too."""
+    """sha256 over names and contents of all files but hidden ones, which the library passes over too."""
     files = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
     contents = {}
     for name, path in files.items():
@@ -129,8 +137,10 @@ def _text_of(row: Mapping[str, Any], text_field: str, path: str) -> str | None:
 
 @contextmanager
 def _errors_named(path: str) -> Iterator[None]:
-    """Whatever fails in there is the dataset's fault: the hub, the file systems and the readers of each format have
-    errors of their own, without a common base."""
+    """Turn every error into a UserError about the dataset.
+
+    The hub, the file systems and the readers of each format have errors of their own, without a common base.
+    """
     try:
         yield
     except UserError:

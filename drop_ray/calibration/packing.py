@@ -1,6 +1,6 @@
-"""Text to packed token samples: documents are tokenized, each followed by EOS, joined and cut into samples.
+"""From text to packed token samples: documents are tokenized, each followed by EOS, joined and cut into samples.
 
-No BOS and no padding, as in He et al., arXiv 2406.15786: every token of every sample counts in the scores.
+There is no BOS and no padding, as in He et al., arXiv 2406.15786: every token of every sample counts in the scores.
 """
 
 import hashlib
@@ -28,8 +28,12 @@ Tokenize = Callable[[list[str]], list[list[int]]]
 
 
 def read_documents(path: Path, text_field: str, field: str) -> list[str]:
-    """The documents of a text file: .txt is one document; .json a list, .jsonl a line each (strings or objects with
-    `text_field`); .parquet the column `text_field`. UserError names `field`, the config's."""
+    """The documents of a text file.
+
+    A .txt file is one document. A .json file is a list and a .jsonl file has one entry per line, each a string or an
+    object with `text_field`. A .parquet file has them in the column `text_field`. UserError names `field`, which is the
+    config's.
+    """
     _check_file(path, TEXT_SUFFIXES, field)
     if path.suffix == ".txt":
         documents: Any = [path.read_text(encoding="utf-8")]
@@ -44,7 +48,7 @@ def read_documents(path: Path, text_field: str, field: str) -> list[str]:
 
 
 def shuffled(documents: list[str], seed: int | None) -> list[str]:
-    """The documents in a seeded order; None keeps theirs."""
+    """The documents in a seeded order, or in their own order if the seed is None."""
     if seed is None:
         return documents
     order = documents.copy()
@@ -63,8 +67,8 @@ def pack(
 ) -> NDArray[np.int32]:
     """The first `num_samples` blocks of the joined documents: int32 [num_samples, seq_len].
 
-    Takes no more documents than it needs, a few hundred at a time. UserError says how many samples the text gives if
-    they are too few.
+    No more documents are taken than needed, a few hundred at a time. If they are too few, UserError says how many
+    samples the text gives.
     """
     wanted = num_samples * seq_len
     token_ids: list[int] = []
@@ -81,10 +85,10 @@ def pack(
 
 
 def read_token_ids(path: Path, num_samples: int, seq_len: int, field: str) -> NDArray[np.int32]:
-    """Ready samples: .json with a list of lists of ints, or .parquet with such a column `token_ids`.
+    """Ready samples, int32 [num_samples, seq_len]: the first `num_samples` of the file, each cut to `seq_len`.
 
-    The first `num_samples`, each cut to `seq_len`: int32 [num_samples, seq_len]. UserError if there are too few or one
-    is too short.
+    The file is .json with a list of lists of ints, or .parquet with such a column `token_ids`. UserError if there are
+    too few samples, or if one is too short.
     """
     _check_file(path, (".json", ".parquet"), field)
     if path.suffix == ".parquet":
@@ -111,7 +115,7 @@ def check_vocabulary(token_ids: NDArray[np.int32], vocab_size: int, field: str) 
 
 
 def token_identity(token_ids: NDArray[np.int32]) -> str:
-    """sha256 of the token ids and their shape: what identifies a calibration set, however it came to be."""
+    """sha256 of the token ids and their shape, which identifies calibration samples however they were made."""
     digest = hashlib.sha256(canonical_json(list(token_ids.shape)).encode())
     digest.update(np.ascontiguousarray(token_ids, dtype="<i4").tobytes())
     return digest.hexdigest()
@@ -123,7 +127,7 @@ def to_table(token_ids: NDArray[np.int32]) -> pa.Table:
 
 
 def from_table(table: pa.Table) -> NDArray[np.int32]:
-    """int32 [num_samples, seq_len]."""
+    """The samples of a table, int32 [num_samples, seq_len]."""
     return np.array(table.column("token_ids").to_pylist(), dtype=np.int32)
 
 

@@ -10,8 +10,10 @@ Placement = Literal["auto", "resident", "streamed"]
 
 
 class ExecutionConfig(Section):
-    """How to run. None of it changes a result, so none of it is ever part of an identity; but for the benchmark's
-    device, threads and `tensor_parallel`, since what is timed is timed there."""
+    """How to run. None of it changes a result, so none of it is ever part of an identity.
+
+    The serving benchmark is the exception: device, threads and `tensor_parallel` change what is timed.
+    """
 
     num_workers: int = Field(1, ge=1, description="processes that do units of work at the same time")
     gpus_per_worker: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(

@@ -46,10 +46,10 @@ class ModelConfig(Section):
 
     @property
     def location(self) -> str:
-        """The path for `locate_model`: a URL as it is, of a folder what `resolve_path` says."""
+        """The path for `locate_model`: a URL as it is, a folder as `resolve_path` gives it."""
         return self.path if "://" in self.path else str(resolve_path(self.path))
 
     @property
     def main_revision(self) -> str | None:
-        """The revision that plans, exports and evaluations are of."""
+        """The revision of the run's model, for which plans, exports and evaluations are made."""
         return self.revisions[-1] if self.revisions else self.revision

@@ -51,12 +51,15 @@ class QuantizationSpec(Section):
 
     @property
     def bytes_per_weight(self) -> float:
-        """With the group's scale, of 16 bits, and zero point. Of the quantized weights; embeddings stay in 16 bits."""
+        """Bytes of a quantized weight, with its part of the group's scale, of 16 bits, and zero point.
+
+        Embeddings stay in 16 bits.
+        """
         overhead = (2 + self.bits / 8) / self.group_size if self.group_size > 0 else 0.0
         return self.bits / 8 + overhead
 
     def split(self, total: int) -> tuple[range, range]:
-        """Of `total` samples those to calibrate on, and those held out. ValueError if there are too few."""
+        """The samples to calibrate on and those held out, of `total`. ValueError if there are too few."""
         wanted = (self.num_samples or 1) + self.held_out
         if wanted > total:
             raise ValueError(

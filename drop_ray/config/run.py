@@ -1,6 +1,6 @@
 """A run as its user writes it: RunConfig, read from YAML by `load_config`, with overrides `--set a.b=value`.
 
-What does not fit is a UserError that names the field.
+A value that does not fit raises UserError, which names the field.
 """
 
 import difflib
@@ -92,7 +92,7 @@ class RunConfig(Section):
         return self
 
     def s3_options(self, location: str) -> dict[str, Any]:
-        """Of the connection to a location on S3, as `S3Connection` takes them; none for any other location."""
+        """Arguments of `S3Connection` for a location on S3, and none for any other location."""
         if not _is_on_s3(location):
             return {}
         return {"outage_s": self.execution.store_outage_s, **self.execution.store_options}
@@ -102,7 +102,10 @@ class RunConfig(Section):
 
 
 def load_config(path: Path | str, overrides: Iterable[str] = ()) -> RunConfig:
-    """Read a RunConfig; `overrides` are `a.b=value`, the value being YAML. UserError names the field and the remedy."""
+    """Read a RunConfig.
+
+    Each of `overrides` is `a.b=value` with a YAML value. UserError names the field and the remedy.
+    """
     path = Path(path)
     try:
         values = yaml.safe_load(path.read_text())

@@ -1,6 +1,6 @@
 """What the sections of a run's config share.
 
-Paths that begin with `demo:` lie in the package's embedded demo folder; others start at the working directory.
+Paths that begin with `demo:` lie in the package's embedded demo folder. Others start at the working directory.
 """
 
 from pathlib import Path

@@ -7,13 +7,13 @@ from pydantic import Field, model_validator
 from drop_ray.config.section import Section
 from drop_ray.text.naming import first_twice
 
-# Fewer pairs than this have no useful interval; a prompt to check an engine on, and its continuation, take this length.
+# Fewer pairs than this have no useful interval. An engine is checked on prompts which, continued, take this length.
 MIN_RESIDENT_PAIRS = 5
 MIN_MODEL_LEN = 32
 
 
 class WorkloadSpec(Section):
-    """Requests of one kind: so many tokens in, so many out, whatever they are."""
+    """Requests of one kind, with a fixed number of tokens in and out, whatever the tokens are."""
 
     prompt: int = Field(ge=1, description="tokens of each prompt")
     output: int = Field(ge=1, description="tokens that are generated for each")

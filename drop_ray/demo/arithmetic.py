@@ -1,7 +1,8 @@
 """Small sums, differences and comparisons, bare and inside a sentence.
 
-In: a random generator and a split. Out: a `Problem`: the text before the result, the result, and near misses. The pair
-of numbers decides the split, in both orders and both operations together: a held-out sum is nowhere in training.
+A random generator and a split go in. Out comes a `Problem`: the text before the result, the result, and near misses.
+The pair of numbers decides the split, in both orders and both operations together, so that a held-out sum is nowhere in
+training.
 """
 
 import random
@@ -14,12 +15,16 @@ LARGEST = 15
 
 @dataclass(frozen=True)
 class Problem:
-    """`text` + " " + one of `candidates` (the right one is `answer`) + `ending` is the whole statement."""
+    """A statement to complete: `text`, a space, one of `candidates`, and `ending`."""
 
     text: str
+    """Everything before the result."""
     answer: str
+    """The right result."""
     candidates: tuple[str, ...]
+    """The result and near misses, in random order."""
     ending: str
+    """What follows the result."""
 
 
 def problem(rng: random.Random, split: Split) -> Problem:

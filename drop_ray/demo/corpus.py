@@ -1,7 +1,7 @@
 """The demo corpus: an endless, seeded stream of short English documents of five kinds.
 
-In: a seed and a split. Out: documents as strings without line breaks. Training and held-out documents differ by
-construction: each kind of document rests on combinations of words (a name and a place, a noun and a landmark, two
+A seed and a split go in. Out come documents as strings without line breaks. Training and held-out documents differ by
+construction. Each kind of document rests on combinations of words (a name and a place, a noun and a landmark, two
 numbers) that belong to one split only, see `drop_ray.demo.lexicon.is_held_out`.
 """
 
@@ -25,7 +25,7 @@ KINDS: tuple[tuple[Callable[[random.Random, Split], str], int], ...] = (
 
 
 def documents(seed: int, split: Split) -> Iterator[str]:
-    """The documents of a seed, without end; the weights of the kinds are those of `KINDS`."""
+    """The documents of a seed, without end. Their kinds have the weights of `KINDS`."""
     rng = random.Random(f"{split}-{seed}")
     makers = [maker for maker, _ in KINDS]
     weights = [weight for _, weight in KINDS]

@@ -1,6 +1,6 @@
 """The generated data files of this folder: task data, calibration text and held-out text.
 
-Nothing flows in but the seeds below. Out: the text of every file by its path relative to `drop_ray/demo`, so that the
+Only the seeds below go in. Out comes the text of every file by its path relative to `drop_ray/demo`, so that the
 committed files can be compared with what the generator makes.
 """
 

@@ -1,7 +1,7 @@
 """Sentences whose verb or pronoun agrees with a subject that stands several words earlier.
 
-In: a random generator and a split. Out: an `AgreementSentence`: its beginning, the right next word and the wrong one.
-The nouns between the subject and its verb mostly have the other number, so that the nearest noun misleads.
+A random generator and a split go in. Out comes an `AgreementSentence`: its beginning, the right next word and the wrong
+one. The nouns between the subject and its verb mostly have the other number, so that the nearest noun misleads.
 """
 
 import random
@@ -31,12 +31,16 @@ CORPUS_EXTRA_PHRASES = (0, 0, 1, 1, 2)
 
 @dataclass(frozen=True)
 class AgreementSentence:
-    """`beginning` + " " + `right` + " " + `ending` is the sentence; `wrong` is the form that does not agree."""
+    """A sentence in parts, which spaces join."""
 
     beginning: str
+    """Everything before the verb or pronoun."""
     right: str
+    """The form that agrees."""
     wrong: str
+    """The form that does not agree."""
     ending: str
+    """What follows it."""
 
     @property
     def text(self) -> str:
@@ -48,7 +52,7 @@ def agreement_sentence(
 ) -> AgreementSentence:
     """One sentence of a random kind: a verb over intervening phrases, or a pronoun that refers to a person.
 
-    One phrase always stands between subject and verb; how many more is drawn from `extra_phrases`.
+    One phrase always stands between subject and verb. How many more is drawn from `extra_phrases`.
     """
     kind = rng.choice(["be", "be", "verb", "pronoun"])
     if kind == "pronoun":

@@ -1,7 +1,7 @@
 """The words of the demo corpus, and the rule that keeps some of their combinations out of training.
 
-Few words, each frequent: a model of 2.5 million parameters then spends its training on relations between words
-rather than on the words. Nothing flows in; the generators of the documents read these tables.
+There are few words, and each is frequent: a model of 2.5 million parameters then spends its training on relations
+between words rather than on the words. The generators of the documents read these tables.
 """
 
 import zlib

@@ -1,7 +1,7 @@
 """Lists in which the same few names recur, each always with its own number: the plainest form of looking back.
 
-In: a random generator and a split. Out: a document. A reader who finds a name's earlier place knows the number that
-follows; the names recur so often that merely repeating what was there before is already better than guessing.
+A random generator and a split go in, a document comes out. A reader who finds a name's earlier place knows the number
+that follows. The names recur so often that merely repeating what was there before is already better than guessing.
 """
 
 import random
@@ -18,7 +18,7 @@ def list_document(rng: random.Random, split: Split) -> str:
 
 
 def _entries(rng: random.Random, split: Split, count: int) -> list[str]:
-    """Different names with one digit each; each pair of a name and its digit belongs to the split."""
+    """Different names with one digit each. Each pair of a name and its digit belongs to the split."""
     entries: list[str] = []
     for name in rng.sample(NAMES, len(NAMES)):
         digits = [digit for digit in "0123456789" if in_split(split, name, digit)]

@@ -1,8 +1,9 @@
 """Passages that state facts about several people, tell them again and ask for them.
 
-In: a random generator and a split. Out: a `Passage`, whose questions have their answers and other candidates. Nothing
-but the passage tells who lives where, so a reader has to look back at it: this is the part of the corpus that needs
-attention. With one person it is enough to find the only place (job, thing) told; with more, it has to be the person's.
+A random generator and a split go in. Out comes a `Passage`, whose questions have their answers and other candidates.
+Nothing but the passage tells who lives where, so a reader has to look back at it: this is the part of the corpus that
+needs attention. With one person it is enough to find the only place (job, thing) told. With more, it has to be the
+person's.
 """
 
 import random
@@ -19,12 +20,16 @@ FORWARD_SHARE = 0.65
 
 @dataclass(frozen=True)
 class Question:
-    """`text`, then `lead` (it may be empty), then one of `candidates`: the answer, and what is true of other people."""
+    """A question about a passage: `text`, then `lead`, then one of `candidates`."""
 
     text: str
+    """The question itself."""
     lead: str
+    """Beginning of the answer's sentence; it may be empty."""
     answer: str
+    """The right candidate."""
     candidates: tuple[str, ...]
+    """The answer, and what is true of other people."""
 
     @property
     def prompt(self) -> str:
@@ -34,22 +39,30 @@ class Question:
 
 @dataclass(frozen=True)
 class Passage:
-    """Stated facts, one sentence each and in order, with what stands around them in `text`, and the questions."""
+    """A short text about people, and questions about it."""
 
     text: str
+    """The facts, with what stands around them."""
     facts: tuple[str, ...]
+    """The facts in order, one sentence each."""
     questions: tuple[Question, ...]
+    """Questions about the facts, in random order."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """One person of a passage; no two people of a passage share any of these."""
+    """One person of a passage. No two people of a passage share any of these."""
 
     name: str
+    """First name."""
     place: str
+    """Where the person lives."""
     job: str
+    """What the person works as."""
     color: str
+    """Color of the thing."""
     thing: str
+    """What the person has."""
 
 
 def draw_people(rng: random.Random, split: Split, count: int) -> list[Person]:

@@ -1,7 +1,7 @@
-"""Short stories about two people who meet and trade: names, pronouns, colors and prices recur as the story goes on.
+"""Short stories about two people who meet and trade. Names, pronouns, colors and prices recur as the story goes on.
 
-In: a random generator and a split. Out: the text of one story. Every later mention follows from an earlier one, so
-most words of the second half can be predicted by a reader who kept the first half in mind.
+A random generator and a split go in, the text of one story comes out. Every later mention follows from an earlier one,
+so most words of the second half can be predicted by a reader who kept the first half in mind.
 """
 
 import random
@@ -40,7 +40,7 @@ def story_document(rng: random.Random, split: Split) -> str:
 
 
 def _cast(rng: random.Random, split: Split) -> tuple[str, str, str, str]:
-    """The buyer, the friend, the buyer's pronoun and the place; buyer and place decide the split."""
+    """The buyer, the friend, the buyer's pronoun and the place. Buyer and place decide the split."""
     while True:
         group, other_group, pronoun = rng.choice([(WOMEN, MEN, "She"), (MEN, WOMEN, "He")])
         buyer, friend, place = rng.choice(group), rng.choice(other_group), rng.choice(PLACES)

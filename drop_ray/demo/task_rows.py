@@ -1,8 +1,8 @@
 """Rows of the demo's lm-eval tasks: the questions to ask, and few-shot examples.
 
-In: a seed, a split, a number of rows. Out: dictionaries with `context` (the text before the answer), `choices` and
-`answer` (the index of the right choice); no context occurs twice among the rows of one call. Each choice completes the
-sentence: then few-shot examples read like the corpus, and a number that begins another one, as 1 begins 11, ends.
+A seed, a split and a number of rows go in. Out come dictionaries with `context` (the text before the answer), `choices`
+and `answer` (the index of the right choice). No context occurs twice among the rows of one call. Each choice completes
+its sentence: so few-shot examples read like the corpus, and no choice is the beginning of another, as 1 is of 11.
 """
 
 import random
@@ -22,12 +22,18 @@ class Row(TypedDict):
     """One multiple-choice document as it stands in a JSONL file."""
 
     context: str
+    """The text before the answer."""
     choices: list[str]
+    """Possible continuations."""
     answer: int
+    """Index of the right choice."""
 
 
 def recall_row(rng: random.Random, split: Split) -> Row:
-    """A passage about one or two people and one question; the other choices are true of the other person or nobody."""
+    """A passage about one or two people, and one question.
+
+    The other choices are true of the other person, or of nobody.
+    """
     people_count = rng.choice([1, 2])
     passage = recall_passage(rng, split, people_count, absent_count=RECALL_CHOICES - people_count)
     question = passage.questions[0]
@@ -40,7 +46,10 @@ def recall_row(rng: random.Random, split: Split) -> Row:
 
 
 def agreement_row(rng: random.Random, split: Split) -> Row:
-    """The beginning of a sentence, longer than most of training; the choices: the form that agrees and the other."""
+    """The beginning of a sentence, longer than most of training.
+
+    The choices are the form that agrees and the other form.
+    """
     sentence = agreement_sentence(rng, split, AGREEMENT_EXTRA_PHRASES)
     forms = [sentence.right, sentence.wrong]
     rng.shuffle(forms)
@@ -52,7 +61,7 @@ def agreement_row(rng: random.Random, split: Split) -> Row:
 
 
 def arithmetic_row(rng: random.Random, split: Split) -> Row:
-    """A problem; the choices are its result and three near misses."""
+    """A problem. The choices are its result and three near misses."""
     item = problem(rng, split)
     return Row(
         context=item.text,

@@ -1,7 +1,7 @@
 """The demo tokenizer: byte-level BPE over words and single digits, trained on the demo corpus.
 
-In: documents. Out: a `PreTrainedTokenizerFast` that encodes any text (every byte has a token), adds no token of its
-own, ends documents with `END_OF_TEXT` and has a chat template in the corpus's own question-and-answer form.
+Documents go in. Out comes a `PreTrainedTokenizerFast` that encodes any text (every byte has a token), adds no token of
+its own, ends documents with `END_OF_TEXT` and has a chat template in the corpus's own question-and-answer form.
 """
 
 from collections.abc import Iterable
@@ -27,7 +27,7 @@ CHAT_TEMPLATE = (
 
 
 def train_tokenizer(documents: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A tokenizer with `VOCABULARY_SIZE` entries; the same documents give the same tokenizer."""
+    """A tokenizer with `VOCABULARY_SIZE` entries. The same documents give the same tokenizer."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

@@ -1,7 +1,8 @@
 """The recipe of the demo model: corpus stream -> packed samples -> a small Llama trained from scratch.
 
-In: a `Recipe`. Out: a model folder as transformers writes it (bfloat16 safetensors, configuration, tokenizer) and the
-training log. Training is in float32 on one thread, so that the same libraries give the same losses on one machine.
+A `Recipe` goes in. Out come a model folder as transformers writes it (bfloat16 safetensors, configuration, tokenizer)
+and the training log. Training is in float32 on one thread, so that the same libraries give the same losses on one
+machine.
 """
 
 import itertools
@@ -29,21 +30,31 @@ DOCUMENTS_PER_ENCODING = 64
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the weights. `steps` is also the length of the learning-rate schedule."""
+    """Everything that decides the weights."""
 
     steps: int = 2400
+    """Optimizer steps, which are also the length of the learning-rate schedule."""
     batch_size: int = 4
+    """Sequences in each step."""
     seq_len: int = 256
+    """Tokens in each sequence."""
     learning_rate: float = 2e-3
+    """Highest learning rate, after the warm-up."""
     final_learning_rate: float = 1e-4
+    """Learning rate of the last step."""
     warmup_steps: int = 100
+    """Steps of linear warm-up."""
     betas: tuple[float, float] = (0.9, 0.99)
+    """The betas of AdamW."""
     weight_decay: float = 0.05
+    """Weight decay of matrices; vectors have none."""
     gradient_clip: float = 1.0
+    """Largest norm of the gradient."""
     seed: int = 0
+    """Seed of the weights and of the document stream."""
 
     def learning_rate_at(self, step: int) -> float:
-        """Linear warm-up, then a half cosine down to `final_learning_rate`; `step` counts from 0."""
+        """Linear warm-up, then a half cosine down to `final_learning_rate`. `step` counts from 0."""
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
         progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
@@ -53,11 +64,14 @@ class Recipe:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What a step leaves behind: `step` counts the optimizer steps done, `loss` is in nats per token."""
+    """What one step leaves behind."""
 
     step: int
+    """Optimizer steps done."""
     loss: float
+    """Loss of the last step, in nats per token."""
     model: LlamaForCausalLM
+    """The model as it is now."""
 
 
 def build_tokenizer(seed: int) -> PreTrainedTokenizerFast:
@@ -69,8 +83,8 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausal
     """A freshly initialized Llama in float32: 12 layers of width 128, grouped-query attention, tied embeddings.
 
     Weights start with a standard deviation of 1 / sqrt(width), and those that write to the residual stream are smaller
-    by sqrt(2 * layers), as in GPT-2. The default of 0.02 suits wide models; this narrow one then hardly learns to look
-    back in an hour.
+    by sqrt(2 * layers), as in GPT-2. The default of 0.02 suits wide models. With it, this narrow one hardly learns to
+    look back in an hour.
     """
     config = LlamaConfig(
         vocab_size=VOCABULARY_SIZE,
@@ -109,7 +123,7 @@ def packed_batches(tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> Iterat
 
 
 def training_steps(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Iterator[TrainingState]:
-    """Trains with AdamW and yields after each step; stopping early leaves the schedule of `recipe.steps` unchanged."""
+    """Train with AdamW and yield after each step. Stopping early leaves the schedule of `recipe.steps` unchanged."""
     torch.set_num_threads(1)
     model = build_model(tokenizer, recipe.seed)
     model.train()
@@ -139,10 +153,10 @@ def train(
     checkpoint_every: int = 200,
     report: Callable[[str], None] = print,
 ) -> None:
-    """Trains by `recipe` and writes the model, its tokenizer and the log into `folder`.
+    """Train by `recipe` and write the model, its tokenizer and the log into `folder`.
 
-    The log has the loss of each of the first `FIRST_STEPS_LOGGED` steps, then the mean loss of every `log_every`
-    steps. With a `checkpoint_folder`, the model so far is written there every `checkpoint_every` steps.
+    The log has the loss of each of the first `FIRST_STEPS_LOGGED` steps, then the mean loss of every `log_every` steps.
+    With a `checkpoint_folder`, the model so far is written there every `checkpoint_every` steps.
     """
     tokenizer = build_tokenizer(recipe.seed)
     first_losses: list[float] = []
@@ -165,7 +179,7 @@ def train(
 
 
 def save_model(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Writes the model in bfloat16 and its tokenizer; a reader of the folder never sees a half-written file."""
+    """Write the model in bfloat16 and its tokenizer. A reader of the folder never sees a half-written file."""
     attempt = folder.with_name(folder.name + ".partial")
     folder.mkdir(parents=True, exist_ok=True)
     copy = LlamaForCausalLM(model.config)

@@ -1,4 +1,4 @@
-"""lm-eval's own tasks, searched as text: parsing all of its 14000 YAML files takes over ten seconds."""
+"""lm-eval's own tasks, searched as text, because parsing all of its 14000 YAML files takes over ten seconds."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -16,7 +16,8 @@ _INCLUDING = re.compile(rb"^include: *['\"]?([^'\"\s]+)", re.MULTILINE)
 def folders_mentioning(names: Collection[str]) -> list[Path]:
     """The top-level task folders in which any of `names` appears as a word.
 
-    The folder of a task has its name, and its tags unless it includes them from another folder: those are read too.
+    A task's folder contains the task's name. It also contains its tags, unless the task includes them from another
+    folder. Files that are included from elsewhere are therefore read too.
     """
     words = [name.encode() for name in names]
     word = re.compile(rb"(?<![\w.-])(?:" + b"|".join(map(re.escape, words)) + rb")(?![\w.-])")
@@ -29,8 +30,10 @@ def folders_mentioning(names: Collection[str]) -> list[Path]:
 
 
 def index_folders(folders: Iterable[Path]) -> dict[str, Any]:
-    """lm-eval's index entries of these folders, as if they were the whole: the first of two tasks of one name counts,
-    and a tag has its tasks of all folders (lm-eval itself would let each folder replace the ones before).
+    """lm-eval's index entries of these folders, as if they were one.
+
+    Of two tasks with one name the first counts. A tag has its tasks of all folders, where lm-eval itself would let each
+    folder replace the ones before.
     """
     index: dict[str, Any] = {}
     for folder in folders:
@@ -42,7 +45,7 @@ def index_folders(folders: Iterable[Path]) -> dict[str, Any]:
 
 
 def builtin_names() -> list[str]:
-    """Names of the tasks and groups that a YAML file states on a line of its own: enough to suggest the nearest."""
+    """Names of the tasks and groups that a YAML file states on a line of its own, to suggest the nearest from."""
     return sorted({name.decode() for folder in _folders() for text in _texts(folder) for name in _NAMING.findall(text)})
 
 
@@ -51,7 +54,7 @@ def _folders() -> list[Path]:
 
 
 def _texts(folder: Path) -> Iterator[bytes]:
-    """All YAML below a folder, files without a suffix (which others include), and what they include from elsewhere."""
+    """YAML files below a folder, files without a suffix (included by others), and what they include from elsewhere."""
     for path in folder.rglob("*"):
         if path.suffix in (".yaml", "") and path.is_file():
             yield from _text_with_includes(path, folder)

@@ -1,4 +1,4 @@
-"""Find tasks by name: in the user's folder of YAML files, then among lm-eval's own, and everything they refer to."""
+"""Finds tasks by name, in the user's folder of YAML files, then among lm-eval's own, with all that they refer to."""
 
 import difflib
 from collections.abc import Iterator, Mapping
@@ -16,15 +16,19 @@ from drop_ray.evaluation.task_yaml import DataReference, FunctionReference, read
 
 @dataclass(frozen=True)
 class FoundTask:
-    """A task, tag or group and what it needs: merged YAML by name; a tag has no YAML and is listed in `tags`."""
+    """A task, tag or group, and everything that it needs."""
 
     name: str
+    """The name that was asked for."""
     manager: Any
+    """lm-eval's task manager, which knows everything that the name reaches."""
     configs: Mapping[str, Mapping[str, Any]]
+    """Merged YAML of each task and group that it reaches, by name."""
     tags: Mapping[str, list[str]]
+    """Tasks of each tag that it reaches, by name; a tag has no YAML."""
 
     def leaves(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Name and fields of the tasks proper, and of the members whose fields a group states or overrides."""
+        """Name and fields of every task proper, and of the group members whose fields a group states or overrides."""
         for name, config in self.configs.items():
             if "group" in config and "class" not in config:
                 yield from _stated_members(config)
@@ -35,7 +39,7 @@ class FoundTask:
 class Catalog:
     """The tasks that can be requested: those of the folder `include_path`, then lm-eval's own.
 
-    Raises UserError when `include_path` is not a folder.
+    Raises UserError if `include_path` is not a folder.
     """
 
     def __init__(self, include_path: str | None) -> None:
@@ -45,13 +49,13 @@ class Catalog:
         self._found: dict[str, FoundTask] = {}
 
     def find(self, name: str) -> FoundTask:
-        """The task `name` with everything it refers to; UserError when any of it is unknown."""
+        """The task `name` with everything it refers to. UserError if any of it is unknown."""
         if name not in self._found:
             self._found[name] = self._search(name)
         return self._found[name]
 
     def load(self, name: str) -> dict[str, Any]:
-        """lm-eval's loaded tasks and groups for `name`, data read; see `TaskManager.load`."""
+        """lm-eval's loaded tasks and groups for `name`, with their data read, as `TaskManager.load` gives them."""
         found = self.find(name)
         for key, config in found.configs.items():
             entry = found.manager.task_index[key]
@@ -60,7 +64,7 @@ class Catalog:
         return loaded
 
     def _search(self, name: str) -> FoundTask:
-        """lm-eval's folders join the index as names lead into them; indexing all of them takes over ten seconds."""
+        """Index only those of lm-eval's folders that a name leads into, since indexing all takes over ten seconds."""
         found, missing = _collect(self._index([]), name)
         if not missing:
             return found
@@ -74,7 +78,7 @@ class Catalog:
         return found
 
     def _index(self, folders: list[Path]) -> Any:
-        """A task manager of the user's tasks and some of lm-eval's folders; of two names the user's counts."""
+        """A task manager of the user's tasks and some of lm-eval's folders. Of two equal names the user's counts."""
         manager = TaskManager(include_path=self._include_path, include_defaults=False)
         for name, entry in index_folders(folders).items():
             manager.task_index.setdefault(name, entry)
@@ -113,7 +117,7 @@ def _collect(manager: Any, name: str) -> tuple[FoundTask, list[str]]:
 
 
 def _members(config: Mapping[str, Any], index: Mapping[str, Any]) -> Iterator[str]:
-    """Names a group refers to; what it defines in place refers only through its own members."""
+    """Names that a group refers to. What it defines in place refers to others only through members of its own."""
     members = config.get("task")
     for member in members if isinstance(members, list) else []:
         name = member if isinstance(member, str) else member.get("group", member.get("task"))
@@ -139,7 +143,7 @@ def _stated_members(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[st
 
 
 def _runnable(value: Any) -> Any:
-    """The YAML with functions imported and data references as absolute paths: what lm-eval takes."""
+    """The YAML as lm-eval takes it: functions are imported, and data references are absolute paths."""
     if isinstance(value, Mapping):
         return {key: _runnable(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -150,7 +154,10 @@ def _runnable(value: Any) -> Any:
 
 
 def _unreadable(include_path: str | None) -> str:
-    """lm-eval skips YAML files that it cannot parse without a word: name them when a task is missing."""
+    """A line for each YAML file that cannot be parsed.
+
+    lm-eval skips these in silence, and a missing task may be in one.
+    """
     problems = []
     for path in sorted(Path(include_path).glob("**/*.yaml")) if include_path is not None else []:
         try:

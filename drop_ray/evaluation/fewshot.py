@@ -1,8 +1,8 @@
 """Few-shot examples drawn per document, so that a document's prompt never depends on which others are evaluated.
 
-lm-eval draws the examples of all documents from one random generator, in document order: a split, a limit or another
-order would change the prompts. Here the generator is seeded anew before each document. Samplers without randomness
-(`first_n`) are unaffected.
+lm-eval draws the examples of all documents from one random generator, in document order, so that a split, a limit or
+another order would change the prompts. Here the generator is seeded anew before each document. Samplers without
+randomness (`first_n`) are not affected.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from lm_eval.utils import handle_non_serializable
 
 
 def document_seed(seed: int, task: str, document: Mapping[str, Any]) -> int:
-    """A 64-bit seed made of (seed, task name, the document's content)."""
+    """A 64-bit seed made of the run's seed, the task's name and the document's content."""
     content = json.dumps([seed, task, document], sort_keys=True, default=handle_non_serializable)
     return int.from_bytes(hashlib.sha256(content.encode()).digest()[:8], "big")
 

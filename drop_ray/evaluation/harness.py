@@ -1,4 +1,4 @@
-"""Run lm-eval tasks on a loaded model: the same numbers in any process, whatever ran before."""
+"""Runs lm-eval tasks on a loaded model, with the same numbers in any process, whatever ran before."""
 
 import copy
 import json
@@ -28,13 +28,13 @@ _BOOTSTRAP_DRAWS = 1000
 class Evaluator:
     """A loaded model wrapped for lm-eval; keep it to evaluate many tasks.
 
-    `batch_size` is fixed, since padding changes the last bits of results; `seed` draws few-shot examples (per
-    document) and starts every random generator before each task. `max_length` None takes the model's own. With
-    `apply_chat_template`, few-shot examples are turns of their own. Log-probabilities are float32 whatever the
-    model's dtype: in bfloat16 the choices of a task would tie.
+    `batch_size` is fixed, since padding changes the last bits of results. `seed` draws the few-shot examples of each
+    document, and starts every random generator before each task. A `max_length` of None takes the model's own. With
+    `apply_chat_template`, few-shot examples are turns of their own. Log-probabilities are float32 whatever the dtype of
+    the model: in bfloat16 the choices of a task would tie.
 
     Raises UserError for a batch size that is not a positive integer (`auto` too), a tokenizer without a chat template
-    when one is to be applied, and one with neither a BOS nor an EOS token.
+    when one is to be applied, and a tokenizer with neither a BOS nor an EOS token.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class Evaluator:
         )
 
     def evaluate(self, request: TaskRequest) -> TaskResult:
-        """Run one task, tag or group; see `TaskResult`.
+        """Run one task, tag or group.
 
-        Reads the datasets, and downloads those of the hub that are not cached. Raises UserError for an unknown task
-        or one that cannot be run as requested (`tasks.resolve_tasks` finds the same before a model is loaded), and
-        for fewer few-shot documents than asked for.
+        Reads the datasets, and downloads those of the hub that are not cached. Raises UserError for an unknown task,
+        for one that cannot be run as requested, and for fewer few-shot documents than asked for. All but the last are
+        found by `tasks.resolve_tasks` before a model is loaded.
         """
         check_request(request, self._catalog.find(request.name))
         with quiet():
@@ -119,14 +119,14 @@ class Evaluator:
         seed_by_document(task, self._seed)
 
     def _start_generators(self) -> None:
-        """Tasks may shuffle with the global generators while they load, and sample while they generate."""
+        """Seed the global generators, with which tasks may shuffle while they load and sample while they generate."""
         random.seed(self._seed)
         np.random.seed(self._seed % 2**32)
         torch.manual_seed(self._seed)
 
 
 def _without_folders(value: Any) -> Any:
-    """Local data files by name only: where they lie differs from machine to machine."""
+    """Data files on this machine by name only, since where they lie differs from machine to machine."""
     if isinstance(value, dict):
         return {key: _without_folders(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -135,7 +135,10 @@ def _without_folders(value: Any) -> Any:
 
 
 def _json_value(value: Any) -> Any:
-    """What JSON lacks in lm-eval's results; a function by its name, since its repr has an address in it."""
+    """A JSON value for an object in lm-eval's results that JSON has no type for.
+
+    A function becomes its name, as its repr has an address in it.
+    """
     if isinstance(value, np.generic):
         return value.item()
     return value.__qualname__ if callable(value) else str(value)

@@ -19,8 +19,8 @@ _PER_DOCUMENT = (bits_per_byte, brier_score, perplexity, weighted_perplexity)
 def choose_primary(reported: Sequence[tuple[str, str]], listed: Sequence[str]) -> tuple[str, str]:
     """The (metric, filter) that counts for a task.
 
-    acc_norm if the task reports it, else acc, else exact_match, else the first metric in the order of the task's YAML
-    (`listed`); of several filters the first. `reported` is in lm-eval's order and not empty.
+    It is acc_norm if the task reports it, else acc, else exact_match, else the first metric in the order of the task's
+    YAML (`listed`). Of several filters the first counts. `reported` is in lm-eval's order and not empty.
     """
     for metric in ("acc_norm", "acc", "exact_match", *listed):
         for candidate in reported:
@@ -34,8 +34,8 @@ def metric_rows(
 ) -> list[MetricValue]:
     """Every number that lm-eval reports for the request `name`: leaf tasks in order, then groups.
 
-    A group with an aggregate of its own counts by that aggregate and its members do not; a tag, or a group without an
-    aggregate, counts by each of its members. `tasks` and `groups` are lm-eval's loaded objects by name.
+    A group with an aggregate of its own counts by that aggregate, and its members do not count. A tag, or a group
+    without an aggregate, counts by each of its members. `tasks` and `groups` are lm-eval's loaded objects by name.
     """
     counting = _counting(groups[name], groups) if name in groups else set(tasks)
     rows = []
@@ -53,7 +53,7 @@ def document_values(
 ) -> Iterator[DocumentValue]:
     """One value per document, filter and metric of a leaf task.
 
-    Perplexities are those of the document alone; metrics without a value per document have None.
+    Perplexities are those of the document alone. Metrics that have no value for one document have None.
     """
     for sample in samples:
         arguments = json.dumps(sample["arguments"], default=handle_non_serializable)

@@ -1,7 +1,7 @@
 """Perplexity of a model on packed token samples, computed directly from its logits.
 
-In: a loaded causal language model and token ids. Out: the same kind of result as an lm-eval task, with samples as
-documents, so that the report treats both alike.
+A loaded causal language model and token ids go in. The same kind of result as of an lm-eval task comes out, with
+samples as documents, so that the report treats both alike.
 """
 
 import hashlib
@@ -16,10 +16,13 @@ from drop_ray.evaluation.result import DocumentValue, MetricValue, TaskRequest, 
 def evaluate_perplexity(model: PreTrainedModel, token_ids: torch.Tensor, batch_size: int, name: str) -> TaskResult:
     """Negative log-likelihood, in nats, of tokens 1..seq_len-1 of each sample given the tokens before them.
 
-    `token_ids` is int64 [num_samples, seq_len]. Log-probabilities are float32, their sums float64. Reported:
-    `nll`, the mean over tokens, with the standard error of the mean over samples (samples have equal numbers of
-    tokens); and `token_perplexity` = exp(nll), the primary metric, with the delta method's exp(nll) * stderr(nll).
-    Documents carry `nll` (mean nats per token) and `tokens` (how many were predicted). Puts the model in eval mode.
+    `token_ids` is int64 [num_samples, seq_len]. Log-probabilities are float32, their sums float64. The model is put in
+    eval mode.
+
+    Two metrics are reported. `nll` is the mean over tokens. Its standard error is that of the mean over samples, which
+    have equal numbers of tokens. `token_perplexity` = exp(nll) is the primary metric. Its standard error is exp(nll) *
+    stderr(nll), by the delta method. Documents carry `nll` (mean nats per token) and `tokens` (how many were
+    predicted).
 
     Raises ValueError for an empty table, samples of fewer than 2 tokens or a batch size below 1.
     """

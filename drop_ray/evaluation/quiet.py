@@ -1,7 +1,7 @@
-"""Run lm-eval without its prints, progress bars and process pool.
+"""Runs lm-eval without its prints, progress bars and process pool.
 
-It prints while it bootstraps, draws bars without a switch to turn them off, and forks a pool of all cores for standard
-errors, which is unsafe in a process that holds a CUDA context or runs inside a Ray actor.
+It prints while it bootstraps, and draws bars without a switch to turn them off. For standard errors it forks a pool of
+all cores, which is unsafe in a process that holds a CUDA context or runs inside a Ray actor.
 """
 
 import os
@@ -18,7 +18,7 @@ _draw_bar = tqdm.__init__
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Prints go to standard error, bars nowhere, and bootstraps run in this process; process-wide while it lasts."""
+    """While it is open, this process prints to standard error, draws no bars, and bootstraps without a pool."""
     before = os.environ.get(_NO_POOL)
     with ExitStack() as stack:
         stack.enter_context(redirect_stdout(sys.stderr))

@@ -1,4 +1,4 @@
-"""What is asked of an evaluation and what comes back: plain values that travel between driver and workers."""
+"""What is asked of an evaluation and what comes back, in plain values that travel between driver and workers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,15 +23,14 @@ DOCUMENT_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class TaskRequest:
-    """One task, tag or group by its lm-eval name.
-
-    `num_fewshot` None keeps the number that the task states (0 when it states none); `limit` evaluates only the first
-    documents of each leaf task. Raises UserError for a negative `num_fewshot` or a `limit` below 1.
-    """
+    """What to evaluate. Raises UserError for a negative `num_fewshot` or a `limit` below 1."""
 
     name: str
+    """lm-eval's name of a task, tag or group."""
     num_fewshot: int | None = None
+    """Examples in each prompt; None keeps the number that the task states, or 0 if it states none."""
     limit: int | None = None
+    """Only so many first documents of each leaf task; None is all."""
 
     def __post_init__(self) -> None:
         if self.num_fewshot is not None and self.num_fewshot < 0:
@@ -44,51 +43,59 @@ class TaskRequest:
 
 @dataclass(frozen=True)
 class MetricValue:
-    """One reported number.
-
-    `task` is a leaf task or a group; `filter` the name of the post-processing ("none" mostly); `stderr` is None where
-    lm-eval has no estimate; `higher_is_better` is None where neither the task nor lm-eval's registry says.
-    `num_fewshot` is None for a group whose leaf tasks differ. `primary` marks the numbers that count for the request.
-    """
+    """One reported number."""
 
     task: str
+    """A leaf task or a group."""
     metric: str
+    """Name of the metric, such as `acc`."""
     filter: str
+    """Name of the post-processing of answers, mostly `none`."""
     value: float
+    """The metric's value, in its own unit."""
     stderr: float | None
+    """Its standard error; None where lm-eval has no estimate."""
     higher_is_better: bool | None
+    """None where neither the task nor lm-eval's registry says."""
     num_documents: int
+    """Number of documents that it is taken over."""
     num_fewshot: int | None
+    """Examples in each prompt; None for a group whose leaf tasks differ."""
     primary: bool
+    """Whether it is the number that counts for the request."""
 
 
 class DocumentValue(NamedTuple):
-    """One row of the table of documents, in the order of `DOCUMENT_SCHEMA`.
-
-    `value` has the unit of the metric; None for metrics that exist only for a whole task (f1, bleu, ...).
-    """
+    """One row of the table of documents, in the order of `DOCUMENT_SCHEMA`."""
 
     task: str
+    """Leaf task."""
     doc_id: int
+    """Number of the document in its task."""
     doc_hash: str
+    """Hash of the document's content."""
     prompt_hash: str
+    """sha256 of what the model was asked."""
     metric: str
+    """Name of the metric."""
     filter: str
+    """Name of the post-processing of answers."""
     value: float | None
+    """In the unit of the metric; None for metrics that exist only for a whole task (f1, bleu, ...)."""
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """Everything one request gave.
-
-    `documents` has `DOCUMENT_SCHEMA` and is sorted by task, doc_id, metric and filter, so that equal results are equal
-    bytes; `raw` is lm-eval's result dictionary without the samples, as plain JSON values.
-    """
+    """Everything that one request gave."""
 
     task: TaskRequest
+    """What was asked for."""
     metrics: list[MetricValue]
+    """All reported numbers."""
     documents: pa.Table
+    """Table with `DOCUMENT_SCHEMA`, sorted so that equal results are equal bytes (`document_table`)."""
     raw: dict[str, Any]
+    """lm-eval's result dictionary without the samples, as plain JSON values."""
 
 
 def document_table(rows: Iterable[DocumentValue]) -> pa.Table:

@@ -10,17 +10,17 @@ from typing import Any
 from drop_ray.errors import UserError
 from drop_ray.evaluation.task_yaml import DataReference, FunctionReference
 
-# What a `custom_dataset` function can be expected to read beside its YAML.
+# Suffixes of files that a `custom_dataset` function may read beside its YAML.
 _DATA_SUFFIXES = frozenset({".arrow", ".csv", ".json", ".jsonl", ".parquet", ".tsv", ".txt"})
 
 
 def config_identity(task: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """The merged YAML of one task or group as plain JSON values.
 
-    A function becomes its name and the sha256 of its whole module; local data becomes the sha256 of each file; a hub
-    dataset stays as it is named (`dataset_path`, `dataset_name`, a `revision` in `dataset_kwargs`). With a
-    `custom_dataset` function the data files beside its module count as well, since it may read them.
-    Raises UserError, naming the task, for a missing data file or module.
+    A function becomes its name and the sha256 of its whole Python module. Local data becomes the sha256 of each file. A
+    hub dataset stays as it is named (`dataset_path`, `dataset_name`, a `revision` in `dataset_kwargs`). With a
+    `custom_dataset` function the data files beside its Python module count as well, since it may read them. Raises
+    UserError, naming the task, for a missing data file or Python module.
     """
     identity = {str(key): _plain(task, value) for key, value in config.items()}
     loader = config.get("custom_dataset")
@@ -50,7 +50,7 @@ def _plain(task: str, value: Any) -> Any:
 
 
 def _module_file(task: str, function: FunctionReference) -> Path:
-    """Beside the YAML first, then among the importable modules: lm-eval's order."""
+    """The function's file: beside the YAML, else among the importable Python modules, which is lm-eval's order."""
     module, _, _ = function.name.rpartition(".")
     beside = function.folder / f"{module.replace('.', '/')}.py"
     if beside.is_file():

@@ -1,8 +1,8 @@
-"""Read a task's YAML the way lm-eval does, but keep what it refers to: functions and local data files.
+"""Reads a task's YAML as lm-eval does, but keeps the references to functions and local data files as references.
 
-lm-eval resolves `!function` by importing code and leaves relative data files to the working directory. Here both stay
-references into the folder of the YAML file that states them, so that a task can be identified without running
-anything, and runs from any working directory.
+lm-eval resolves `!function` by importing code, and leaves relative data files to the working directory. Here both stay
+references into the folder of the YAML file that states them. So a task can be identified without running anything, and
+runs from any working directory.
 """
 
 from dataclasses import dataclass
@@ -13,32 +13,36 @@ import yaml
 
 from drop_ray.errors import UserError
 
-# The builders of `datasets` that read files; with any other `dataset_path`, data files lie in that hub repository.
+# Builders of `datasets` that read files. With any other `dataset_path`, data files lie in that hub repository.
 _FILE_BUILDERS = frozenset({"arrow", "csv", "json", "parquet", "text", "xml"})
 
 
 @dataclass(frozen=True)
 class FunctionReference:
-    """`!function module.name` in a YAML file of `folder`."""
+    """`!function module.name` in a YAML file."""
 
     folder: Path
+    """Folder of the YAML file."""
     name: str
+    """Dotted name, as the YAML states it."""
 
 
 @dataclass(frozen=True)
 class DataReference:
-    """A local file, pattern or folder, stated relative to `folder` (or absolute)."""
+    """Local data that a YAML file names."""
 
     folder: Path
+    """Folder that a relative pattern starts from."""
     pattern: str
+    """Path of a file or folder, or a pattern with wildcards."""
 
     @property
     def path(self) -> str:
-        """Absolute, still with wildcards."""
+        """The absolute path, still with wildcards."""
         return str(self.folder / Path(self.pattern).expanduser())
 
     def files(self) -> list[Path]:
-        """The files meant, in path order; a folder means every file below it; empty when nothing is there."""
+        """The files meant, in path order, or none if nothing is there. A folder means every file below it."""
         path = Path(self.path)
         found = list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
         below = [child for path in found if path.is_dir() for child in path.rglob("*")]
@@ -103,10 +107,12 @@ def _references(value: Any, folder: Path) -> Any:
 
 
 def _local_data(config: dict[str, Any]) -> dict[str, Any]:
-    """Keep the data references that mean local files; the others go back to strings (paths in a hub repository).
+    """Keep the data references that mean local files.
 
-    Data files are local when `dataset_path` names a builder that reads files. Without a `dataset_path` (a member that
-    a group overrides, a `custom_dataset` function) those that exist are local.
+    The others, which are paths in a hub repository, become strings again.
+
+    Data files are local if `dataset_path` names a builder that reads files. A member that a group overrides and a
+    `custom_dataset` function have no `dataset_path`: their data files are local if they exist.
     """
     settled = dict(config)
     if isinstance(config.get("task"), list):

@@ -1,7 +1,7 @@
-"""Check the requested tasks before any model is loaded, and say what identifies each of them.
+"""Checks the requested tasks before any model is loaded, and says what identifies each of them.
 
-Reads YAML files and hashes code and data; downloads nothing and loads no dataset. Its cost is importing lm-eval
-(about a second) and, only when a name is not in `include_path`, indexing lm-eval's own tasks.
+Reads YAML files and hashes code and data, but downloads nothing and loads no dataset. Its cost is importing lm-eval
+(about a second) and, only if a name is not in `include_path`, indexing lm-eval's own tasks.
 """
 
 from collections.abc import Iterable
@@ -16,14 +16,15 @@ from drop_ray.evaluation.task_identity import config_identity
 
 @dataclass(frozen=True)
 class ResolvedTask:
-    """A request that can be run, and its identity as plain JSON values, equal on every machine.
+    """A request that can be run, and its identity, which is equal on every machine.
 
-    `identity` has the request itself and, by name, every tag, group and task it reaches (`task_identity`). It does
-    not say which lm-eval and which model; hub datasets are identified by name and revision only.
+    The identity says neither which lm-eval nor which model. Hub datasets are identified by name and revision only.
     """
 
     request: TaskRequest
+    """What was asked for."""
     identity: dict[str, Any]
+    """The request, and by name every tag, group and task that it reaches (`task_identity`), as plain JSON values."""
 
 
 def resolve_tasks(requests: Iterable[TaskRequest], include_path: str | None) -> dict[str, ResolvedTask]:
@@ -44,7 +45,7 @@ def resolve_tasks(requests: Iterable[TaskRequest], include_path: str | None) -> 
 
 
 def check_request(request: TaskRequest, found: FoundTask) -> None:
-    """UserError when a task that `request` reaches cannot be run as asked."""
+    """UserError if a task that `request` reaches cannot be run as asked."""
     for name, config in found.leaves():
         field = f"evaluation.tasks: {request.name}" + ("" if name == request.name else f": {name}")
         if config.get("unsafe_code"):

@@ -1,1 +1,1 @@
-"""Checkpoints in forms that drop_ray does not take, written anew in one that it does."""
+"""Rewrites checkpoints that drop_ray does not take as checkpoints that it does."""

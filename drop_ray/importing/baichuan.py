@@ -1,7 +1,7 @@
-"""Baichuan-7B and Baichuan2-7B as the Llama models that they are but for the form of two tensors.
+"""Baichuan-7B and Baichuan2-7B as Llama models, from which they differ in the form of two tensors only.
 
 `W_pack` holds the rows of q, k and v. Baichuan 2 divides the rows of its output head by their L2 norm whenever it runs
-(NormHead; Baichuan 2, arXiv 2309.10305); for Llama that is done once, to the stored rows.
+(NormHead; Baichuan 2, arXiv 2309.10305). For Llama this is done once, to the stored rows.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -23,7 +23,7 @@ ARCHITECTURES = ("BaichuanForCausalLM", "BaiChuanForCausalLM")
 NORM_HEAD_VOCABULARY = 125696
 HEAD, PACKED = "lm_head.weight", "W_pack.weight"
 SIZE_FIELDS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
-# Of the same name and meaning in both configurations; the drop lists may be there in any configuration.
+# Fields of the same name and meaning in both configurations. Any configuration may have drop lists.
 OTHER_FIELDS = (
     *("hidden_act", "rms_norm_eps", "initializer_range", "tie_word_embeddings"),
     *("bos_token_id", "eos_token_id", "pad_token_id", "drop_attn_list", "drop_mlp_list"),
@@ -33,12 +33,16 @@ HIDDEN_SIZE_7B, HIDDEN_SIZE_13B = 4096, 5120
 
 @dataclass(frozen=True)
 class Part:
-    """A tensor of the Llama checkpoint: rows of one of Baichuan's. unit_rows: each divided by its L2 norm."""
+    """A tensor of the Llama checkpoint: rows of one of Baichuan's tensors."""
 
     source: str
+    """Name of Baichuan's tensor."""
     start: int
+    """Its first row."""
     shape: tuple[int, ...]
+    """Shape of the Llama tensor."""
     unit_rows: bool = False
+    """Whether each row is divided by its L2 norm."""
 
 
 def is_baichuan(config: Mapping[str, Any]) -> bool:
@@ -48,8 +52,8 @@ def is_baichuan(config: Mapping[str, Any]) -> bool:
 def as_llama(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
     """The same model as a Llama checkpoint, whose tensors are made when they are read.
 
-    folder: with the tokenizer and the other small files that a Llama checkpoint has. UserError if the model has no
-    Llama equivalent, or if its tensors do not fit its config.json.
+    `folder` has the tokenizer and the other small files of the Llama checkpoint. UserError if the model has no Llama
+    equivalent, or if its tensors do not fit its config.json.
     """
     config = llama_config(checkpoint.config, checkpoint.location)
     last: dict[str, torch.Tensor] = {}
@@ -69,7 +73,7 @@ def as_llama(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
 
 
 def llama_config(config: Mapping[str, Any], location: str) -> dict[str, Any]:
-    """What config.json of the Llama model says. UserError if there is no such model."""
+    """The config.json of the Llama model. UserError if there is no such model."""
     lacking = [name for name in SIZE_FIELDS if not isinstance(config.get(name), int)]
     if lacking:
         raise UserError(f"{location}/config.json has no `{lacking[0]}`; give the config.json of the published model")
@@ -96,9 +100,9 @@ def llama_config(config: Mapping[str, Any], location: str) -> dict[str, Any]:
 
 
 def llama_parts(name: str, shape: tuple[int, ...], config: Mapping[str, Any], location: str) -> dict[str, Part]:
-    """What becomes of one of Baichuan's tensors, by the names that Llama has; nothing of a buffer that is computed.
+    """The Llama tensors that one of Baichuan's tensors becomes, by name. A buffer that Llama computes becomes none.
 
-    config: the Llama model's. UserError for a W_pack that does not hold three equal parts.
+    `config` is that of the Llama model. UserError for a W_pack that does not hold three equal parts.
     """
     if COMPUTED_TENSORS.search(name):
         return {}
@@ -120,7 +124,10 @@ def llama_parts(name: str, shape: tuple[int, ...], config: Mapping[str, Any], lo
 
 
 def _has_alibi(config: Mapping[str, Any]) -> bool:
-    """The configuration class of the 13B models has no `max_position_embeddings`, that of the 7B models always has."""
+    """Whether it knows positions by ALiBi, as the 13B models do.
+
+    Their configuration class has no `max_position_embeddings`, while that of the 7B models always has.
+    """
     if config.get("alibi") or config["hidden_size"] == HIDDEN_SIZE_13B:
         return True
     return not config.get("max_position_embeddings") and config["hidden_size"] != HIDDEN_SIZE_7B
@@ -128,12 +135,17 @@ def _has_alibi(config: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class _LlamaShard:
-    """A file of Baichuan's weights, seen as one of Llama's. last: the tensor that was read last, by name; of all shards
-    together, since one is held at a time: q, k and v follow one another, and are of one tensor."""
+    """A file of Baichuan's weights, seen as one of Llama's.
+
+    q, k and v follow one another and come from one tensor, which is therefore read once.
+    """
 
     shard: Shard
+    """The file of Baichuan's weights."""
     parts: Mapping[str, Part]
+    """Llama's tensors, by name."""
     last: dict[str, torch.Tensor] = field(repr=False)
+    """The tensor that was read last, by name. All shards share it, so that one tensor is held at a time."""
 
     @property
     def file(self) -> str:
@@ -172,7 +184,7 @@ class _LlamaShard:
         return StoredTensor(source.dtype, part.shape, source.num_bytes * part.shape[0] // source.shape[0])
 
     def _blocks(self, part: Part) -> Iterator[torch.Tensor]:
-        """The part by the rows; few at a time where they are computed, in float32."""
+        """The rows of a part in blocks: small ones, computed in float32, if rows are divided by their norm."""
         if part.source not in self.last:
             self.last.clear()
             self.last.update(self.shard.read([part.source]))

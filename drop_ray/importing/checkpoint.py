@@ -1,4 +1,7 @@
-"""`drop-ray import SOURCE OUTPUT`: a checkpoint made fit to run with: a class of transformers, in safetensors."""
+"""`drop-ray import SOURCE OUTPUT`: writes a checkpoint anew as one that runs take.
+
+The result is a model of a transformers class, in safetensors.
+"""
 
 import logging
 import shutil
@@ -19,16 +22,16 @@ from drop_ray.text.units import human_bytes
 
 logger = logging.getLogger(__name__)
 
-# What says which tokenizer class to load, and what it has beside tokenizer.model: the converted one has its own.
+# Files that name the tokenizer class and its settings. The converted tokenizer has its own.
 REPLACED_FILES = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}
 
 
 def import_model(source: str, revision: str | None, output: Path) -> None:
-    """Write Baichuan's 7B models as Llama's, and PyTorch's .bin files of any other model as safetensors.
+    """Write Baichuan's 7B models as Llama models, and PyTorch's .bin files of any other model as safetensors.
 
-    source: a folder, a URL or a Hugging Face name, of which `revision` is a branch, tag or commit. UserError, before
-    anything is written, for a model that cannot be imported or need not be; what configuration and tokenizer tell is
-    told before weights are downloaded.
+    `source` is a folder, a URL or a Hugging Face name. `revision` is a branch, tag or commit of the latter. UserError,
+    before anything is written, for a model that cannot be imported or need not be. Faults of configuration and
+    tokenizer are found before weights are downloaded.
     """
     check_new_folder(output)
     described = open_checkpoint(locate_model(source, revision, weights=False), weights=False)

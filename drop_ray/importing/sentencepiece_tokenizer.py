@@ -1,4 +1,7 @@
-"""A tokenizer that transformers loads without foreign code, from a sentencepiece BPE model, proven to give its ids."""
+"""Converts a sentencepiece BPE model to a tokenizer that transformers loads without foreign code.
+
+The conversion is checked: the tokenizer has to give the ids that sentencepiece gives.
+"""
 
 import json
 import re
@@ -13,9 +16,9 @@ from transformers.convert_slow_tokenizer import generate_merges
 
 from drop_ray.errors import UserError
 
-# What sentencepiece has for a space.
+# The character that sentencepiece writes for a space.
 SPACE = "▁"
-# Of tokenizer_config.json, what says how a text becomes tokens; the rest is of the class that is replaced.
+# Fields of tokenizer_config.json that say how a text becomes tokens. The others belong to the class that is replaced.
 KEPT_FIELDS = ("add_bos_token", "add_eos_token", "model_max_length", "padding_side", "chat_template")
 # Texts on which conversions of tokenizers differ: spaces, line ends, characters outside the vocabulary, digits.
 PROBES = (
@@ -28,11 +31,12 @@ Piece = sentencepiece_model_pb2.ModelProto.SentencePiece
 
 
 def convert_tokenizer(folder: Path, location: str) -> PreTrainedTokenizerFast:
-    """The tokenizer of a folder with tokenizer.model and tokenizer_config.json; `location` is its name in messages.
+    """The tokenizer of a folder with tokenizer.model and tokenizer_config.json. `location` is its name in messages.
 
-    A special token in a text becomes its id, as in every tokenizer of transformers; all else has the ids that
-    sentencepiece gives, save for a text that is one user-defined symbol and nothing more: it gets no space in front.
-    UserError if the files do not say all of it, or if the two differ on a probe or on a piece of the vocabulary.
+    A special token in a text becomes its id, as in every tokenizer of transformers. All else has the ids that
+    sentencepiece gives, with one exception: a text that is one user-defined symbol and nothing more gets no space in
+    front. UserError if the files do not say everything that is needed, or if the two differ on a probe or on a piece of
+    the vocabulary.
     """
     model = _read_model(folder / "tokenizer.model", location)
     config = _read_config(folder, location, len(model.pieces))
@@ -46,7 +50,7 @@ def convert_tokenizer(folder: Path, location: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=backend, clean_up_tokenization_spaces=False, **special, **kept)
 
 
-# As the class of the Baichuan models has them.
+# The defaults of Baichuan's tokenizer class.
 _DEFAULT_TOKENS = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": None}
 
 
@@ -143,7 +147,7 @@ def _check(backend: Tokenizer, original: SentencePieceProcessor, model: Any, loc
         raise UserError(f"{location}/tokenizer.model cannot be converted: it normalizes its own symbol {changed[0]!r}")
     pieces = [piece.piece.replace(SPACE, " ") for piece in model.pieces if piece.type == Piece.NORMAL]
     between = [text for symbol in symbols for text in (f"a{symbol}b", f"{symbol} a", f"a{symbol}{symbol}")]
-    # Without the one kind of text that is known to differ.
+    # The one kind of text that is known to differ is left out.
     texts = [text for text in (*PROBES, *pieces, *between) if normalize(text) not in symbols]
     found = [encoding.ids for encoding in backend.encode_batch(texts)]
     for text, ids, expected in zip(texts, found, original.encode(texts), strict=True):

@@ -1,4 +1,4 @@
-"""What the steps of a run leave in the store: names of outputs and the schema of score tables."""
+"""Names of the outputs that the steps of a run leave in the store, and schemas of their tables."""
 
 import pyarrow as pa
 
@@ -32,7 +32,7 @@ RECONSTRUCTION_SCHEMA = pa.schema(
         ("squared_round_to_nearest", pa.float64()),
     ]
 )
-"""What `quantization.reconstruction.LayerError` says of each sub-layer."""
+"""The fields of `quantization.reconstruction.LayerError`, a row per sub-layer."""
 
 SERVING_SCHEMA = pa.schema(
     [
@@ -55,4 +55,4 @@ SERVING_SCHEMA = pa.schema(
         ("predicted", pa.float64()),
     ]
 )
-"""A row per workload, batch size, comparison and metric; `report.results.ServingRow` says what the columns mean."""
+"""A row per workload, batch size, comparison and metric. `report.results.ServingRow` says what the columns mean."""

@@ -21,8 +21,9 @@ RUNS = "runs"
 def gc_lines(target: str, older_than: str, delete: bool, console: Console = PLAIN) -> Iterator[str]:
     """A line for everything that can go, then the sum; with `delete` it is removed as it is named.
 
-    target: a run's config, or a store. older_than: what was written since then is left alone, such as `24h`; and so are
-    artifacts that no run refers to, if any run was: it may not have come to those of its last time yet.
+    `target` is a run's config or a store. `older_than` is an age such as `24h`: whatever was written since is left
+    alone. If any run was written to since, artifacts that no run refers to are left alone as well, because that run may
+    not yet have come to all the units of its last start.
     """
     try:
         before = time.time() - read_duration(older_than)

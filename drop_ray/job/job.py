@@ -1,6 +1,6 @@
 """A checked run: the config, the model's files and sizes, the tasks and plans. Whatever can be refused is refused here.
 
-Nothing is computed and nothing is written; weights are not read, but for the blocks that identify the model.
+Nothing is computed and nothing is written. No weights are read, except for the blocks that identify the model.
 """
 
 import hashlib
@@ -33,25 +33,34 @@ from drop_ray.serving.preflight import check_serving, kv_cache_bytes
 from drop_ray.store import Store, open_store
 from drop_ray.text.naming import first_twice
 
-# What training checkpoints of one model share: their scores are compared layer by layer, on the same token ids.
+# Fields that training checkpoints must share, since their scores are compared layer by layer, on the same token ids.
 COMPARABLE = ("num_hidden_layers", "hidden_size", "vocab_size")
 
 
 @dataclass(frozen=True)
 class Job:
-    """earlier: the training checkpoints before the run's model, by revision, oldest first; tasks: identity of each
-    lm-eval task by name."""
+    """A run that can start, made by `open_job`."""
 
     config: RunConfig
+    """The run's config."""
     store: Store
+    """The store that its artifacts are in."""
     checkpoint: Checkpoint
+    """The run's model."""
     earlier: Mapping[str, Checkpoint]
+    """The training checkpoints before the run's model, by revision, oldest first."""
     size: ModelSize
+    """Sizes of the base model."""
     base_drops: DropLists
+    """What the run's model lacks already."""
     requests: tuple[PlanRequest, ...]
+    """Plans to be made from scores."""
     given_plans: tuple[DropPlan, ...]
+    """Plans that were read from files."""
     task_requests: tuple[TaskRequest, ...]
+    """lm-eval tasks to run."""
     tasks: Mapping[str, Mapping[str, Any]]
+    """Identity of each lm-eval task, by name."""
 
     @property
     def include_path(self) -> str | None:
@@ -64,7 +73,7 @@ class Job:
 
     @property
     def kv_cache_bytes(self) -> int | None:
-        """The budget of each serving engine; None leaves it to vLLM."""
+        """The KV budget of each serving engine in bytes; None leaves it to vLLM."""
         return kv_cache_bytes(self.config)
 
     @property
@@ -93,11 +102,11 @@ class Job:
 
     @cached_property
     def dataset(self) -> CalibrationDataset:
-        """The calibration dataset; found once, because a branch of the hub may move while the run goes on."""
+        """The calibration dataset. It is found once, because a branch of the hub may move while the run goes on."""
         return open_dataset(self.config.calibration)
 
     def checkpoint_of(self, revision: str | None) -> Checkpoint:
-        """revision: of an earlier training checkpoint; None is the run's model."""
+        """The training checkpoint of an earlier revision, or the run's model for None."""
         return self.checkpoint if revision is None else self.earlier[revision]
 
     def state_name(self, drops: DropLists, revision: str | None = None) -> str:
@@ -107,7 +116,7 @@ class Job:
         return f"revision {revision or self.config.model.main_revision}" if self.earlier else "base"
 
     def complete(self, plan: DropPlan, calibration_identity: str | None = None) -> DropPlan:
-        """The plan with the model it is for and what is expected to be left."""
+        """The plan with the model that it is for, and with the sizes that are expected to be left."""
         return DropPlan(
             **{
                 **plan.__dict__,

@@ -1,4 +1,4 @@
-"""What a run consists of and what of it is done: the memory behind resuming, `drop-ray status` and the report."""
+"""Which units a run has and which of them are done: the memory behind resuming, `drop-ray status` and the report."""
 
 import json
 import logging
@@ -17,19 +17,25 @@ MANIFEST = "steps.json"
 
 @dataclass(frozen=True)
 class Entry:
-    """A unit of the run: its stage, a label for people, its step; `commit` once it is done."""
+    """A unit of the run."""
 
     stage: str
+    """Stage that the unit belongs to."""
     label: str
+    """Name of the unit, for people."""
     step: Step
+    """What identifies the unit."""
     commit: Commit | None
+    """What it left in the store; None until it is done."""
     computed: bool = False
+    """Whether this start of the run computed it."""
 
 
 class Ledger:
     """The units of one run, in the order in which they were met.
 
-    reuse: take what was done with other library versions, where all units of a stage were done with the same ones.
+    With `reuse`, it takes units that were done with other library versions, if all units of a stage were done with the
+    same ones.
     """
 
     def __init__(self, store: Store, run_folder: str, reuse: bool = False):
@@ -41,7 +47,10 @@ class Ledger:
         return list(self._entries.values())
 
     def pending(self, stage: str, steps: Mapping[str, Step]) -> dict[str, Step]:
-        """Those of the labelled steps that are not done. A corrupt artifact is named, removed and so to be redone."""
+        """Those of the labelled steps that are not done.
+
+        A corrupt artifact is named and removed, and so pending again.
+        """
         for label, step in steps.items():
             if step.path not in self._entries or self._entries[step.path].commit is None:
                 self._entries[step.path] = Entry(stage, label, step, self._find(label, step))
@@ -83,7 +92,10 @@ class Ledger:
             return None
 
     def _look_at_other_versions(self, stage: str, steps: Mapping[str, Step]) -> None:
-        """Say what was done with other libraries; with `reuse`, take it if it covers every step: versions never mix."""
+        """Say what was done with other library versions.
+
+        With `reuse`, take it if it covers every step: versions never mix.
+        """
         done = self._other_versions(steps)
         if not done:
             return
@@ -101,7 +113,7 @@ class Ledger:
         )
 
     def _other_versions(self, steps: Mapping[str, Step]) -> dict[str, dict[str, Commit]]:
-        """What of the labelled steps was done with other library versions: {versions as text: {label: commit}}."""
+        """The labelled steps that were done with other library versions: {versions as text: {label: commit}}."""
         labels = {step.family: label for label, step in steps.items()}
         own = {step.folder_name for step in steps.values()}
         done: dict[str, dict[str, Commit]] = {}
@@ -117,11 +129,11 @@ class Ledger:
 
     @cached_property
     def _artifact_names(self) -> list[str]:
-        """Listed once, and only when something is to be computed."""
+        """Names of all artifacts, listed once, and only if something is to be computed."""
         return self._store.list(ARTIFACTS)
 
     def _write(self) -> None:
-        """Also the units of stages that this start of the run has not come to: they are the run's, as far as known."""
+        """Write the manifest, with the units that an earlier start met in stages this start has not come to yet."""
         steps = [
             (entry.stage, entry.label, entry.commit.step if entry.commit else entry.step)
             for entry in self._entries.values()
@@ -136,7 +148,7 @@ class Ledger:
 
     @cached_property
     def _earlier(self) -> list[tuple[str, str, Step]]:
-        """What an earlier start of the run had met."""
+        """(stage, label, step) of the units that an earlier start of the run had met."""
         try:
             return read_manifest(self._store, self._run_folder)
         except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""What identifies each step of a run. The one place where identities are put together.
+"""What identifies each step of a run. Identities are put together in this file only.
 
-A step's `algorithm` is raised by hand when its code would give other numbers for the same inputs.
+The `algorithm` of a step is raised by hand when its code would give other numbers for the same inputs.
 """
 
 from drop_ray.config import PerplexitySpec, resolve_path
@@ -30,7 +30,10 @@ def calibration_step(job: Job) -> Step:
 
 
 def score_step(job: Job, calibration_identity: str, drops: DropLists, gap: int, revision: str | None = None) -> Step:
-    """The score table of one drop state and gap, over all samples; shared with runs that have `revision` as theirs."""
+    """The score table of one set of drop lists and one gap, over all samples.
+
+    Runs that have `revision` as their model share it.
+    """
     return Step("score", _score_identity(job, calibration_identity, drops, gap, revision))
 
 
@@ -40,7 +43,7 @@ def score_unit(table: Step, samples: range) -> Step:
 
 
 def sample_ranges(job: Job) -> list[range]:
-    """Fixed by the config, never by the number of workers; sharding must not change a byte."""
+    """The sample ranges, which only the config decides: the number of workers must not change a byte."""
     total, size = job.config.calibration.num_samples, job.config.scoring.range_size
     return [range(start, min(start + size, total)) for start in range(0, total, size)]
 
@@ -97,11 +100,11 @@ def bench_step(job: Job, variant: Variant) -> Step:
             **variant.identity(),
             **job.config.model.model_dump(include={"attn_implementation"}),
             **serving.model_dump(mode="json", exclude={"plans"}),
-            # What the nulls of the config stand for.
+            # The values that null stands for in the config.
             "dtype": serving.dtype or job.config.model.dtype,
             "max_model_len": serving.model_len,
             "kv_cache_bytes": job.kv_cache_bytes,
-            # What is timed is timed there.
+            # Timings depend on where they are taken.
             "device": execution.device,
             "threads": execution.threads_per_worker if execution.device == "cpu" else None,
             "tensor_parallel": execution.tensor_parallel,
@@ -129,7 +132,7 @@ def _score_identity(
         "gap": gap,
         **drops.as_identity(),
         **job.config.model.model_dump(include={"dtype", "attn_implementation"}),
-        # Their order says by which one plans rank, and changes no score.
+        # Sorted, since their order only says which of them plans rank by.
         "metrics": sorted(job.config.scoring.metrics),
         **job.config.scoring.model_dump(include={"micro_batch", "range_size"}),
     }

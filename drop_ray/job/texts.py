@@ -1,4 +1,4 @@
-"""The texts of a run as token samples: to calibrate on, to judge by, to quantize on."""
+"""The texts of a run as token samples: to calibrate on, to judge by, and to quantize on."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,7 +13,10 @@ from drop_ray.models.location import load_tokenizer
 
 
 def load_calibration(job: Job) -> Any:
-    """The run's calibration samples, int32 [num_samples, seq_len]; tokenizes. UserError if the text is too short."""
+    """The run's calibration samples, int32 [num_samples, seq_len], tokenized here.
+
+    UserError if the text is too short.
+    """
     config = job.config.calibration
     if config.token_ids is not None:
         field = "calibration.token_ids"
@@ -33,8 +36,10 @@ def load_calibration(job: Job) -> Any:
 
 
 def load_texts(job: Job) -> dict[str, torch.Tensor]:
-    """Samples of each text for perplexity and of each that is quantized on, by field of the config, int64
-    [num_samples, seq_len]. UserError if one is too short."""
+    """Samples of each text for perplexity or quantization, by its field in the config: int64 [num_samples, seq_len].
+
+    UserError if a text is too short.
+    """
     return {field: _load_text(job, field, text) for field, text in text_sections(job.config).items()}
 
 

@@ -15,23 +15,30 @@ from drop_ray.models.modeling_dropped import sublayer_names
 
 @dataclass(frozen=True)
 class ModelSize:
-    """Counted once on the skeleton of the base model, so that a plan's savings need no model at all.
-
-    active_parameters: those that one token meets, of a mixture the experts that it is routed to; windows: of each
-    layer the tokens that its attention looks back at most, None if all.
-    """
+    """The sizes of a base model, counted once on its skeleton, so that the savings of a plan need no model at all."""
 
     num_layers: int
+    """Decoder layers."""
     parameters: int
+    """Parameters of the whole model."""
     attention_parameters: tuple[int, ...]
+    """Parameters of the attention of each layer, with its norms."""
     mlp_parameters: tuple[int, ...]
+    """Parameters of the MLP of each layer, with its norms."""
     active_mlp_parameters: tuple[int, ...]
+    """`mlp_parameters` that one token meets: in a mixture, only the experts that it is routed to."""
     outside_parameters: int
+    """Parameters of no decoder layer: embeddings, the last norm and the output layer."""
     hidden_size: int
+    """Width of the residual stream."""
     kv_bytes_per_layer: int
+    """KV-cache bytes of one token in one attention layer."""
     windows: tuple[int | None, ...]
+    """How many tokens the attention of each layer looks back at most; None if it looks at all of them."""
     bytes_per_parameter: int
+    """Bytes of one parameter in the dtype of the skeleton."""
     max_positions: int | None
+    """The longest sequence that the model has positions for, in tokens; None if config.json does not say."""
 
     def kept_parameters(self, drops: DropLists) -> int:
         dropped = sum(self.attention_parameters[i] for i in drops.attn) + sum(self.mlp_parameters[i] for i in drops.mlp)
@@ -42,12 +49,16 @@ class ModelSize:
         return self.kv_bytes_per_layer * (self.num_layers - len(drops.attn))
 
     def kv_bytes(self, drops: DropLists, num_tokens: int) -> int:
-        """KV cache of one sequence; a windowed layer holds no more tokens than its window."""
+        """KV-cache bytes of one sequence. A windowed layer holds no more tokens than its window."""
         kept = [window for layer, window in enumerate(self.windows) if layer not in drops.attn]
         return self.kv_bytes_per_layer * sum(min(num_tokens, window or num_tokens) for window in kept)
 
     def forward_flops(self, drops: DropLists, num_tokens: int, seq_len: int) -> int:
-        """2 per weight that a token meets, plus 2 x 2 x seq_len / 2 x hidden for each kept (causal) attention."""
+        """Floating point operations of a forward pass of `num_tokens` tokens in sequences of `seq_len`.
+
+        Each weight that a token meets counts 2. For each kept attention, a token attends to seq_len / 2 others on
+        average, at 2 x 2 x hidden each.
+        """
         weights = sum(count for layer, count in enumerate(self.attention_parameters) if layer not in drops.attn)
         weights += sum(count for layer, count in enumerate(self.active_mlp_parameters) if layer not in drops.mlp)
         attention = (self.num_layers - len(drops.attn)) * 2 * seq_len * self.hidden_size
@@ -78,8 +89,11 @@ def measure(skeleton: PreTrainedModel) -> ModelSize:
 
 
 def kv_values_per_token(config: Any) -> int:
-    """Numbers that one attention layer caches for a token: keys and values of every key-value head; of latent
-    attention, as serving engines keep it, the compressed vector and the rotary key (DeepSeek-V2, arXiv 2405.04434)."""
+    """Numbers that one attention layer caches for a token: keys and values of every key-value head.
+
+    Latent attention has the compressed vector and the rotary key in their place, as serving engines keep them
+    (DeepSeek-V2, arXiv 2405.04434).
+    """
     if getattr(config, "kv_lora_rank", None):
         return int(config.kv_lora_rank + config.qk_rope_head_dim)
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -87,7 +101,7 @@ def kv_values_per_token(config: Any) -> int:
 
 
 def _active_parameters(layer: nn.Module, config: Any) -> int:
-    """Of the experts, whose parameters are stacked in one tensor each, only the share that a token is routed to."""
+    """Parameters that one token meets: of experts, which are stacked in one tensor, only its routed share."""
     total = 0
     for name in sublayer_names(layer)["mlp"]:
         for parameter_name, parameter in getattr(layer, name).named_parameters():

@@ -1,4 +1,4 @@
-"""A model as it lies in a folder, local or behind a URL: configuration, tokenizer files, weights by the tensor."""
+"""A model as it lies in a folder, local or behind a URL: configuration, tokenizer files, weights tensor by tensor."""
 
 import hashlib
 import json
@@ -38,13 +38,16 @@ PROVENANCE_FIELDS = ("_name_or_path", "transformers_version")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Open with `open_checkpoint`. location: the path or URL that the user gave, for messages; folder: a local folder
-    with the configuration and tokenizer files, not always the weights."""
+    """A model's files, opened and checked by `open_checkpoint`."""
 
     location: str
+    """The path or URL that the user gave, for messages."""
     folder: Path
+    """A local folder with the configuration and the tokenizer files, but not always with the weights."""
     config: Mapping[str, Any]
+    """The content of config.json."""
     shards: tuple[Shard, ...]
+    """The weight files; none if the checkpoint was opened without its weights."""
 
     @cached_property
     def tensors(self) -> dict[str, StoredTensor]:
@@ -66,9 +69,9 @@ class Checkpoint:
     def identity(self) -> str:
         """sha256 over configuration, tokenizer files, headers of the weight files and three 1 MiB blocks of each.
 
-        Never the path: a copy of a model is the same model, wherever it lies. The blocks tell apart checkpoints of one
-        training run, whose headers are equal, at a price that does not grow with the model. ValueError if the
-        checkpoint was opened without its weights: they are what a model is.
+        The path is no part of it: a copy of a model is the same model, wherever it lies. The blocks tell apart
+        checkpoints of one training run, whose headers are equal, at a cost that does not grow with the model.
+        ValueError if the checkpoint was opened without its weights, since they are what a model is.
         """
         if not self.shards:
             raise ValueError(f"{self.location} was opened without its weights, which identify a model")
@@ -93,9 +96,9 @@ def open_checkpoint(
 ) -> Checkpoint:
     """Read the configuration and the weight files' headers of a model in a local folder or at `s3://bucket/prefix`.
 
-    options: for a URL, arguments of its fsspec class. weights=False needs nothing but config.json, and gives a
-    checkpoint without tensors. cache: where to fetch a model on S3 as a whole, before anything else; without one its
-    weights are read by ranges, when they are asked for. UserError names what is missing or broken, and the remedy.
+    `options` are the arguments of the fsspec class of a URL. With `weights=False` nothing but config.json is needed,
+    and the checkpoint has no tensors. A model on S3 is first fetched into `cache` as a whole. Without a cache, ranges
+    of its weights are read when they are asked for. UserError names what is missing or broken, and the remedy.
     """
     folder = _open_folder(str(location), options or {}, cache)
     config = _read_config(folder)

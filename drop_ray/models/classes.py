@@ -1,4 +1,4 @@
-"""From the name of an architecture to its classes: those of transformers, or this package's where it has none."""
+"""Finds the classes of an architecture by its name: those of transformers, or this package's where it has none."""
 
 import importlib
 from types import ModuleType
@@ -28,13 +28,13 @@ def base_config_class(architecture: str) -> Any:
 
 
 def base_model_class(architecture: str) -> Any:
-    """The class of the full model."""
+    """The class of the base model."""
     module = _modeling_module(architecture)
     return vars(module).get(architecture) or getattr(transformers, architecture)
 
 
 def dropped_model_class(architecture: str) -> Any:
-    """The class of the model without some of its sub-layers; `architecture` is the base's."""
+    """The class of the model without some of its sub-layers, for the base's `architecture`."""
     return dropped_class(f"Dropped{architecture}", _modeling_module(architecture).__name__)
 
 

@@ -6,7 +6,7 @@ from .modeling_dropped import dropped_class
 
 
 class DeepseekConfig(LlamaConfig):
-    """config.json of deepseek-moe-16b-base; the fields of `DeepseekV2Moe` that version 1 lacks have its values."""
+    """config.json of deepseek-moe-16b-base. Fields of `DeepseekV2Moe` that version 1 lacks have version 1's values."""
 
     model_type = "deepseek"
     attribute_map = {"num_experts": "n_routed_experts"}  # noqa: RUF012 - as transformers has it

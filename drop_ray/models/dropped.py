@@ -25,7 +25,10 @@ def read_config(checkpoint: Checkpoint) -> Any:
 
 
 def drop_lists_of(checkpoint: Checkpoint) -> DropLists:
-    """What a checkpoint's own config says is dropped; empty for a base model. UserError if its lists do not fit it."""
+    """What a checkpoint's own config.json says is dropped: nothing for a base model.
+
+    UserError if its lists do not fit it.
+    """
     lists = {field: checkpoint.config.get(field) or [] for field in ("drop_attn_list", "drop_mlp_list")}
     if not any(lists.values()):
         return DropLists()
@@ -39,7 +42,7 @@ def drop_lists_of(checkpoint: Checkpoint) -> DropLists:
 
 
 def drop_lists_of_model(model: PreTrainedModel) -> DropLists:
-    """What a loaded model lacks; empty for a model of transformers' own classes."""
+    """The sub-layers that a loaded model lacks; empty lists for a model of transformers' own classes."""
     return drop_lists_of_config(model.config)
 
 
@@ -52,10 +55,10 @@ def drop_lists_of_config(config: Any) -> DropLists:
 def build_skeleton(
     config: Any, drops: DropLists, dtype: torch.dtype, attn_implementation: str | None = None
 ) -> PreTrainedModel:
-    """The model with the sub-layers of `drops` absent, parameters on the meta device, buffers real.
+    """The model with the sub-layers of `drops` absent, its parameters on the meta device, its buffers real.
 
-    config: the family's own, as `read_config` gives it; attn_implementation: None is the family's default. UserError if
-    the drop lists do not fit the layers, or the attention implementation not the family.
+    `config` is the family's own configuration, from `read_config`. An `attn_implementation` of None takes the family's
+    default. UserError if the drop lists do not fit the layers, or the attention implementation does not fit the family.
     """
     check_drop_lists(drops, config.num_hidden_layers, "drop lists")
     config = copy.deepcopy(config)
@@ -71,7 +74,7 @@ def build_skeleton(
 
 
 def checkpoint_dtype(checkpoint: Checkpoint) -> torch.dtype:
-    """The dtype that config.json states; float32 where it states none, as transformers has it."""
+    """The dtype that config.json states, or float32, the default of transformers, where it states none."""
     name = checkpoint.config.get("dtype") or checkpoint.config.get("torch_dtype") or "float32"
     return parse_dtype(name)
 
@@ -84,7 +87,7 @@ def parse_dtype(name: str) -> torch.dtype:
 
 
 def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
-    """The decoder layers of a causal language model; replace them by assigning to `model.base_model.layers`."""
+    """The decoder layers of a causal language model. To replace them, assign to `model.base_model.layers`."""
     layers: nn.ModuleList = model.base_model.layers
     return layers
 
@@ -110,7 +113,7 @@ def _attention(architecture: str, wanted: str | None) -> str:
 
 
 def _check_spelling(entries: Any, num_layers: int, source: str) -> None:
-    """Raise UserError unless it is a list of layer numbers, or of one boolean a layer."""
+    """Raise UserError unless `entries` lists layer numbers, or has one boolean for each layer."""
     kinds = {type(entry) for entry in entries} if isinstance(entries, list) else set()
     if not isinstance(entries, list) or kinds not in (set(), {int}, {bool}):
         raise UserError(f"{source} is {entries}; list the numbers of the dropped layers, or one boolean for each layer")

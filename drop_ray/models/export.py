@@ -1,6 +1,6 @@
 """Writes a plan's checkpoint in one of the `EXPORT_FORMATS`: the base's tensors, copied in small pieces to safetensors.
 
-No tensor is decoded, so that the memory it takes does not depend on the model, and every kept byte is the base's own.
+No tensor is decoded. So the memory needed does not grow with the model, and every kept byte is the base's own.
 """
 
 import json
@@ -33,11 +33,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Contents:
-    """What sets a format apart. tensors: names in the new files by names in the base's; code: modeling files."""
+    """What a checkpoint of one export format consists of."""
 
     config: Mapping[str, Any]
+    """Fields of config.json."""
     tensors: Mapping[str, str]
+    """Name of each written tensor, by its name in the checkpoint."""
     code: frozenset[Path] = frozenset()
+    """Modeling files that are copied beside the weights."""
 
 
 def export_checkpoint(
@@ -75,9 +78,9 @@ def check_new_folder(output: Path) -> None:
 
 
 def check_full(checkpoint: Checkpoint, field: str) -> None:
-    """Raise UserError unless all tensors of the base are there: what has the family's own type may lack none.
+    """Raise UserError unless the checkpoint has all tensors of the base, as a model of the family's own type must.
 
-    field: what asked for it, for the message.
+    `field` is the setting that asked for it, for the message.
     """
     try:
         Weights(build_skeleton(read_config(checkpoint), DropLists(), torch.bfloat16, "eager"), checkpoint)
@@ -92,9 +95,9 @@ def _contents(checkpoint: Checkpoint, drops: DropLists, format: ExportFormat) ->
     weights = Weights(skeleton, checkpoint)
     kept = [name for name in checkpoint.tensors if name not in weights.dropped | weights.ignored]
     if format == "plain":
-        form = plain_form(checkpoint, drops)
-        names = {name: renamed for name in kept if (renamed := form.name_of(name))}
-        return _Contents({**form.config, **_no_further_layers(checkpoint)}, names)
+        plain = plain_form(checkpoint, drops)
+        names = {name: renamed for name in kept if (renamed := plain.name_of(name))}
+        return _Contents({**plain.config, **_no_further_layers(checkpoint)}, names)
     config, code = _config_with_lists(checkpoint, skeleton, drops), _modeling_files(skeleton)
     if format == "dropped":
         config |= _dropped_type(skeleton) | _no_further_layers(checkpoint)
@@ -119,12 +122,15 @@ def _config_with_lists(checkpoint: Checkpoint, skeleton: PreTrainedModel, drops:
 
 
 def _dropped_type(skeleton: PreTrainedModel) -> dict[str, Any]:
-    """A model type of its own, so that no program takes what lacks tensors for a full model."""
+    """A model type of its own, so that no program takes a checkpoint that lacks tensors for a complete one."""
     return {"model_type": type(skeleton.config).model_type, "architectures": [type(skeleton).__name__]}
 
 
 def _no_further_layers(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Those that predict further tokens (DeepSeek-V3) lie behind the decoder's, and were trained on all of these."""
+    """Leave out the layers that predict further tokens (DeepSeek-V3).
+
+    They lie behind the decoder layers, and were trained on the output of all of these.
+    """
     count = checkpoint.config.get("num_nextn_predict_layers")
     if not count:
         return {}
@@ -148,7 +154,7 @@ def _modeling_files(skeleton: PreTrainedModel) -> frozenset[Path]:
 
 
 def _renamed_tensors(checkpoint: Checkpoint, names: Mapping[str, str]) -> list[ShardEntries]:
-    """What is taken from each weight file under which name, to be copied from it byte for byte."""
+    """The tensors taken from each weight file, under their new names, to be copied byte for byte."""
     return [
         ShardEntries(
             [

@@ -1,9 +1,9 @@
-"""The forms in which a plan can be exported; by themselves, since the command line knows them without torch."""
+"""The formats in which a plan can be exported, in a file that the command line can import without torch."""
 
 from typing import Literal, get_args
 
-# dropped: a model type of its own, without the dropped tensors. plain: whole blocks gone, the family's own model with
-# fewer layers. llm-drop: all tensors and the two drop lists, as the code of arXiv 2406.15786 has it. config-only: the
-# same without the weights.
+# `dropped` is a model type of its own, without the dropped tensors. `plain` is the family's own with fewer layers, for
+# plans that drop whole blocks. `llm-drop` has all tensors and the two drop lists, as the code of arXiv 2406.15786.
+# `config-only` is the same without the weights.
 ExportFormat = Literal["dropped", "plain", "llm-drop", "config-only"]
 EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)

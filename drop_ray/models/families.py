@@ -1,4 +1,4 @@
-"""Which architectures can be dropped, and the two drop lists as every other module passes them."""
+"""Which architectures can be dropped, and the two drop lists, as all other code passes them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,22 +10,26 @@ from drop_ray.text.naming import first_twice
 
 @dataclass(frozen=True)
 class Family:
-    """What sets an architecture apart. How its sub-layers are found is the same for all: `sublayer_names`.
+    """An architecture that drop_ray knows, and what sets it apart.
 
-    model_type: transformers' name of it; models: that people know it by; layers: of what kind its decoder layers are;
-    configuration, modeling: modules of drop_ray.models for what transformers lacks; needs_eager: whether
-    only the eager attention of transformers computes what the model was trained with on every device.
+    How sub-layers are found is the same for all: `sublayer_names`.
     """
 
     model_type: str
+    """The name that transformers has for it."""
     models: str
+    """Models of this architecture, by the names that people know."""
     layers: str
+    """What its decoder layers look like, in a few words."""
     configuration: str = "modeling_dropped"
+    """Module of drop_ray.models with the configuration class, where transformers has none."""
     modeling: str = "modeling_dropped"
+    """Module of drop_ray.models with the model class, where transformers has none."""
     needs_eager: bool = False
+    """Whether only the eager attention of transformers computes on every device what the model was trained with."""
 
 
-# By the `architectures` of config.json. Every entry has a tiny model in the tests, which check all of the same things.
+# Keys are the `architectures` of config.json. The tests check every entry in the same way, on a tiny model of it.
 FAMILIES = {
     "LlamaForCausalLM": Family(
         "llama",
@@ -61,7 +65,7 @@ FAMILIES = {
     ),
 }
 
-# What is not a model to drop from, and what to do about it.
+# Architectures that nothing can be dropped from, and what to do about it.
 REMEDIES = {
     "BaichuanForCausalLM": "convert it first: drop-ray import {location} OUTPUT",
     "BaiChuanForCausalLM": "convert it first: drop-ray import {location} OUTPUT",
@@ -70,7 +74,10 @@ REMEDIES = {
 
 
 def base_name(config: Mapping[str, Any], source: str) -> str:
-    """The architecture of which a config.json is, dropped or not; UserError, which begins with `source`, if none."""
+    """The base architecture that a config.json names, dropped or not.
+
+    UserError, beginning with `source`, if it names none.
+    """
     names: list[str] = [name.removeprefix("Dropped") for name in config.get("architectures") or []]
     if not names:
         raise UserError(f"{source}: config.json names no architecture; add `architectures` to it")
@@ -78,7 +85,10 @@ def base_name(config: Mapping[str, Any], source: str) -> str:
 
 
 def architecture_of(config: Mapping[str, Any], location: str) -> str:
-    """The base architecture of a checkpoint's config.json, listed or not; UserError if it cannot be dropped from."""
+    """The base architecture of a checkpoint's config.json, one of `FAMILIES` or not.
+
+    UserError if nothing can be dropped from it.
+    """
     name = base_name(config, f"model.path: {location}")
     if name in REMEDIES:
         raise UserError(f"model.path: {location} is a {name}; {REMEDIES[name].format(location=location)}")
@@ -98,10 +108,15 @@ def architecture_of(config: Mapping[str, Any], location: str) -> str:
 
 @dataclass(frozen=True)
 class DropLists:
-    """Layers without attention and layers without MLP, sorted; equal lists are equal models."""
+    """The layers without attention and the layers without MLP.
+
+    They are sorted, so that equal lists are equal models.
+    """
 
     attn: tuple[int, ...] = ()
+    """Numbers of the layers whose attention is dropped."""
     mlp: tuple[int, ...] = ()
+    """Numbers of the layers whose MLP is dropped."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "attn", tuple(sorted(self.attn)))
@@ -109,11 +124,11 @@ class DropLists:
 
     @property
     def count(self) -> int:
-        """Number of dropped sub-layers; a block counts two."""
+        """Number of dropped sub-layers, of which a block has two."""
         return len(self.attn) + len(self.mlp)
 
     def union(self, other: "DropLists") -> "DropLists":
-        """What is dropped by either."""
+        """What either of the two drops."""
         return DropLists(tuple({*self.attn, *other.attn}), tuple({*self.mlp, *other.mlp}))
 
     def as_identity(self) -> dict[str, list[int]]:
@@ -121,7 +136,7 @@ class DropLists:
 
 
 def check_drop_lists(drops: DropLists, num_layers: int, source: str) -> None:
-    """Raise UserError if a layer is out of range or listed twice; `source` says whose lists they are."""
+    """Raise UserError if a layer is out of range or listed twice. `source` says in the message whose lists they are."""
     for field, layers in (("drop_attn", drops.attn), ("drop_mlp", drops.mlp)):
         outside = [layer for layer in layers if not 0 <= layer < num_layers]
         if outside:

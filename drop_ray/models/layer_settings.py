@@ -1,4 +1,7 @@
-"""How a layer was built, as far as it can be told without weights: to prove that a layer stays the same elsewhere."""
+"""How a layer was built, as far as this shows without weights.
+
+It serves to prove that renumbering leaves a layer as it was.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-# A layer's place in the KV cache: its number, which is to change.
+# A layer's place in the KV cache. It is left out of the comparison, since renumbering changes it.
 NUMBER = "layer_idx"
 ABSENT = "absent"
 

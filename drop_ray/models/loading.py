@@ -1,4 +1,4 @@
-"""Puts a checkpoint's tensors into a model: exactly those that it has parameters for, no parameter left unset."""
+"""Puts a checkpoint's tensors into a model: exactly those that it has parameters for, leaving no parameter unset."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -25,7 +25,7 @@ from drop_ray.models.modeling_dropped import sublayer_names
 from drop_ray.models.spreading import device_map_of
 from drop_ray.models.tensor_map import Recipe, TensorMap, map_tensors
 
-# Buffers that old checkpoints carry as tensors; every class of transformers 5 computes them.
+# Buffers that old checkpoints carry as tensors. Every class of transformers 5 computes them.
 COMPUTED_TENSORS = re.compile(r"rotary_emb\.inv_freq$")
 
 
@@ -40,10 +40,10 @@ def load_model(
 ) -> PreTrainedModel:
     """Load a base or dropped checkpoint, optionally without further sub-layers, whose weights are then never read.
 
-    model: an open checkpoint, or the folder or URL of one. dtype: of the parameters; None is the checkpoint's own.
-    memory: bytes that each of several devices may hold of it, in place of `device`: its layers are spread over them.
-    Raises UserError for a tensor that is missing from the checkpoint or that the model has no use for: no parameter is
-    ever left at a random value.
+    `model` is an open checkpoint, or the folder or URL of one. `dtype` is that of the parameters, by default the
+    checkpoint's own. `memory` replaces `device` and spreads the layers over several devices: it says how many bytes of
+    the model each may hold. Raises UserError for a tensor that is missing from the checkpoint, or that the model has no
+    use for: no parameter is ever left at a random value.
     """
     checkpoint = model if isinstance(model, Checkpoint) else open_checkpoint(model)
     drops = drop_lists_of(checkpoint).union(drops or DropLists())
@@ -57,9 +57,9 @@ def load_model(
 
 
 class Weights:
-    """A checkpoint's tensors under the names, and in the form, in which a model has them.
+    """A checkpoint's tensors, under the names and in the shapes that a model has for them.
 
-    Raises UserError unless the checkpoint holds every tensor of the model, in its shape, and none without a place.
+    Raises UserError unless the checkpoint holds every tensor of the model in its shape, and no tensor without a place.
     """
 
     def __init__(self, model: PreTrainedModel, checkpoint: Checkpoint):
@@ -77,7 +77,7 @@ class Weights:
     def read(self, module: nn.Module, prefix: str) -> dict[str, torch.Tensor]:
         """A module's tensors by its own names, on the host, in the dtype of the skeleton's parameters.
 
-        prefix: of the module's tensors in the model, such as `model.layers.3.`
+        `prefix` leads to the module's tensors in the model, such as `model.layers.3.`
         """
         expected = module.state_dict(keep_vars=True)
         recipes = {id(recipe): recipe for name in expected if (recipe := self._recipe_of.get(prefix + name))}
@@ -137,7 +137,7 @@ def tied_tensors(model: PreTrainedModel) -> set[str]:
 
 
 def load_spread(model: PreTrainedModel, weights: Weights, device_map: Mapping[str, int | str]) -> PreTrainedModel:
-    """Fill a skeleton part by part, each on its device, and let what flows between parts follow."""
+    """Fill a skeleton part by part, each on its own device, and have activations move from device to device."""
     for name, device in device_map.items():
         place(model.get_submodule(name), weights.read(model.get_submodule(name), f"{name}."), device)
     complete(model)
@@ -146,13 +146,13 @@ def load_spread(model: PreTrainedModel, weights: Weights, device_map: Mapping[st
 
 
 def assign(module: nn.Module, tensors: dict[str, torch.Tensor], device: torch.device | str) -> None:
-    """Make `tensors` the module's parameters on `device`; buffers follow, tied parameters are tied again."""
+    """Make `tensors` the module's parameters on `device`. Buffers are moved too, and tied parameters are tied again."""
     place(module, tensors, device)
     complete(module)
 
 
 def place(module: nn.Module, tensors: dict[str, torch.Tensor], device: torch.device | str | int) -> None:
-    """As `assign`, of a module that may still lack tensors, such as one that it shares with another."""
+    """As `assign`, for a module that may still lack tensors, such as one that it shares with another module."""
     on_device = {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
     module.load_state_dict(on_device, assign=True, strict=False)
     for part in module.modules():
@@ -162,7 +162,7 @@ def place(module: nn.Module, tensors: dict[str, torch.Tensor], device: torch.dev
 
 
 def complete(module: nn.Module) -> None:
-    """Tie what is tied, and make sure that nothing is left without a value."""
+    """Tie the tied parameters, and raise UserError if a parameter is left without a value."""
     if isinstance(module, PreTrainedModel):
         module.tie_weights()
     left = [name for name, parameter in module.named_parameters() if parameter.is_meta]
@@ -173,7 +173,7 @@ def complete(module: nn.Module) -> None:
 
 
 def release(modules: Iterable[nn.Module]) -> None:
-    """Give the memory of loaded modules back: their parameters return to the meta device."""
+    """Give back the memory of loaded modules: their parameters return to the meta device."""
     for module in modules:
         for part in module.modules():
             for name, parameter in part._parameters.items():
@@ -182,7 +182,7 @@ def release(modules: Iterable[nn.Module]) -> None:
 
 
 def _dropped_tensors(model: PreTrainedModel, homeless: Mapping[str, str]) -> set[str]:
-    """File tensors of the sub-layers that the model lacks; a base's own files may leave out `model.`."""
+    """Tensors in the files that belong to sub-layers the model lacks. A base's own files may leave out `model.`"""
     prefixes = _sublayer_prefixes(model, drop_lists_of_model(model))
     base = f"{model.base_model_prefix}."
     return {name for name, target in homeless.items() if target.removeprefix(base).startswith(prefixes or ("\0",))}
@@ -198,8 +198,11 @@ def _sublayer_prefixes(model: PreTrainedModel, drops: DropLists) -> tuple[str, .
 
 
 def _ignored_tensors(model: PreTrainedModel, homeless: Mapping[str, str]) -> set[str]:
-    """What no model here has a place for: computed buffers, and the layers that predict further tokens (DeepSeek-V3),
-    which lie behind the last decoder layer."""
+    """Tensors that no model here has a place for.
+
+    These are computed buffers, and the layers that predict further tokens (DeepSeek-V3), which lie behind the last
+    decoder layer.
+    """
     first, count = model.config.num_hidden_layers, getattr(model.config, "num_nextn_predict_layers", None) or 0
     extra = tuple(f"{model.base_model_prefix}.layers.{first + index}." for index in range(count))
     return {

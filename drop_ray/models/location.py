@@ -16,10 +16,10 @@ HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def locate_model(path: str, revision: str | None, *, weights: bool = True) -> str:
-    """The local folder or URL of a model, for `open_checkpoint`; a Hugging Face name is downloaded.
+    """The local folder or URL of a model, for `open_checkpoint`. A Hugging Face name is downloaded.
 
-    revision: branch, tag or commit of a Hugging Face name; subfolder of a folder or URL. weights=False leaves a name's
-    weights where they are. UserError with the remedy.
+    `revision` is a branch, tag or commit of a Hugging Face name, or a subfolder of a folder or URL. With
+    `weights=False` the weights of a Hugging Face name are not downloaded. UserError names the remedy.
     """
     if "://" in path:
         return path if revision is None else f"{path.rstrip('/')}/{revision}"
@@ -41,7 +41,7 @@ def locate_model(path: str, revision: str | None, *, weights: bool = True) -> st
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer that lies beside a model's weights; UserError if there is none that transformers can load."""
+    """The tokenizer that lies beside a model's weights. UserError if there is none that transformers can load."""
     try:
         # False, not None: transformers would ask at the terminal whether to run the code that a config.json names.
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -53,14 +53,14 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def _download(name: str, revision: str | None, weights: bool) -> Path:
-    """The small files, then the weights in the first format that the repository has: many have the same twice."""
+    """Download the small files, then the weights in the first format that the repository has: many have two formats."""
     folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(SMALL_FILES)))
-    for form in FORMATS if weights else ():
-        index = folder / form.index
-        files = sorted(read_index(index, str(index))) if index.is_file() else [form.single]
+    for kind in FORMATS if weights else ():
+        index = folder / kind.index
+        files = sorted(read_index(index, str(index))) if index.is_file() else [kind.single]
         # A snapshot's folder is called by its commit: a branch may move between two downloads.
         snapshot_download(name, revision=folder.name, allow_patterns=files)
-        if index.is_file() or (folder / form.single).is_file():
+        if index.is_file() or (folder / kind.single).is_file():
             break
     return folder
 

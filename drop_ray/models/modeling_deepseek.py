@@ -1,9 +1,10 @@
 """DeepSeek v1, the mixture of experts that transformers lacks (`DeepseekForCausalLM`: deepseek-moe-16b).
 
-Llama's decoder; from layer `first_k_dense_replace` on, the MLP is shared experts, which see every token, plus the
-`num_experts_per_tok` routed experts of the highest softmax score (DeepSeekMoE, arXiv 2401.06066, section 3). The
-experts are those of DeepSeek-V2, so that the checkpoint's own tensor names load. As modeling_dropped.py, beside which
-it lies in a checkpoint, this file needs nothing but torch and transformers.
+It has Llama's decoder. From layer `first_k_dense_replace` on, the MLP is shared experts, which see every token, plus
+the `num_experts_per_tok` routed experts of the highest softmax score (DeepSeekMoE, arXiv 2401.06066, section 3). The
+experts are those of DeepSeek-V2, so that the checkpoint's own tensor names load.
+
+In a checkpoint this file lies beside modeling_dropped.py, and like it needs nothing but torch and transformers.
 """
 
 from torch import nn
@@ -67,7 +68,7 @@ class DeepseekForCausalLM(DeepseekPreTrainedModel, LlamaForCausalLM):
         self.post_init()
 
 
-# One tensor for each expert in the files, fused ones in the model: as Qwen2-MoE and DeepSeek-V2.
+# As in Qwen2-MoE and DeepSeek-V2, each expert has a tensor of its own in the files, and the model has fused ones.
 register_checkpoint_conversion_mapping(
     DeepseekConfig.model_type, get_checkpoint_conversion_mapping("qwen2_moe"), overwrite=True
 )

@@ -47,7 +47,7 @@ def sublayer_names(layer: nn.Module) -> dict[str, list[str]]:
 
 
 class Nothing(nn.Module):
-    """In place of a sub-layer: adds zero to the residual stream."""
+    """Stands in for a dropped sub-layer: it adds zero to the residual stream."""
 
     def __init__(self, returns_weights):
         super().__init__()
@@ -59,21 +59,21 @@ class Nothing(nn.Module):
 
 
 class DroppedConfig:
-    """Mixed into a configuration class: the layers whose attention, and whose MLP, is absent."""
+    """Mixed into a configuration class. It names the layers whose attention, and those whose MLP, is absent."""
 
     drop_attn_list: list | None = None
     drop_mlp_list: list | None = None
 
     @classmethod
     def from_dict(cls, config_dict, **kwargs):
-        """Whoever loads this configuration, AutoModelForCausalLM knows its model from then on."""
+        """Load a configuration, and let AutoModelForCausalLM know its model from then on."""
         model_class = _model_class_of(cls)
         if model_class is not None and model_class.config_class is cls:
             transformers.AutoModelForCausalLM.register(cls, model_class, exist_ok=True)
         return super().from_dict(config_dict, **kwargs)
 
     def get_text_config(self, decoder=None, encoder=None):
-        """With `decoder=True`, which is what transformers makes a KV cache from: the kept attention layers only."""
+        """With `decoder=True`, from which transformers makes a KV cache, only the kept attention layers."""
         config = super().get_text_config(decoder=decoder, encoder=encoder)
         dropped = drop_indices(self.drop_attn_list)
         if not decoder or not dropped:
@@ -99,7 +99,7 @@ class DroppedModel:
     """Mixed into a model class: replaces the dropped sub-layers, renumbers the kept ones in the KV cache."""
 
     def __init__(self, config, *args, **kwargs):
-        # Not by its class: of remote code, a checkpoint's configuration and model each import a copy of this file.
+        # Its class does not tell: as remote code, a checkpoint's configuration and model each import a copy of this.
         if not hasattr(config, "drop_attn_list"):
             config = with_drops(config)
         super().__init__(config, *args, **kwargs)
@@ -122,7 +122,7 @@ class DroppedModel:
 def dropped_class(name: str, home: str) -> Any:
     """`DroppedXConfig` or `DroppedXForCausalLM`, made from the class X of the module `home`, else of transformers.
 
-    home: also the module that saved checkpoints name in their `auto_map`.
+    Saved checkpoints name `home` in their `auto_map`.
     """
     base = vars(sys.modules[home]).get(name.removeprefix("Dropped"))
     base = base or getattr(transformers, name.removeprefix("Dropped"), None)
@@ -150,13 +150,19 @@ def dropped_class(name: str, home: str) -> Any:
 
 
 def dropped_config_class(base: type) -> Any:
-    """The dropped configuration class of a family's own: in this module, or in that of a class not of transformers."""
+    """The dropped configuration class of a family's own.
+
+    It is in this module, unless the family's class is not one of transformers: then it is in that class's module.
+    """
     home = __name__ if base.__module__.startswith("transformers.") else base.__module__
     return dropped_class(f"Dropped{base.__name__}", home)
 
 
 def _model_class_of(config_class):
-    """None for remote code whose modeling file is not there yet: its `auto_map` names the model."""
+    """The dropped model class of a configuration class.
+
+    None for remote code whose modeling file is not there yet: its `auto_map` names the model.
+    """
     # Importing it takes seconds, which a program that only registers the configurations should not wait for.
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -171,7 +177,7 @@ def _model_class_of(config_class):
 
 
 def _share_conversions(model_type, dropped_type):
-    """transformers renames and fuses a family's tensors while it loads them; it looks that up by model type."""
+    """Give the dropped model type the conversions by which transformers renames and fuses a family's tensors."""
     from transformers.conversion_mapping import (
         get_checkpoint_conversion_mapping,
         register_checkpoint_conversion_mapping,

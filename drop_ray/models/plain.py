@@ -1,7 +1,7 @@
-"""The plain form of a model without whole blocks: a model of the family with fewer layers, which needs no code of ours.
+"""The plain checkpoint of a model without whole blocks: the family's model with fewer layers, without any code of ours.
 
-The kept layers are numbered anew. What config.json says of a layer by its number travels with it; what is left is
-proven by building both models without weights, and comparing every kept layer with itself.
+The kept layers are numbered anew, and settings that config.json lists by layer are renumbered with them. To prove that
+nothing else changes, both models are built without weights, and every kept layer is compared with itself.
 """
 
 import re
@@ -21,22 +21,24 @@ from drop_ray.models.layer_settings import setting_that_differs
 LAYER_NUMBERS = ("mlp_only_layers",)
 # Fields that say how many of the first layers are of one kind.
 FIRST_LAYERS = ("first_k_dense_replace", "max_window_layers")
-# Lists that may be as long as the model has layers, and are not of layers; a name ends in one of these.
+# Endings of fields whose lists are not by layer, though they may happen to have as many entries as there are layers.
 NOT_OF_LAYERS = ("architectures", "_token_id", "_token_ids")
-# What a config.json says of drops, of remote code, and of where it comes from.
+# Fields of config.json about drops, remote code and provenance, which a plain checkpoint does not have.
 OTHER_FORMS_FIELDS = ("drop_attn_list", "drop_mlp_list", "auto_map", "drop_ray", "_name_or_path")
 LAYER_TENSOR = re.compile(r"((?:.*?\.)?layers\.)(\d+)(\..+)")
 
 
 @dataclass(frozen=True)
 class PlainForm:
-    """config: of config.json; kept: by a layer's new number the one it had."""
+    """How a checkpoint becomes a plain one."""
 
     config: Mapping[str, Any]
+    """Fields of the new config.json."""
     kept: tuple[int, ...]
+    """The old number of each kept layer, in the new order."""
 
     def name_of(self, tensor: str) -> str | None:
-        """A file tensor's name in the plain checkpoint; None if it is of no kept layer."""
+        """The name that a file tensor gets in the plain checkpoint; None if it belongs to a dropped layer."""
         match = LAYER_TENSOR.fullmatch(tensor)
         if match is None:
             return tensor
@@ -45,9 +47,9 @@ class PlainForm:
 
 
 def plain_form(checkpoint: Checkpoint, drops: DropLists) -> PlainForm:
-    """Needs no weights. UserError if the model without `drops` has no plain form, with the reason.
+    """Work out the plain checkpoint, for which no weights are needed. UserError, with the reason, if there is none.
 
-    drops: all that is to be absent, also what the checkpoint lacks already.
+    `drops` names all sub-layers that are to be absent, also those that the checkpoint lacks already.
     """
     if drops.attn != drops.mlp:
         raise _refusal("it can lack whole blocks only, and the plan drops attention or MLP alone")
@@ -67,7 +69,7 @@ def plain_form(checkpoint: Checkpoint, drops: DropLists) -> PlainForm:
         base,
         config={
             **renumber(fields),
-            # Also what config.json leaves to the family's class, which would compute it for the new numbers.
+            # Fields that config.json leaves to the family's class are stated, or it would compute them by new numbers.
             **{field: value for field, value in renumbered.items() if value != full[field]},
             "model_type": config.model_type,
             "architectures": config.architectures,

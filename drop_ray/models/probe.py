@@ -1,6 +1,6 @@
-"""Whether an architecture fits the way sub-layers are dropped and scored: tried on a small random model of it.
+"""Whether an architecture fits the way sub-layers are dropped and scored, found out on a small random model of it.
 
-The listed families are tested; any other can be enabled by `model.allow_unlisted`, and has to stand this probe first.
+The listed families are tested. Any other has to pass this probe first, and `model.allow_unlisted` asks for it.
 """
 
 import copy
@@ -22,7 +22,7 @@ from drop_ray.models.modeling_dropped import MLP_NAMES, sublayer_names, with_dro
 
 NUM_LAYERS = 4
 TOKENS = torch.arange(3, 27).reshape(2, 12)
-# Widths of the small model; a field that the configuration lacks stays away.
+# Widths of the small model. Fields that the configuration lacks are not added.
 SMALL = {
     "vocab_size": 64,
     "hidden_size": 32,
@@ -49,11 +49,11 @@ PATTERNS = (
 
 
 class _MisfitError(Exception):
-    """What of an architecture does not fit; its text ends the sentence `... does not fit: `."""
+    """How an architecture does not fit; its text ends the sentence `... does not fit: `."""
 
 
 def check_architecture(checkpoint: Checkpoint, allow_unlisted: bool) -> None:
-    """UserError unless the checkpoint's architecture is listed, or `allow_unlisted` and it stands the probe."""
+    """UserError unless the checkpoint's architecture is listed, or `allow_unlisted` is set and it passes the probe."""
     architecture = architecture_of(checkpoint.config, checkpoint.location)
     if architecture in FAMILIES:
         return
@@ -72,8 +72,9 @@ def check_architecture(checkpoint: Checkpoint, allow_unlisted: bool) -> None:
 def probe(config: Any) -> None:
     """Raise an error with the reason if models of this configuration's class cannot be dropped from and scored.
 
-    Four checks, on random weights: dropped models give the logits of the full one with the contributions zeroed; the
-    state that enters the MLP is the one after attention; the cache holds kept layers only; and it changes no token.
+    There are four checks, on random weights. A dropped model gives the logits of the base with the contributions
+    zeroed. The state that enters the MLP is the one after attention. The KV cache holds kept layers only. The KV cache
+    changes no token.
     """
     config = _small(config)
     torch.manual_seed(0)
@@ -97,7 +98,7 @@ def probe(config: Any) -> None:
 
 
 def _small(config: Any) -> Any:
-    """The configuration with few, narrow layers; whatever else it says stays."""
+    """The configuration with few, narrow layers. All other settings stay."""
     config = copy.deepcopy(config)
     num_layers = config.num_hidden_layers
     fields = config.to_dict()
@@ -127,7 +128,7 @@ def _check_structure(model: PreTrainedModel) -> None:
 
 
 def _check_middle(model: PreTrainedModel) -> None:
-    """The state in which a sweep ends the attention and begins the MLP lies between them, on the residual stream."""
+    """Check that the state between attention and MLP, where a sweep separates the two, is the residual stream."""
     for index, layer in enumerate(decoder_layers(model)):
         without_mlp = _states(model, layer, DropLists((), (index,)))
         without_attention = _states(model, layer, DropLists((index,), ()))
@@ -140,7 +141,7 @@ def _check_middle(model: PreTrainedModel) -> None:
 
 
 def _states(model: PreTrainedModel, layer: nn.Module, drops: DropLists) -> dict[str, torch.Tensor]:
-    """The residual states before, within and after a layer of the full model without the contributions of `drops`."""
+    """The residual states before, within and after a layer of the base model, without the contributions of `drops`."""
     seen: dict[str, torch.Tensor] = {}
     entry = getattr(layer, sublayer_names(layer)["mlp"][0])
     hooks = [
@@ -199,7 +200,7 @@ def _mlp_of(layer: nn.Module) -> Any:
 
 @contextmanager
 def _said_as(what: str) -> Iterator[None]:
-    """Code of an unknown architecture may fail in any way: whichever it is, it is the reason."""
+    """Turn any error of an unknown architecture's code into the reason why it does not fit."""
     try:
         yield
     except Exception as error:

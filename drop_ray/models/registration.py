@@ -8,9 +8,10 @@ from drop_ray.models.modeling_dropped import dropped_config_class
 
 
 def register() -> None:
-    """Register the configuration of every family; a configuration registers its model when it is first loaded.
+    """Register the configuration of every family. A configuration registers its model when it is first loaded.
 
-    Not both at once: the modeling files of all families take seconds to import, a program needs those of one.
+    The models are not registered here because the modeling files of all families take seconds to import, and a program
+    needs those of one.
     """
     for architecture in FAMILIES:
         config_class = dropped_config_class(base_config_class(architecture))

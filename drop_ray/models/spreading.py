@@ -9,20 +9,21 @@ from transformers import PreTrainedModel
 from drop_ray.errors import UserError
 from drop_ray.models.dropped import decoder_layers
 
-# Of a device's memory to what the weights take of it: the rest is for activations, logits and the libraries.
+# A device's memory over the weights it holds. The rest is for activations, logits and the libraries.
 HEADROOM = 1.25
 
 
 def gpus_needed(model_bytes: int, device_bytes: int) -> int:
-    """GPUs of that memory that the weights take, with room to work."""
+    """GPUs that the weights take, each with `device_bytes` of memory, with room to work."""
     needed = round(model_bytes * HEADROOM)
     return max(1, -(-needed // device_bytes))
 
 
 def device_map_of(skeleton: PreTrainedModel, memory: Mapping[int | str, int]) -> dict[str, int | str]:
-    """The device of every part of a skeleton, whole layers each, about as much on every device.
+    """The device of every part of a skeleton. Layers are kept whole, and every device gets about as much.
 
-    memory: bytes that each device may hold. UserError if they do not hold it all: nothing is left to the host.
+    `memory` says how many bytes each device may hold. UserError if they do not hold the whole model: nothing is left to
+    the host.
     """
     whole = sorted({type(layer).__name__ for layer in decoder_layers(skeleton)})
     balanced = get_balanced_memory(skeleton, max_memory=dict(memory), no_split_module_classes=whole)

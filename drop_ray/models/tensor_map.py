@@ -1,6 +1,7 @@
 """Which tensors of a checkpoint make which tensor of a model, by the conversions that transformers has for the family.
 
-Most tensors keep name and form. The experts of a mixture are one tensor each in the files, and fused in the model.
+Most tensors keep their name and shape. The experts of a mixture are one tensor each in the files, and fused in the
+model.
 """
 
 import copy
@@ -19,8 +20,11 @@ class Recipe:
     """How one group of file tensors becomes tensors of the model: as they are, or through a converter."""
 
     target: str
+    """The model tensor that is made, the first one if there are several."""
     converter: Any = None
-    sources: list[tuple[str, str]] = field(default_factory=list)  # (the converter's pattern, name in the files)
+    """Converter of transformers; None if the tensor stays as it is."""
+    sources: list[tuple[str, str]] = field(default_factory=list)
+    """For each file tensor, the converter's pattern that it matches and its name."""
 
     @property
     def names(self) -> list[str]:
@@ -47,11 +51,12 @@ class Recipe:
 
 @dataclass(frozen=True)
 class TensorMap:
-    """recipes: by the first model tensor that each makes; homeless: file tensors that the model has no place for, with
-    the names that they would have in it."""
+    """How all tensors of a checkpoint's files fit a model."""
 
     recipes: Mapping[str, Recipe]
+    """Recipes by the first model tensor that each makes."""
     homeless: Mapping[str, str]
+    """File tensors that the model has no place for, with the names that they would have in it."""
 
 
 def map_tensors(model: PreTrainedModel, names: Iterable[str]) -> TensorMap:

@@ -1,4 +1,4 @@
-"""What of `quantization` can be refused before any work."""
+"""Which `quantization` sections are refused before any work."""
 
 import importlib.util
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from drop_ray.models.dropped import build_skeleton, decoder_layers, drop_lists_o
 from drop_ray.models.modeling_dropped import sublayer_names
 from drop_ray.quantization.families import QUANTIZABLE
 
-# What all of gptqmodel's kernels take.
+# Group sizes that all of gptqmodel's kernels take.
 GROUP_SIZES = (16, 32, 64, 128)
 WORD_BITS = 32
 # gptqmodel searches AWQ's clipping for so many outputs at a time.
@@ -21,10 +21,11 @@ AWQ_OUTPUTS = 64
 
 
 def check_quantization(specs: Sequence[QuantizationSpec], checkpoint: Checkpoint) -> None:
-    """checkpoint: the run's model, of which nothing but its config.json is read.
+    """UserError, with the field and the remedy, if the model cannot be quantized as `specs` ask.
 
-    UserError names the field and the remedy: a library that is missing, an architecture that the engine does not take,
-    a group size that no kernel knows or that does not divide a width of a linear module.
+    Causes are a library that is missing, an architecture that the engine does not take, and a group size that no kernel
+    knows or that does not divide a width of a linear. `checkpoint` is the run's model, and only its config.json is
+    read.
     """
     if not specs:
         return
@@ -86,7 +87,7 @@ def _check_widths(field: str, spec: QuantizationSpec, linears: Sequence[tuple[st
 
 
 def _linears(checkpoint: Checkpoint) -> list[tuple[str, nn.Linear]]:
-    """The modules that are quantized, by their names."""
+    """The linears that are quantized, by name."""
     model = build_skeleton(read_config(checkpoint), drop_lists_of(checkpoint), torch.bfloat16, "eager")
     return [
         (f"layers.{index}.{part}.{name}", module)

@@ -1,8 +1,8 @@
-"""What gptqmodel must know of a dropped model: where its linear modules are, and how each layer is called.
+"""What gptqmodel must know of a dropped model: where its linears are, and how each layer is called.
 
-gptqmodel has such a definition for each family. Dropped models get one derived from it: the modules are those that the
-layers have, and what a layer is called with is recorded from the model itself, where gptqmodel replays layer 0's
-arguments to all.
+gptqmodel has such a definition for each family, from which that of a dropped model is derived. It lists the linears
+that the layers have. What each layer is called with is recorded from the model itself, since gptqmodel would replay the
+arguments of layer 0 to all layers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,8 @@ LAST = ("o_proj", "down_proj")
 def register(model_type: str, full: PreTrainedModel, skeleton: PreTrainedModel, seq_len: int) -> None:
     """Teach gptqmodel the model type of a dropped checkpoint.
 
-    model_type: the family's; full, skeleton: without weights, the base model and the one that is to be quantized.
+    `model_type` is the family's. `full` is the base model and `skeleton` the model to be quantized, both without
+    weights.
     """
     family = auto.MODEL_MAP[model_type]
     dropped_type = type(skeleton.config).model_type
@@ -62,7 +63,10 @@ class _DroppedDefinition:
     def awq_get_modules_for_scaling(
         self, module: nn.Module, input_feat: dict[str, torch.Tensor], module_kwargs: dict[str, Any]
     ) -> list[dict[str, Any]]:
-        """Groups of linears whose inputs are scaled, each with the module before it, which takes the inverse scale."""
+        """Groups of linears whose inputs are scaled, each with the module before it.
+
+        That module takes the inverse scale.
+        """
         groups = super().awq_get_modules_for_scaling(module, input_feat, module_kwargs)  # type: ignore[misc]
         call = nested_move_to(self._call(module), device=get_device(module))
         return [{**group, "kwargs": call} for group in groups]
@@ -74,8 +78,11 @@ class _DroppedDefinition:
 
 
 def _module_tree(layer: nn.Module) -> dict[str, tuple[str, ...]]:
-    """In gptqmodel's notation: `!` is not quantized, the number is the order within a sub-layer, and modules with one
-    `in` have the same input."""
+    """The linears of a layer in gptqmodel's notation.
+
+    `!` marks what is not quantized, the number is the order within a sub-layer, and linears with one `in` have the same
+    input.
+    """
     tree: dict[str, tuple[str, ...]] = {}
     for names in sublayer_names(layer).values():
         norm, sublayer = names[0], next(name for name in names if "norm" not in name)

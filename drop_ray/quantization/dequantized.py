@@ -1,4 +1,4 @@
-"""A quantized checkpoint read as if it were not: every linear has one weight again, made from its packed tensors."""
+"""A quantized checkpoint read as if it were not: every linear has one weight, made from its packed tensors."""
 
 import math
 from collections.abc import Iterable
@@ -17,9 +17,13 @@ QWEIGHT = ".qweight"
 
 @dataclass(frozen=True)
 class DequantizedCheckpoint(Checkpoint):
-    """Open with `open_dequantized`. Its weights are float32, with the values that kernels compute with."""
+    """A quantized checkpoint, opened by `open_dequantized`, whose weights are read in float32.
+
+    They have the values that kernels compute with.
+    """
 
     packing: Packing
+    """How its weights are packed."""
 
     @cached_property
     def packed(self) -> Checkpoint:
@@ -28,7 +32,7 @@ class DequantizedCheckpoint(Checkpoint):
 
     @cached_property
     def linears(self) -> tuple[str, ...]:
-        """Names of the quantized modules."""
+        """Names of the quantized linears."""
         return tuple(name.removesuffix(QWEIGHT) for name in self.packed.tensors if name.endswith(QWEIGHT))
 
     @cached_property
@@ -41,7 +45,7 @@ class DequantizedCheckpoint(Checkpoint):
         return tensors
 
     def read(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
-        """The named tensors. KeyError for an unknown name; ValueError names the linear that is packed wrongly."""
+        """The named tensors. KeyError for an unknown name. ValueError names a linear that is packed wrongly."""
         wanted = set(names)
         linears = [linear for linear in self.linears if f"{linear}.weight" in wanted]
         tensors = self.packed.read(wanted - {f"{linear}.weight" for linear in linears})
@@ -56,7 +60,7 @@ class DequantizedCheckpoint(Checkpoint):
 
 
 def open_dequantized(quantized: Checkpoint | Path | str) -> DequantizedCheckpoint:
-    """quantized: an open checkpoint, or the folder or URL of one. ValueError for a layout that is not read here."""
+    """Open a quantized checkpoint, or the folder or URL of one. ValueError for a layout that is not read here."""
     opened = quantized if isinstance(quantized, Checkpoint) else open_checkpoint(quantized)
     packing = Packing.from_config(opened.config)
     return DequantizedCheckpoint(opened.location, opened.folder, opened.config, opened.shards, packing)

@@ -1,20 +1,22 @@
-"""Which architectures the quantization engine takes, and by which methods; the tests quantize every one of them."""
+"""Which architectures the quantization engine takes, and by which methods. The tests quantize every one of them."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Quantizable:
-    """methods: that give a right model; note: why the others do not."""
+    """How an architecture can be quantized."""
 
     methods: tuple[str, ...]
+    """Methods that give a right model."""
     note: str = ""
+    """Why the other methods do not."""
 
 
 _BOTH = Quantizable(("awq", "gptq"))
 _NO_NORM_BEFORE = Quantizable(("gptq",), "AWQ moves scales into the norm before a sub-layer, and there is none")
 
-# The others have experts, which transformers keep in one tensor, and the engine would write as many linear modules.
+# Architectures with experts are not listed: transformers keeps these in one tensor, the engine would write linears.
 QUANTIZABLE = {
     "LlamaForCausalLM": _BOTH,
     "MistralForCausalLM": _BOTH,

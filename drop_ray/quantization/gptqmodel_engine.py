@@ -25,8 +25,11 @@ from drop_ray.quantization.packed_checkpoint import write_packed_checkpoint
 
 
 def environment(device: str) -> dict[str, str]:
-    """Environment variables of the process that quantizes, from before it imports anything. device: `cpu` or `cuda`."""
-    # gptqmodel takes half of the CPUs and needs two workers; of a machine with more it cannot know what is its own.
+    """Environment variables of the process that quantizes, set before it imports anything.
+
+    `device` is `cpu` or `cuda`.
+    """
+    # gptqmodel would take half of the machine's CPUs, though others may use them. It needs two workers at least.
     return {"HF_HUB_OFFLINE": "1", "GPTQMODEL_CPU_WORKERS": "2" if device == "cpu" else "8"}
 
 
@@ -44,13 +47,14 @@ def quantize(
 ) -> None:
     """Write the model without the sub-layers of `drops`, quantized, to the new folder `output`.
 
-    token_ids: calibration samples, int64 [num_samples, seq_len]. dtype: of the tensors that are not quantized; AWQ's
-    kernels know 16-bit numbers only, so that float32 becomes float16 there. `progress` is told (layers done, layers).
+    `token_ids` are calibration samples, int64 [num_samples, seq_len]. `dtype` is that of the tensors that are not
+    quantized. The kernels of AWQ know 16-bit numbers only, so that float32 becomes float16 there. `progress` is told
+    (layers done, layers).
 
-    Layer by layer: the device holds one decoder layer, its inputs of one sample, and GPTQ's Hessians (4 x width^2 bytes
-    of each linear); the host holds the states of all samples before and after the layer, for AWQ also the inputs of
-    each linear of the layer, and the embeddings. A copy of the dropped model and the finished layers lie on disk beside
-    `output` while it works: about 1.3 times the size of the 16-bit model.
+    The model is quantized layer by layer. The device holds one decoder layer, its inputs of one sample, and GPTQ's
+    Hessians (4 x width^2 bytes of each linear). The host holds the embeddings, the states of all samples before and
+    after the layer, and for AWQ also the inputs of each of its linears. A copy of the dropped model and the finished
+    layers lie on disk beside `output` while it works: about 1.3 times the size of the 16-bit model.
 
     Raises UserError if `output` exists and is not empty. Equal inputs give equal bytes on a CPU.
     """
@@ -75,7 +79,7 @@ def _run(
     device: str,
     progress: Callable[[int, int], None],
 ) -> None:
-    """checkpoint: the dropped model, in its final form but for the quantization; packed: a folder for the weights."""
+    """Quantize `checkpoint`, the dropped model in 16 bits, and write its weights to the folder `packed`."""
     from gptqmodel import BACKEND, GPTQModel
 
     from drop_ray.quantization.definition import register
@@ -110,12 +114,12 @@ def _settings(spec: QuantizationSpec, device: str, finished: Path) -> Any:
         # Every layer is loaded when its turn comes, and written there when it is done.
         "offload_to_disk": True,
         "offload_to_disk_path": str(finished),
-        # Of what it could not calibrate it would round the weights, and say so in its log.
+        # Without this, it would round the weights that it could not calibrate, and say so only in its log.
         "fallback": None,
     }
     if spec.method == "awq":
         return AWQConfig(format=FORMAT.GEMM, **common)
-    # Within its group every weight is free to be quantized before another; the order in the files stays.
+    # Without desc_act, GPTQ may still order the weights within each group, which leaves the files' order as it is.
     reorder = not spec.desc_act and spec.group_size != -1
     return GPTQConfig(format=FORMAT.GPTQ, desc_act=spec.desc_act, act_group_aware=reorder, **common)
 

@@ -1,4 +1,4 @@
-"""What a model calls each of its layers with, found without its weights."""
+"""The arguments that a model calls each of its layers with, found without its weights."""
 
 from typing import Any
 

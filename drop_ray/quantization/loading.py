@@ -1,4 +1,4 @@
-"""A quantized checkpoint as a model of transformers, computed by the kernels that gptqmodel has for the device."""
+"""Loads a quantized checkpoint as a model of transformers, computed by gptqmodel's kernels for the device."""
 
 from pathlib import Path
 
@@ -21,9 +21,9 @@ def load_quantized(
 ) -> PreTrainedModel:
     """The model in `folder`, as `quantize` writes it, in evaluation mode.
 
-    dtype: of what is not quantized; None is the checkpoint's own. attn_implementation: None is what the family needs.
-    Raises CorruptArtifactError for tensors that are
-    missing, or that the model has no use for.
+    `dtype` is that of the tensors that are not quantized, by default the checkpoint's own. `attn_implementation` is by
+    default what the family needs. Raises CorruptArtifactError for tensors that are missing, or that the model has no
+    use for.
     """
     checkpoint = open_checkpoint(folder)
     dtype = dtype or checkpoint_dtype(checkpoint)

@@ -1,4 +1,4 @@
-"""The folder of a quantized checkpoint: a dropped checkpoint whose linear modules are packed."""
+"""Writes the folder of a quantized checkpoint: a dropped checkpoint whose linears are packed."""
 
 import json
 import shutil
@@ -18,9 +18,9 @@ from drop_ray.models.files.stored_tensors import Shard, StoredTensor, byte_view
 def write_packed_checkpoint(
     dropped: Path, packed: Path, spec: QuantizationSpec, dtype: torch.dtype, output: Path
 ) -> None:
-    """Write the weights of `packed` to the new folder `output`, with all that is no weight of `dropped`.
+    """Write the weights of `packed`, and all other files of `dropped`, to the new folder `output`.
 
-    Raises WorkerFailedError if the engine has made scales that are no numbers.
+    Raises WorkerFailedError if the engine has made scales that are not finite.
     """
     output.mkdir(exist_ok=True)
     for path in sorted(dropped.iterdir()):
@@ -35,7 +35,7 @@ def write_packed_checkpoint(
 
 
 def quantization_config(spec: QuantizationSpec) -> dict[str, Any]:
-    """Of config.json, with the fields that AutoAWQ and AutoGPTQ write."""
+    """`quantization_config` of config.json, with the fields that AutoAWQ and AutoGPTQ write."""
     if spec.method == "awq":
         return {
             "quant_method": "awq",
@@ -65,7 +65,7 @@ def _entry(shard: Shard, name: str, tensor: StoredTensor) -> TensorEntry:
 
 
 def _write_scales(shard: Shard, name: str, target: BinaryIO) -> None:
-    """In float16, as both formats have them; the engine leaves those of a bfloat16 model in bfloat16."""
+    """Write scales in float16, as both formats have them. The engine leaves those of a bfloat16 model in bfloat16."""
     scales = shard.read([name])[name].half()
     if not scales.isfinite().all():
         raise WorkerFailedError(

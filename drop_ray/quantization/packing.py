@@ -1,9 +1,9 @@
 """Reads the packed weights of AutoGPTQ's `gptq` and AutoAWQ's `gemm` files, in code that shares nothing with an engine.
 
-Both keep unsigned codes, packed into int32 words from the lowest bits up, and weight = scale * (code - zero) with one
+Both keep unsigned codes, packed into int32 words from the lowest bits up. A weight is scale * (code - zero), with one
 scale and one zero for each output and group of inputs. AutoGPTQ (auto_gptq/nn_modules/qlinear/qlinear_cuda.py) packs
-the inputs of a weight, and stores zeros less one. AutoAWQ (awq/modules/linear/gemm.py) packs outputs, eight to a word
-in the order 0 2 4 6 1 3 5 7, and stores zeros as they are.
+the inputs of a weight, and stores each zero minus one. AutoAWQ (awq/modules/linear/gemm.py) packs outputs, eight to a
+word in the order 0 2 4 6 1 3 5 7, and stores zeros as they are.
 """
 
 from collections.abc import Mapping
@@ -15,25 +15,30 @@ import torch
 WORD_BITS = 32
 # The output, of each eight, whose code is in the first, second, ... four bits of an AutoAWQ word.
 AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
-# AutoGPTQ and AutoAWQ write float16. What has come after them writes a bfloat16 model's own; kernels convert either.
+# AutoGPTQ and AutoAWQ write float16. Their successors write bfloat16 for a bfloat16 model. Kernels convert either.
 SCALE_DTYPES = (torch.float16, torch.bfloat16)
-# The only layout read here of each method, and the field of quantization_config that names it.
+# For each method, the field of quantization_config that names its layout, and the only layout that is read here.
 LAYOUTS = {"gptq": ("checkpoint_format", "gptq"), "awq": ("version", "gemm")}
 
 
 @dataclass(frozen=True)
 class Packing:
-    """What a checkpoint's `quantization_config` promises about every packed tensor; group_size -1 is a whole row."""
+    """What a checkpoint's `quantization_config` promises about every packed tensor."""
 
     method: Literal["awq", "gptq"]
+    """Which of the two formats it is."""
     bits: int
+    """Bits of each weight."""
     group_size: int
+    """Inputs that share a scale and a zero; -1 is a whole row."""
     symmetric: bool
+    """Whether every zero is in the middle of the codes."""
     desc_act: bool = False
+    """Whether GPTQ assigned the groups in another order than that of the inputs."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Packing":
-        """config: of a checkpoint's config.json. ValueError if it is not quantized, or in another layout."""
+        """The packing that config.json states. ValueError if the checkpoint is not quantized, or in another layout."""
         fields = config.get("quantization_config") or {}
         method = fields.get("quant_method")
         if method not in LAYOUTS:
@@ -52,15 +57,16 @@ class Packing:
 
     @property
     def tensors(self) -> tuple[str, ...]:
-        """Names of what replaces the weight of a linear."""
+        """Names of the tensors that replace the weight of a linear."""
         return ("qweight", "qzeros", "scales", *(["g_idx"] if self.method == "gptq" else []))
 
 
 def dequantize(packing: Packing, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """The weight of one linear, float32 [outputs, inputs], from its `packing.tensors`.
 
-    ValueError if shapes or dtypes are not those of the layout, or if the tensors break what `packing` promises: kernels
-    skip zeros that are called symmetric, and a g_idx without desc_act, so that they would compute something else.
+    ValueError if shapes or dtypes are not those of the layout, or if the tensors break what `packing` promises. Kernels
+    rely on it: they skip zeros that are called symmetric, and a g_idx without desc_act, and would compute something
+    else.
     """
     outputs, inputs = packing.shape(tuple(tensors["qweight"].shape))
     group_size = inputs if packing.group_size == -1 else packing.group_size

@@ -1,8 +1,8 @@
-"""How far the sub-layers of a quantized model are from their 16-bit form, on text that it was not calibrated on.
+"""How far the sub-layers of a quantized model are from those in 16 bits, on text that it was not calibrated on.
 
-Every sub-layer gets the 16-bit model's own input of it, so that an error is that of one sub-layer and not of those
-before it. What is compared is what it adds to the residual stream: AWQ moves scales between a norm and the linears
-behind it, so that single weights mean nothing.
+Every sub-layer gets the input that it has in the 16-bit model, so that an error is that of one sub-layer and not of
+those before it. What a sub-layer adds to the residual stream is compared, and not single weights: these mean nothing,
+since AWQ moves scales between a norm and the linears behind it.
 """
 
 import copy
@@ -30,19 +30,23 @@ from drop_ray.scoring.layers import StreamedLayers
 from drop_ray.scoring.scorer import load_source
 from drop_ray.text.progress import ignore_progress
 
-Module = Literal["attention", "mlp"]
+Sublayer = Literal["attention", "mlp"]
 
 
 @dataclass(frozen=True)
 class LayerError:
-    """Squared sums over all held-out tokens and hidden dimensions: of what the 16-bit sub-layer adds to the residual
-    stream, and of the differences from it by the method's weights and by weights rounded to nearest."""
+    """The error of one sub-layer, in squared sums over all held-out tokens and hidden dimensions."""
 
     layer: int
-    module: Module
+    """Number of the decoder layer."""
+    module: Sublayer
+    """Which of its sub-layers."""
     squared_output: float
+    """sum||y||^2 of what the 16-bit sub-layer adds to the residual stream."""
     squared_method: float
+    """sum||y_q - y||^2 of the sub-layer with the method's weights."""
     squared_round_to_nearest: float
+    """The same with weights rounded to nearest."""
 
     @property
     def method(self) -> float:
@@ -51,7 +55,7 @@ class LayerError:
 
     @property
     def round_to_nearest(self) -> float:
-        """The same of rounding to nearest."""
+        """Relative error of rounding to nearest."""
         return _ratio(self.squared_round_to_nearest, self.squared_output)
 
 
@@ -67,14 +71,15 @@ def reconstruction_errors(
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] = ignore_progress,
 ) -> list[LayerError]:
-    """One error for each sub-layer that is there, in order; `progress` is told (layers done, layers).
+    """One error for each sub-layer that is there, in order.
 
-    checkpoint: the 16-bit model; drops: besides its own lists; quantized: it without them, quantized as `spec` says;
-    token_ids: held-out samples, int64 [num_samples, seq_len]; dtype: of weights and states, where bfloat16 adds about
-    2e-5 to a relative error, as much as 8 bits do.
+    `checkpoint` is the 16-bit model. `drops` names what is dropped from it besides its own lists. `quantized` is the
+    model without these sub-layers, quantized as `spec` says. `token_ids` are held-out samples, int64 [num_samples,
+    seq_len]. `dtype` is that of weights and states. In bfloat16 a relative error is about 2e-5 larger, as much as 8
+    bits add. `progress` is told (layers done, layers).
 
     Layers are streamed: at most three are on the device and two more on the host, besides the states of all samples.
-    ValueError if the quantized files break their own format or are of other drop lists; UserError if tensors lack.
+    ValueError if the quantized files break their own format or have other drop lists. UserError if tensors are missing.
     """
     drops = drop_lists_of(checkpoint).union(drops)
     packed = open_dequantized(quantized)
@@ -108,57 +113,62 @@ class _Sample:
 
 @dataclass(frozen=True)
 class _Pass:
-    """added: what each sub-layer adds to the residual stream; mlp_input: the stream between them; hidden: after both;
-    each [1, seq_len, hidden_size]."""
+    """What happens when one sample passes through a layer."""
 
-    added: dict[Module, torch.Tensor]
+    added: dict[Sublayer, torch.Tensor]
+    """What each sub-layer adds to the residual stream, [1, seq_len, hidden_size]."""
     mlp_input: torch.Tensor
+    """The residual stream between the two, [1, seq_len, hidden_size]."""
     hidden: torch.Tensor
+    """The residual stream after both, [1, seq_len, hidden_size]."""
 
 
 def _layer_errors(
-    index: int, kept: Sequence[Module], exact: nn.Module, others: Sequence[nn.Module], samples: Sequence[_Sample]
+    index: int, kept: Sequence[Sublayer], exact: nn.Module, others: Sequence[nn.Module], samples: Sequence[_Sample]
 ) -> list[LayerError]:
-    """others: the layer by the method's weights, and by weights rounded to nearest. Moves the samples on."""
-    sums = {module: [0.0, 0.0, 0.0] for module in kept}
+    """The errors of one layer. The samples move on through it.
+
+    `others` are the layer with the method's weights, and the layer with weights rounded to nearest.
+    """
+    sums = {sublayer: [0.0, 0.0, 0.0] for sublayer in kept}
     for sample in samples:
         arguments = sample.keyword_arguments[index]
         right = _run(exact, kept, sample.hidden, arguments)
         passes = [_run(other, kept, sample.hidden, arguments, right.mlp_input) for other in others]
-        for module, totals in sums.items():
-            output = right.added[module].float()
-            differences = [other.added[module].float() - output for other in passes]
+        for sublayer, totals in sums.items():
+            output = right.added[sublayer].float()
+            differences = [other.added[sublayer].float() - output for other in passes]
             for position, values in enumerate([output, *differences]):
                 totals[position] += float(values.square().sum(dtype=torch.float64))
         sample.hidden = right.hidden
-    return [LayerError(index, module, *totals) for module, totals in sums.items()]
+    return [LayerError(index, sublayer, *totals) for sublayer, totals in sums.items()]
 
 
 def _run(
     layer: nn.Module,
-    kept: Sequence[Module],
+    kept: Sequence[Sublayer],
     hidden: torch.Tensor,
     keyword_arguments: Mapping[str, Any],
     mlp_input: torch.Tensor | None = None,
 ) -> _Pass:
-    """Take a sample through a layer; `mlp_input`, if given, goes into the MLP in place of what attention gives it."""
+    """Take a sample through a layer. A given `mlp_input` enters the MLP in place of the state after attention."""
     names = sublayer_names(layer)
-    added: dict[Module, torch.Tensor] = {}
+    added: dict[Sublayer, torch.Tensor] = {}
     seen: list[torch.Tensor] = []
 
     def enter_mlp(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         seen.append(args[0])
         return None if mlp_input is None else (mlp_input, *args[1:])
 
-    def leave(module: Module, _: nn.Module, __: Any, output: Any) -> None:
-        added[module] = output[0] if isinstance(output, tuple) else output
+    def leave(sublayer: Sublayer, _: nn.Module, __: Any, output: Any) -> None:
+        added[sublayer] = output[0] if isinstance(output, tuple) else output
 
     with ExitStack() as hooks:
         hooks.enter_context(getattr(layer, names["mlp"][0]).register_forward_pre_hook(enter_mlp))
-        for module in kept:
+        for sublayer in kept:
             # The last of a sub-layer's modules is the norm behind it, where a family has one.
-            last = getattr(layer, names[module][-1])
-            hooks.enter_context(last.register_forward_hook(partial(leave, module)))
+            last = getattr(layer, names[sublayer][-1])
+            hooks.enter_context(last.register_forward_hook(partial(leave, sublayer)))
         after = layer(hidden, **keyword_arguments)
     return _Pass(added, seen[0], after)
 
@@ -176,9 +186,9 @@ def _linears_within(linears: Sequence[str], prefix: str) -> list[str]:
     return [name.removeprefix(prefix) for name in linears if name.startswith(prefix)]
 
 
-def _kept(index: int, drops: DropLists) -> list[Module]:
-    dropped: dict[Module, tuple[int, ...]] = {"attention": drops.attn, "mlp": drops.mlp}
-    return [module for module, layers in dropped.items() if index not in layers]
+def _kept(index: int, drops: DropLists) -> list[Sublayer]:
+    dropped: dict[Sublayer, tuple[int, ...]] = {"attention": drops.attn, "mlp": drops.mlp}
+    return [sublayer for sublayer, layers in dropped.items() if index not in layers]
 
 
 def _check_drops(config: Mapping[str, Any], drops: DropLists) -> None:

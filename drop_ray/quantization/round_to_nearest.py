@@ -1,4 +1,4 @@
-"""Quantization without calibration: what a method that looks at data has to beat."""
+"""Quantization without calibration, which a method that looks at data has to beat."""
 
 import torch
 
@@ -6,11 +6,11 @@ from drop_ray.config.quantization import QuantizationSpec
 
 
 def round_to_nearest(weight: torch.Tensor, spec: QuantizationSpec) -> torch.Tensor:
-    """Each weight moved to the nearest point of its group's grid: float32, as `weight` [outputs, inputs].
+    """Each weight moved to the nearest point of its group's grid: float32 [outputs, inputs], as `weight` is.
 
-    The grids are those that the methods themselves lay over a group: from its smallest to its largest weight and zero,
-    or symmetric about zero; with scales in float16, as the files have them. ValueError if the group size of `spec` does
-    not divide the inputs.
+    The grids are those that the methods themselves lay over a group. They reach from the smallest to the largest of its
+    weights and zero, or lie symmetric about zero. Their scales are in float16, as in the files. ValueError if the group
+    size of `spec` does not divide the inputs.
     """
     inputs = weight.shape[-1]
     group_size = inputs if spec.group_size == -1 else spec.group_size
@@ -20,7 +20,7 @@ def round_to_nearest(weight: torch.Tensor, spec: QuantizationSpec) -> torch.Tens
     last = 2**spec.bits - 1
     if spec.is_symmetric:
         largest = groups.abs().amax(-1, keepdim=True)
-        # AWQ keeps the largest weight, and leaves the last negative code unused; GPTQ splits the range evenly.
+        # AWQ keeps the largest weight, and leaves the last negative code unused. GPTQ splits the range evenly.
         scale = _scale(largest / (last // 2 if spec.method == "awq" else last / 2))
         zero = torch.full_like(scale, 2 ** (spec.bits - 1))
     else:
@@ -32,6 +32,6 @@ def round_to_nearest(weight: torch.Tensor, spec: QuantizationSpec) -> torch.Tens
 
 
 def _scale(exact: torch.Tensor) -> torch.Tensor:
-    """As a file holds it; 1 where a group is too small for float16, whose weights then become zero."""
+    """The scale as a file holds it. It is 1 for a group too small for float16, whose weights then become zero."""
     stored = exact.half().float()
     return torch.where(stored == 0, 1.0, stored)

@@ -1,4 +1,4 @@
-"""The connection to Ray: made when the first work is found, checked against what the run asks for."""
+"""The connection to Ray. It is made when the first work is found, and checked against what the run asks for."""
 
 import logging
 import os
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class Cluster:
-    """Joins the cluster at RAY_ADDRESS, or starts Ray on this machine; shut down what was started on leaving."""
+    """Joins the cluster at RAY_ADDRESS, or starts Ray on this machine. On leaving, it shuts down what it started."""
 
     def __init__(self, execution: ExecutionConfig):
         self.execution = execution
@@ -56,7 +56,7 @@ class Cluster:
         nodes = alive_nodes()
         faults = list(resource_faults(self.execution, nodes))
         has_gpus = bool(self.execution.gpus_per_worker)
-        # On the driver's own machine, libraries, store and model are the driver's.
+        # On the driver's own machine, libraries, store and model are those of the driver.
         is_alone = [node.node_id for node in nodes] == [ray.get_runtime_context().get_node_id()]
         if has_gpus or not is_alone:
             node_faults, self._gpu_bytes = ask_nodes(setup, nodes, gpus=has_gpus)
@@ -92,7 +92,7 @@ class Cluster:
         return self._pool
 
     def gpus_for(self, model_bytes: int) -> float:
-        """GPUs of a worker that holds a model of that size. UserError if it has, or a node has, too few for it."""
+        """GPUs of a worker that holds a model of that size. UserError if it has too few, or if no node has enough."""
         wanted = self.execution.gpus_per_worker
         if not wanted:
             return 0
@@ -138,8 +138,8 @@ def _init(execution: ExecutionConfig) -> None:
         logger.info("joining the Ray cluster at %s", os.environ["RAY_ADDRESS"])
         ray.init(**options)
         return
-    # "local" always: a stale address file of an earlier cluster would otherwise be followed. Workers count in whole
-    # CPUs that may be more than the machine has: on a small one they share.
+    # Always "local": otherwise Ray would follow a stale address file of an earlier cluster. Ray is told of as many CPUs
+    # as all workers ask for, so that they share those of a small machine.
     num_cpus = max(os.cpu_count() or 1, round(execution.num_workers * execution.cpus_per_worker))
     logger.info("starting Ray on this machine with %d CPUs", num_cpus)
     ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **options)

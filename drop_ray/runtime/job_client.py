@@ -11,7 +11,7 @@ from ray.job_submission import JobSubmissionClient
 
 from drop_ray.errors import UserError
 
-# What Ray's client raises when a question got no answer, or an error for one; those of its HTTP library are OSErrors.
+# Raised by Ray's client when there was no answer, or an error for an answer. Its HTTP library raises OSErrors.
 NO_ANSWER = (RuntimeError, OSError, AuthenticationError)
 # Seconds to connect, and between two bytes of an answer; an upload counts as an answer that comes late.
 TIMEOUT = (10, 120)
@@ -27,7 +27,10 @@ class JobClient(JobSubmissionClient):  # type: ignore[misc]
 
 
 def connect(address: str) -> JobClient:
-    """UserError if nothing answers at the address, the token is not the cluster's, or its Ray is another one."""
+    """A client of the cluster at `address`.
+
+    UserError if nothing answers there, if the cluster has another token, or if its Ray has another version.
+    """
     if not address.startswith(("http://", "https://")):
         raise UserError(f"--address: {address} is no address of a Ray dashboard, such as http://HEAD:8265")
     try:

@@ -1,4 +1,4 @@
-"""Where a worker's log is, and its last lines: what a person needs when a worker fails."""
+"""Where a worker's log is, and its last lines, which a person needs when a worker fails."""
 
 import logging
 import os
@@ -22,21 +22,27 @@ TERMINAL_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass(frozen=True)
 class WorkerInfo:
-    """A started worker: node address, process and the file that holds its standard error."""
+    """Where a started worker runs."""
 
     node: str
+    """Address of its node."""
     pid: int
+    """Its process."""
     log: str
+    """File that holds its standard error, on its node."""
 
 
 def describe_this_worker() -> WorkerInfo:
-    # Ray points a worker's standard error at a file of its own; the kernel knows which.
+    # Ray points a worker's standard error at a file, and the kernel knows which.
     log = Path("/proc/self/fd/2")
     return WorkerInfo(ray.util.get_node_ip_address(), os.getpid(), str(log.resolve() if log.exists() else "unknown"))
 
 
 def last_words(info: WorkerInfo | None, error: Exception) -> str:
-    """Node, log and the log's end if it lies on this machine; Ray's own message for a worker that never started."""
+    """Node and log of a worker, and the log's end if it lies on this machine.
+
+    For a worker that never started, it is Ray's own message.
+    """
     if info is None:
         return str(error)
     where = f"worker {info.pid} on {info.node}, log {info.log}"
@@ -60,7 +66,7 @@ def application_error(error: Exception) -> str:
 
 
 def log_progress(what: str = "layer passes") -> Callable[[int, int], None]:
-    """A progress callback that writes to this worker's log and metric: to the driver all of it is one unit."""
+    """A progress callback that writes to this worker's log and metric, since the driver only learns of whole units."""
     last, metric = time.monotonic(), ProgressMetric(_worker_name())
 
     def log(done: int, total: int) -> None:

@@ -1,6 +1,6 @@
-"""The run in numbers, for Prometheus: Ray exports them from every node under these names with `ray_` before them.
+"""The run in numbers, for Prometheus. Ray exports them from every node under these names, prefixed with `ray_`.
 
-Ray discards a metric without a word if its name has other characters than letters, digits and `_`.
+Ray discards a metric in silence if its name has other characters than letters, digits and `_`.
 """
 
 from ray.util.metrics import Counter, Gauge, Histogram
@@ -14,12 +14,12 @@ TOKENS_SCORED = "drop_ray_tokens_scored_total"
 WORKERS_READY = "drop_ray_workers_ready"
 WORKERS_BUSY = "drop_ray_workers_busy"
 
-# From a task of a tiny model to a sweep of a large one.
+# Bounds of the histogram, from a task of a tiny model to a sweep of a large one.
 SECONDS = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0]
 
 
 class StageMetrics:
-    """What the driver counts, by run and stage. stage: `score`, `export`, `evaluate`, `quantize` or `bench`."""
+    """What the driver counts, by run and stage, which is `score`, `export`, `evaluate`, `quantize` or `bench`."""
 
     def __init__(self, run: str, stage: str):
         keys = ("run", "stage")
@@ -35,7 +35,7 @@ class StageMetrics:
 
 
 class ProgressMetric:
-    """How far this worker is in a long unit, from 0 to 1: the driver only learns of whole units."""
+    """How far this worker is in a long unit, from 0 to 1, since the driver only learns of whole units."""
 
     def __init__(self, worker: str):
         self._gauge = Gauge(UNIT_PROGRESS, "How far a worker is in its unit, from 0 to 1", ("worker",))

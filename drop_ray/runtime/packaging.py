@@ -1,4 +1,4 @@
-"""What a submitted job gets of the working directory: its files but for what nobody needs there, within a limit.
+"""Which files of the working directory a submitted job gets: all but those that nobody needs there, within a limit.
 
 Ray uploads a package to the head node's memory and unpacks it on every node that runs a worker.
 """
@@ -18,7 +18,7 @@ from drop_ray.text.units import human_bytes
 
 MAX_BYTES = 100 << 20
 NUM_NAMED = 5
-# Beside what .gitignore and .rayignore name, which Ray itself leaves out. Patterns as in a .gitignore.
+# Patterns as in a .gitignore. Ray itself leaves out what .gitignore and .rayignore name.
 EXCLUDES = (
     *(".git", ".venv*", "__pycache__", "*.egg-info"),
     *(".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".cache"),
@@ -28,11 +28,14 @@ EXCLUDES = (
 
 @dataclass(frozen=True)
 class Package:
-    """A folder to upload; excludes: patterns of what to leave out; files: the rest with their sizes in bytes."""
+    """What is uploaded for a job."""
 
     folder: Path
+    """The folder to upload."""
     excludes: tuple[str, ...]
+    """Patterns of what to leave out."""
     files: dict[Path, int]
+    """Size in bytes of each file that is uploaded."""
 
     def __contains__(self, path: Path) -> bool:
         """Whether a file, or anything in a folder, is uploaded."""
@@ -41,7 +44,7 @@ class Package:
 
 
 def make_package(folder: Path, store: str) -> Package:
-    """The working directory of a run with that store. UserError with the largest files if it is too large."""
+    """The working directory of a run with that store. UserError, with the largest files, if it is too large."""
     excludes = (*EXCLUDES, *_inside(folder, store))
     package = Package(folder, excludes, _files(folder, excludes))
     size = sum(package.files.values())
@@ -56,7 +59,7 @@ def make_package(folder: Path, store: str) -> Package:
 
 
 def check_config_file(package: Package, path: Path) -> str:
-    """The config's path for the job. UserError if the job will not have it."""
+    """The config's path for the job. UserError if the config is not uploaded."""
     if path not in package:
         raise UserError(f"{path} is not uploaded; run the command from a folder that has it, and not in a .rayignore")
     return path.absolute().relative_to(package.folder).as_posix()
@@ -111,8 +114,8 @@ def _inside(folder: Path, store: str) -> Iterator[str]:
 
 
 def _paths(config: RunConfig) -> Iterator[tuple[str, str]]:
-    """Every file or folder that the config names, by field; a Hugging Face name is none."""
-    # As in models.location and calibration_dataset: what is no folder here is a name.
+    """Every file or folder that the config names, by field. A Hugging Face name is neither."""
+    # As in models.location and calibration.dataset, what is no folder here is a name.
     for field, name in (("model.path", config.model.path), ("calibration.dataset", config.calibration.dataset)):
         if name is not None and (Path(name).is_dir() or Path(name).is_absolute()):
             yield field, name

@@ -1,8 +1,8 @@
 """An elastic pool of actors that survives the loss of workers and nodes.
 
-Items go only to actors that have finished starting. A lost actor is replaced and its item requeued, a bounded number
-of times; a replacement that cannot be scheduled, because the cluster shrank, never becomes ready, so that the pool
-goes on smaller. An error of the application itself, also in an actor's constructor, stops the run at once.
+Units go only to actors that have finished starting. A lost actor is replaced and its unit requeued, a bounded number of
+times. If the cluster shrank, a replacement cannot be scheduled and never becomes ready, so that the pool goes on
+smaller. An error of the application itself, also in an actor's constructor, stops the run at once.
 """
 
 import logging
@@ -31,40 +31,46 @@ from drop_ray.runtime.logs import WorkerInfo, application_error, last_words
 logger = logging.getLogger(__name__)
 
 LOST_WORKER = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError)
-# How often a worker and its replacements are lost while starting before the pool gives up: a broken node, not bad luck.
-# Counted for each worker by itself, since a node that vanishes takes all of its starting workers with it.
+# If a worker and its replacements are lost so often in a row while starting, a node is broken, and the pool gives up.
+# Each worker counts by itself, since a node that vanishes takes all of its starting workers with it.
 MAX_LOST_STARTS = 3
 HEARTBEAT_S = 30.0
 
 
 @dataclass(frozen=True)
 class Item:
-    """A unit of work: `name` for messages, `affinity` equal for items that one actor does cheaply in a row; `tokens`
-    that it scores, for the metrics."""
+    """A unit as the pool hands it out."""
 
     name: str
+    """Name of the unit, for messages."""
     payload: Any
+    """What the actor is given."""
     affinity: Any = None
+    """Equal for units that one actor does cheaply in a row, such as those on one model."""
     tokens: int = 0
+    """Tokens that it scores, for the metrics."""
 
 
 class Watcher:
-    """What a pool tells while it runs; this one, nobody."""
+    """Is told what happens in a pool while it runs. This one does nothing with it."""
 
     def working(self, busy: Sequence[BusyWorker], num_ready: int) -> None:
-        """Whenever something changed, and now and then; num_ready: workers that have started, the busy among them."""
+        """Something changed, or some time has passed.
+
+        `num_ready` counts the workers that have started, also busy ones.
+        """
 
     def quiet(self, num_busy: int) -> None:
         """Nothing finished for a while."""
 
     def finished(self, item: Item, seconds: float) -> None:
-        """seconds: since the item was given to the worker that did it."""
+        """A unit was finished, `seconds` after it was given to the worker that did it."""
 
     def requeued(self) -> None:
-        """A worker was lost, and its item goes to another one."""
+        """A worker was lost, and its unit goes to another one."""
 
     def failed(self) -> None:
-        """An item failed, and so does the run."""
+        """A unit failed, and so does the run."""
 
 
 NOBODY = Watcher()
@@ -72,28 +78,38 @@ NOBODY = Watcher()
 
 @dataclass(frozen=True)
 class PoolSettings:
+    """How large a pool is, and when it gives up."""
+
     num_actors: int
+    """Actors that work at the same time, if the cluster has room for them."""
     max_attempts: int
+    """After how many lost workers of one unit the run fails."""
     start_timeout_s: float
+    """Seconds to wait for a first worker."""
 
 
 @dataclass
 class _Worker:
-    """An actor with what it is doing: `item` None while it starts or waits; since: when it was given its item, in
-    seconds of the epoch; lost_starts: workers in a row that were lost while starting, and that it stands for."""
+    """An actor, and what it is doing."""
 
     actor: Any
+    """Handle of the Ray actor."""
     info: WorkerInfo | None = None
+    """Where it runs; None until it has started."""
     item: Item | None = None
+    """What it is doing; None while it starts or waits."""
     affinity: Any = None
+    """Affinity of its last unit."""
     since: float = 0.0
+    """When it was given its unit, in seconds since 1970."""
     lost_starts: int = 0
+    """How many workers in its place were lost in a row while starting."""
 
 
 class Pool:
     """Actors that are kept between calls of `run`, so that each loads its libraries and model once.
 
-    make_actor: makes an actor with `start() -> WorkerInfo` (its loading) and `run(payload)`, not restarted by Ray.
+    `make_actor` makes an actor with `start() -> WorkerInfo`, which loads, and `run(payload)`. Ray must not restart it.
     """
 
     def __init__(self, make_actor: Callable[[], Any], settings: PoolSettings):
@@ -108,7 +124,7 @@ class Pool:
     def run(self, items: Sequence[Item], watcher: Watcher = NOBODY) -> Iterator[tuple[Item, Any]]:
         """Yield (item, result of `actor.run(item.payload)`) as they finish.
 
-        Raises WorkerFailedError naming the item and the worker's log, or the worker's own DropRayError; both close the
+        Raises WorkerFailedError naming the unit and the worker's log, or the worker's own DropRayError. Both close the
         pool.
         """
         self._queue, self._attempts, self._watcher = deque(items), {}, watcher
@@ -144,7 +160,7 @@ class Pool:
         self._in_flight[worker.actor.start.remote()] = worker
 
     def _state(self) -> tuple[list[BusyWorker], int]:
-        """The workers that have an item, and how many have started."""
+        """The workers that have a unit, and how many have started."""
         workers = [*self._idle, *self._in_flight.values()]
         busy = [
             BusyWorker(worker.item.name, worker.info.node, worker.info.pid, worker.since)
@@ -154,7 +170,7 @@ class Pool:
         return busy, sum(worker.info is not None for worker in workers)
 
     def _hand_out(self) -> None:
-        """Give every idle actor an item: one whose model it has, else one whose model nobody has, else the next."""
+        """Give every idle actor a unit: one whose model it has, else one whose model nobody has, else the next."""
         while self._idle and self._queue:
             held = {worker.affinity for worker in [*self._idle, *self._in_flight.values()]}
             pairs = [(worker, item) for worker in self._idle for item in self._queue]
@@ -192,7 +208,7 @@ class Pool:
         return item, result
 
     def _replace(self, worker: _Worker, error: Exception) -> None:
-        """Start another actor for a lost one; WorkerFailedError if that has happened too often."""
+        """Start another actor for a lost one. WorkerFailedError if that has happened too often."""
         ray.kill(worker.actor)
         if worker.info is None:
             lost = worker.lost_starts + 1
@@ -219,7 +235,7 @@ class Pool:
         self._watcher.requeued()
 
     def _check_alive(self, quiet_s: float) -> None:
-        """Waiting is fine while anybody works; a pool in which nobody ever becomes ready must not wait for ever."""
+        """Raise WorkerFailedError if no worker became ready in time. While anybody works, waiting is fine."""
         nobody = not self._idle and all(worker.info is None for worker in self._in_flight.values())
         if nobody and quiet_s > self._settings.start_timeout_s:
             raise WorkerFailedError(

@@ -1,4 +1,4 @@
-"""Whether the cluster can do the run, asked before any work: all that is wrong, on every node, in one message.
+"""Whether the cluster can do the run, asked before any work. One message says all that is wrong, on every node.
 
 A small task on every node says which libraries it has, whether it reaches the store and the driver's files in it, and
 whether it has the model. Ray itself would let a request that no node can fulfil wait for ever.
@@ -23,30 +23,36 @@ from drop_ray.runtime.logs import application_error
 from drop_ray.store.store import PROBE_PREFIX
 from drop_ray.store.versions import installed_versions, public_versions
 
-# A node that has not started a task by then is not going to; libraries on a network disk take a while to load.
+# A node that has not answered by then is taken as broken. Libraries on a network disk take a while to load.
 ANSWER_S = 180.0
 
 
 @dataclass(frozen=True)
 class Node:
-    """A node of the cluster, with what it offers to Ray."""
+    """A node of the cluster."""
 
     node_id: str
+    """Ray's name of the node."""
     address: str
+    """IP address."""
     cpus: float
+    """CPUs that it offers to Ray."""
     gpus: float
+    """GPUs that it offers to Ray."""
 
 
 @dataclass(frozen=True)
 class NodeReport:
-    """What a node says. gpu_bytes: memory of its smallest GPU, None without one; the faults are for people."""
+    """What a node says about itself."""
 
     gpu_bytes: int | None
+    """Memory of its smallest GPU in bytes; None without one."""
     faults: tuple[str, ...]
+    """What is wrong there, a line each."""
 
 
 def alive_nodes() -> tuple[Node, ...]:
-    """Those that offer anything to work with."""
+    """The nodes that are alive and offer anything to work with."""
     nodes = (
         Node(
             node["NodeID"],
@@ -61,7 +67,7 @@ def alive_nodes() -> tuple[Node, ...]:
 
 
 def resource_faults(execution: ExecutionConfig, nodes: Sequence[Node]) -> Iterator[str]:
-    """What no node of the cluster offers; a worker is on one node."""
+    """Requests of a worker that no node of the cluster can fulfil. A worker is on one node."""
     gpus = 1.0 if execution.gpus_per_worker == "auto" else execution.gpus_per_worker
     cpus = execution.cpus_per_worker
     most_cpus, most_gpus = max((n.cpus for n in nodes), default=0.0), max((n.gpus for n in nodes), default=0.0)
@@ -79,13 +85,16 @@ def resource_faults(execution: ExecutionConfig, nodes: Sequence[Node]) -> Iterat
 
 
 def ask_nodes(setup: WorkerSetup, nodes: Sequence[Node], *, gpus: bool) -> tuple[list[str], int | None]:
-    """What is wrong on the nodes, and the memory of the smallest GPU. gpus: whether workers are to have any."""
+    """What is wrong on the nodes, and the memory of the smallest GPU in bytes.
+
+    `gpus` says whether workers are to have any.
+    """
     token = uuid.uuid4().hex
     path = f"{PROBE_PREFIX}{token}/driver"
     setup.store.write_file(path, token.encode())
     try:
         versions = public_versions(setup.libraries)
-        # One call a process: it looks at GPUs, and must not keep memory of them.
+        # Each call has a process of its own, because looking at GPUs takes memory of them until the process ends.
         probe = ray.remote(num_cpus=0, max_calls=1, max_retries=0)(probe_node)
         asked = {
             probe.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=True)).remote(
@@ -103,7 +112,10 @@ def ask_nodes(setup: WorkerSetup, nodes: Sequence[Node], *, gpus: bool) -> tuple
 
 
 def probe_node(setup: WorkerSetup, path: str, versions: dict[str, str], gpus: bool) -> NodeReport:
-    """Runs on a node. path: a file of the driver's in the store; versions: the driver's."""
+    """The report of the node that this runs on.
+
+    `path` is a file in the store that the driver wrote, and `versions` are the driver's library versions.
+    """
     own = installed_versions(versions)
     faults = [
         f"{library} is {own.get(library, 'missing')}, the driver has {wanted}; install the same on every node"
@@ -145,8 +157,11 @@ def _store_faults(setup: WorkerSetup, path: str) -> Iterator[str]:
 
 
 def _model_faults(setup: WorkerSetup) -> Iterator[str]:
-    """The node's caches are left alone here: a whole model is not fetched to say that it can be. So a Hugging Face name
-    is for the workers to download, and to compare."""
+    """What is wrong with the model on this node, without filling the node's caches.
+
+    A whole model is not fetched just to find out whether it can be. Workers download and compare a Hugging Face name
+    themselves.
+    """
     model = setup.model
     if HUB_NAME.fullmatch(model.location) and not Path(model.location).is_dir():
         return

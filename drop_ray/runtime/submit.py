@@ -1,4 +1,4 @@
-"""`drop-ray submit`: a run as a job of a Ray cluster, followed to its end."""
+"""`drop-ray submit`: runs a config as a job of a Ray cluster, and follows it to its end."""
 
 import logging
 import os
@@ -19,9 +19,9 @@ from drop_ray.runtime.termination import TERMINATED
 logger = logging.getLogger(__name__)
 
 POLL_S = 1.0
-# The server gives a log only as a whole: a long one is asked for less often.
+# The server gives a log only as a whole, so a long one is asked for less often.
 LOG_CHARACTERS_PER_S = 200_000
-# How long the cluster may be out of reach before the command gives up; the job does not.
+# How long the cluster may be out of reach before the command gives up. The job goes on.
 UNREACHABLE_S = 300.0
 
 
@@ -32,10 +32,10 @@ class JobLostError(DropRayError):
 def submit(
     config_path: Path, overrides: Sequence[str], address: str, secrets: Sequence[str], stage: str, wait: bool
 ) -> int:
-    """Upload the working directory and run `stage` of the config there; returns the job's exit code.
+    """Upload the working directory and run `stage` of the config there. Returns the job's exit code.
 
-    secrets: names of this process's environment variables that the job gets. wait: until the job has ended, printing
-    its log; interrupted meanwhile, it tells the job to stop. UserError before anything is uploaded.
+    `secrets` names variables of this process's environment that the job gets. With `wait`, the job's log is printed
+    until it has ended, and an interrupt tells the job to stop. UserError before anything is uploaded.
     """
     config = load_config(config_path, overrides)
     environment = _environment(secrets)
@@ -64,16 +64,17 @@ def submit(
 
 
 def follow(client: JobClient, job: str, write: Callable[[str], None]) -> JobDetails:
-    """Write the job's log as it grows until the job has ended; returns its last state.
+    """Write the job's log as it grows until the job has ended. Returns its last state.
 
-    It asks again and again in place of tailing, which ends early and then begins anew: a question that got no answer
-    loses and doubles nothing. JobLostError after UNREACHABLE_S without an answer, or when the cluster forgot the job.
+    The log is asked for again and again. Tailing it would end early and then begin anew, while a question without an
+    answer loses and doubles nothing. JobLostError after UNREACHABLE_S without an answer, or if the cluster has
+    forgotten the job.
     """
     written = 0
     answered = time.monotonic()
     while True:
         try:
-            # The state first: what is in the log after the end is everything.
+            # The state is asked for first, so that the log of a job that has ended is complete.
             info = client.get_job_info(job)
             log = client.get_job_logs(job)
             answered = time.monotonic()
@@ -90,7 +91,7 @@ def follow(client: JobClient, job: str, write: Callable[[str], None]) -> JobDeta
 
 
 def exit_code(info: JobDetails, write: Callable[[str], None]) -> int:
-    """The driver's own exit code; 1 if it never ran, and for a stopped job what a shell reports after SIGTERM."""
+    """The driver's own exit code, or 1 if it never ran. For a stopped job it is what a shell reports after SIGTERM."""
     write(f"{info.submission_id} {info.status}\n")
     if info.status == JobStatus.SUCCEEDED:
         return 0
@@ -105,7 +106,10 @@ def exit_code(info: JobDetails, write: Callable[[str], None]) -> int:
 
 
 def _environment(names: Sequence[str]) -> dict[str, str]:
-    """The named variables. A value cannot be given: it would stand in the shell's history and the process list."""
+    """The named variables.
+
+    Values cannot be given, since they would stand in the shell's history and the process list.
+    """
     given = [name for name in names if "=" in name]
     if given:
         raise UserError(
@@ -118,7 +122,7 @@ def _environment(names: Sequence[str]) -> dict[str, str]:
 
 
 def _entrypoint(stage: str, config: str, overrides: Sequence[str]) -> str:
-    # `-m`: the working directory comes first on the path, and its drop_ray, if it has one, before the image's.
+    # With `-m` the working directory comes first on the path: its drop_ray, if it has one, wins over the image's.
     command = ["python", "-m", "drop_ray", stage, config]
     return shlex.join(command + [part for override in overrides for part in ("--set", override)])
 

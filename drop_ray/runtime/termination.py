@@ -1,6 +1,6 @@
 """SIGTERM ends a command as Ctrl-C does: `ray job stop`, Kubernetes and batch systems send it, and kill soon after.
 
-Units of work commit themselves, so that nothing has to be saved: workers are stopped, and the command ends.
+Units commit themselves, so that nothing has to be saved: workers are stopped, and the command ends.
 """
 
 import signal
@@ -9,19 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# What a shell reports of a process that the signal ended.
+# Exit codes that a shell reports for a process that the signal ended.
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 
 
 class Termination:
-    """received: whether SIGTERM came."""
+    """Whether SIGTERM came, as `received`."""
 
     def __init__(self) -> None:
         self.received = False
 
     def handle(self, number: int, _: FrameType | None) -> None:
-        """Raise KeyboardInterrupt: a wait for Ray passes on no exception of ours."""
+        """Raise KeyboardInterrupt, because a wait for Ray passes on none of our own exceptions."""
         self.received = True
         # Whoever sends it again wants the process gone, not tidy.
         signal.signal(number, signal.SIG_DFL)
@@ -30,7 +30,7 @@ class Termination:
 
 @contextmanager
 def terminable() -> Iterator[Termination]:
-    """Within, SIGTERM raises KeyboardInterrupt. In another thread than the main one nothing is changed."""
+    """While it is open, SIGTERM raises KeyboardInterrupt. In another thread than the main one nothing changes."""
     termination = Termination()
     with sigterm_handler_kept():
         if _in_main_thread():
@@ -40,7 +40,7 @@ def terminable() -> Iterator[Termination]:
 
 @contextmanager
 def sigterm_handler_kept() -> Iterator[None]:
-    """Around `ray.init`, which sets a handler of its own that ends the process without a word."""
+    """Keeps the handler over `ray.init`, which sets one of its own that ends the process without a word."""
     handler = signal.getsignal(signal.SIGTERM)
     try:
         yield

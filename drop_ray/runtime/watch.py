@@ -1,4 +1,4 @@
-"""Everybody who looks at a running stage is told from here: the progress line, the metrics and `drop-ray status`."""
+"""Tells everybody who looks at a running stage: the progress line, the metrics and `drop-ray status`."""
 
 import statistics
 import time
@@ -11,12 +11,15 @@ from drop_ray.runtime.metrics import StageMetrics
 from drop_ray.runtime.pool import Item, Watcher
 from drop_ray.text.progress import Progress
 
-# Often enough for a person who looks; a store on S3 is asked to write no more than that.
+# Often enough for a person who looks, and rare enough for a store on S3.
 WRITE_INTERVAL_S = 10.0
 
 
 class StageWatch(Watcher):
-    """Of one stage, around `Pool.run`. name: of the stage in metrics; title, noun: for the progress line."""
+    """Watches one stage, around `Pool.run`.
+
+    `name` is the stage's name in metrics. `title` and `noun` are for the progress line.
+    """
 
     def __init__(self, job: Job, name: str, title: str, noun: str, total: int):
         self._job, self._name, self._total = job, name, total

@@ -1,7 +1,7 @@
 """The benchmark of one plan: base and plan on the same device, checked first, then timed in pairs.
 
-`resident` keeps both engines loaded, each with its own KV budget, and one generates at a time. `reload` loads one at a
-time, in alternating order, and measures everything in each load: for models of which two do not fit.
+`resident` keeps both engines loaded, each with its own KV budget, and one generates at a time. `reload` is for models
+of which two do not fit: it loads one at a time, in alternating order, and measures everything in each load.
 """
 
 import logging
@@ -18,26 +18,31 @@ from drop_ray.serving.engine_process import EngineProcess
 from drop_ray.serving.pairs import Point, alternating, rows_of
 from drop_ray.serving.roofline import predict
 from drop_ray.serving.session import Session
-from drop_ray.serving.spec import ARMS, Arm, BenchSpec, Start
+from drop_ray.serving.spec import SIDES, BenchSpec, Side, Start
 
 logger = logging.getLogger(__name__)
 
-Pair = Mapping[Arm, Generation]
-# By workload, comparison and the base's batch: the plan's may not be known yet.
+Pair = Mapping[Side, Generation]
+# Keys are workload, comparison and the base's batch size, since the plan's may not be known yet.
 Measured = dict[tuple[str, str, int], Generation]
 Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True)
 class BenchResult:
-    """rows: of serving.parquet; facts: serving.json."""
+    """What a benchmark leaves behind."""
 
     rows: list[dict[str, Any]]
+    """Rows of serving.parquet."""
     facts: dict[str, Any]
+    """Content of serving.json."""
 
 
 def run_bench(spec: BenchSpec, start: Start = EngineProcess) -> BenchResult:
-    """Check both engines, then measure. GateError or EngineError if that fails; then there is no result at all."""
+    """Check both engines, then measure.
+
+    If either fails, GateError or EngineError is raised and there is no result at all.
+    """
     mode = _Resident if spec.serving.mode == "resident" else _Reload
     with mode(spec, start) as running:
         pairs = running.measure()
@@ -51,7 +56,7 @@ class _Mode(ABC):
         self._start = start
         self._checks = Checks(spec, start)
         self._opened = ExitStack()
-        self._engines: dict[Arm, Engine] = {}
+        self._engines: dict[Side, Engine] = {}
 
     def __enter__(self) -> "_Mode":
         return self
@@ -62,41 +67,41 @@ class _Mode(ABC):
     @abstractmethod
     def measure(self) -> dict[Point, list[Pair]]: ...
 
-    def _load(self, arm: Arm) -> Engine:
-        """An engine that has passed the gate, if it is the arm's first."""
-        engine = self._start(self.session.spec.settings(arm), f"the {arm}")
+    def _load(self, side: Side) -> Engine:
+        """A loaded engine. The first one of each side has passed the gate."""
+        engine = self._start(self.session.spec.settings(side), f"the {side}")
         self._opened.callback(engine.close)
-        self._engines[arm] = engine.wait()
-        if arm not in self.session.checks:
-            self.session.facts[arm], self.session.checks[arm] = self._checks.check(arm, engine)
-        return self._engines[arm]
+        self._engines[side] = engine.wait()
+        if side not in self.session.checks:
+            self.session.facts[side], self.session.checks[side] = self._checks.check(side, engine)
+        return self._engines[side]
 
 
 class _Resident(_Mode):
     def measure(self) -> dict[Point, list[Pair]]:
         session, serving = self.session, self.session.spec.serving
         pairs: dict[Point, list[Pair]] = {}
-        for arm in ARMS:
-            self._load(arm)
+        for side in SIDES:
+            self._load(side)
         for workload in serving.workloads:
             session.sweep(self._engines["base"], workload)
             for point in session.points_of(workload):
                 logger.info("%s: %d pairs", point.label, serving.pairs)
-                for arm in ARMS:
-                    session.warm_up(self._engines[arm], arm, point)
+                for side in SIDES:
+                    session.warm_up(self._engines[side], side, point)
                 for number, order in enumerate(alternating(serving.pairs)):
                     pair = _repeated_once(
                         partial(self._pair, point, order, number), f"{point.label}, pair {number + 1}"
                     )
                     pairs.setdefault(point, []).append(pair)
-        session.peaks = {arm: self._engines[arm].peak_memory_bytes() for arm in ARMS}
+        session.peaks = {side: self._engines[side].peak_memory_bytes() for side in SIDES}
         return pairs
 
-    def _pair(self, point: Point, order: Sequence[Arm], number: int) -> Pair:
-        for arm in ARMS:
-            if not self._engines[arm].alive:
-                self.session.warm_up(self._load(arm), arm, point)
-        return {arm: self.session.generate(self._engines[arm], arm, point, number) for arm in order}
+    def _pair(self, point: Point, order: Sequence[Side], number: int) -> Pair:
+        for side in SIDES:
+            if not self._engines[side].alive:
+                self.session.warm_up(self._load(side), side, point)
+        return {side: self.session.generate(self._engines[side], side, point, number) for side in order}
 
 
 class _Reload(_Mode):
@@ -106,32 +111,35 @@ class _Reload(_Mode):
             logger.info("round %d: %s, then %s", number + 1, *order)
             measured = _repeated_once(partial(self._round, order, number), f"round {number + 1}")
             for point in self.session.points():
-                pair = {arm: measured[arm][point.workload.label, point.comparison, point.batch] for arm in ARMS}
+                pair = {side: measured[side][point.workload.label, point.comparison, point.batch] for side in SIDES}
                 pairs.setdefault(point, []).append(pair)
         return pairs
 
-    def _round(self, order: Sequence[Arm], number: int) -> dict[Arm, Measured]:
-        return {arm: self._measure_loaded(arm, number) for arm in order}
+    def _round(self, order: Sequence[Side], number: int) -> dict[Side, Measured]:
+        return {side: self._measure_loaded(side, number) for side in order}
 
-    def _measure_loaded(self, arm: Arm, number: int) -> Measured:
-        """All points in one load."""
+    def _measure_loaded(self, side: Side, number: int) -> Measured:
+        """Measure all points in one load."""
         session = self.session
         with self._opened:
-            engine = self._load(arm)
+            engine = self._load(side)
             for workload in session.spec.serving.workloads:
                 if workload.label not in session.batches:  # in the first load of all, which is the base's
                     session.sweep(engine, workload)
             measured: Measured = {}
             for point in session.points():
-                session.warm_up(engine, arm, point)
-                generation = session.generate(engine, arm, point, number)
+                session.warm_up(engine, side, point)
+                generation = session.generate(engine, side, point, number)
                 measured[point.workload.label, point.comparison, point.batch] = generation
-            session.peaks[arm] = max(session.peaks.get(arm, 0), engine.peak_memory_bytes())
+            session.peaks[side] = max(session.peaks.get(side, 0), engine.peak_memory_bytes())
         return measured
 
 
 def _repeated_once(work: Callable[[], Outcome], what: str) -> Outcome:
-    """An engine that dies once may have met a fault of the machine; twice in one place is its own."""
+    """Do the work again if its engine dies.
+
+    One death may be a fault of the machine, a second one is the engine's own.
+    """
     try:
         return work()
     except EngineError as error:
@@ -155,7 +163,7 @@ def _rows(spec: BenchSpec, point: Point, pairs: Sequence[Pair]) -> list[dict[str
 
 def _facts(session: Session) -> dict[str, Any]:
     spec, base, plan = session.spec, session.facts["base"], session.facts["plan"]
-    base_kv, plan_kv = (spec.size.kv_bytes_per_token(spec.settings(arm).drops) for arm in ARMS)
+    base_kv, plan_kv = (spec.size.kv_bytes_per_token(spec.settings(side).drops) for side in SIDES)
     return {
         "gate": session.checks["plan"],
         "kv": {

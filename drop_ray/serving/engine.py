@@ -1,6 +1,6 @@
-"""What a serving engine is to the benchmark: settings in, timings, log-probabilities and facts out.
+"""The interface of a serving engine: settings in, timings, log-probabilities and facts out.
 
-Plain values only: they travel between the benchmark and the process that an engine runs in.
+Only plain values, since they travel between the benchmark and the process that an engine runs in.
 """
 
 from collections.abc import Sequence
@@ -17,88 +17,112 @@ Prompts = Sequence[Sequence[int]]
 
 
 class EngineError(DropRayError):
-    """An engine did not start, or died while it worked; the message ends with its own last lines."""
+    """An engine did not start, or died while it worked. The message ends with its own last lines."""
 
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """How to build an engine.
-
-    kind: `reference` is the project's own forward, which the others are checked against. folder: of the checkpoint.
-    drops: all that is to be absent; own_drops: what the checkpoint's config says already; quantized: whether the
-    checkpoint is. max_batch: sequences that generate at the same time. kv_cache_bytes: of each
-    device; None leaves it to the engine. threads: of a CPU; None on
-    a GPU leaves them to the libraries.
-    """
+    """How to build an engine."""
 
     kind: Literal["vllm", "transformers", "reference"]
+    """Which engine. `reference` is the project's own forward pass, which the others are checked against."""
     folder: str
+    """The checkpoint's folder."""
     drops: DropLists
+    """All sub-layers that are to be absent."""
     own_drops: DropLists
+    """The sub-layers that the checkpoint's config.json says are dropped."""
     dtype: str
+    """Dtype of weights and KV cache, such as `bfloat16`."""
     device: Literal["cpu", "cuda"]
+    """Kind of device that it runs on."""
     max_model_len: int
+    """The longest sequence, prompt and output, in tokens."""
     max_batch: int
+    """The most sequences that generate at the same time."""
     kv_cache_bytes: int | None
+    """KV-cache budget of each device in bytes; None leaves it to the engine."""
     threads: int | None
+    """CPU threads; None, on a GPU, leaves them to the libraries."""
     attn_implementation: str = "sdpa"
+    """Attention of transformers, for the engines that use it."""
     tensor_parallel: int = 1
+    """Devices that share each layer."""
     enforce_eager: bool = False
+    """Whether vLLM runs without compiling the model."""
     seed: int = 0
+    """Seed of vLLM's random generators."""
     quantized: bool = False
+    """Whether the checkpoint is quantized."""
 
 
 @dataclass(frozen=True)
 class RequestTiming:
-    """Seconds: to the first token, between tokens (None of one token), to the last token."""
+    """When one request got its tokens, counted from the submission of its batch."""
 
     ttft: float
+    """Seconds to the first token."""
     tpot: float | None
+    """Mean seconds between tokens; None if there is only one token."""
     e2e: float
+    """Seconds to the last token."""
 
 
 @dataclass(frozen=True)
 class Generation:
-    """One batch, submitted at once. wall: seconds until all of it was done; tokens: generated, by request."""
+    """What became of one batch, whose requests were submitted at once."""
 
     wall: float
+    """Seconds until the whole batch was done."""
     requests: tuple[RequestTiming, ...]
+    """Timing of each request."""
     tokens: tuple[tuple[int, ...], ...]
+    """Generated token ids of each request."""
 
 
 @dataclass(frozen=True)
 class PromptScores:
-    """Teacher-forced predictions of prompts' tokens, all prompts' positions in a row, the first of each left out.
+    """Teacher-forced predictions of prompts' tokens.
 
-    logprobs: of the token that is there, float64 [positions]; top: the most probable token, int64 [positions];
-    margins: how much more probable it is than the second, in log-probability; None where an engine does not say.
+    The positions of all prompts are in a row, without the first of each prompt, which nothing predicts.
     """
 
     logprobs: NDArray[np.float64]
+    """Log-probability of each token that is in the prompt, float64 [positions]."""
     top: NDArray[np.int64]
+    """The most probable token, int64 [positions]."""
     margins: NDArray[np.float64] | None = None
+    """By how much it is more probable than the second, in log-probability, float64 [positions]; None if not known."""
 
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """What an engine has of memory. kv_tokens: tokens that its KV cache holds, None if it has no such limit;
-    kv_layers: those that own a part of it; kv_bytes_per_token: of one device; weights_bytes: of all devices."""
+    """What a loaded engine says about its device and memory."""
 
     version: str
+    """Version of the engine."""
     device: str
+    """Name of the device."""
     kv_tokens: int | None
+    """Tokens that the KV cache holds; None if it has no limit."""
     kv_blocks: int | None
+    """Blocks of the KV cache; None if it has no limit."""
     block_size: int
+    """Tokens in a block."""
     kv_layers: tuple[int, ...]
+    """Layers that have a KV cache."""
     kv_bytes_per_token: int
+    """KV-cache bytes of one token, in all layers, on one device."""
     weights_bytes: int
+    """Bytes of the weights on all devices."""
 
 
 @dataclass(frozen=True)
 class EngineFailure:
-    """In place of a result: what an engine raised in its process."""
+    """Sent in place of a result: what an engine raised in its process."""
 
     message: str
+    """Type and text of the error."""
 
 
 class Engine(Protocol):
@@ -110,11 +134,11 @@ class Engine(Protocol):
     def facts(self) -> EngineFacts: ...
 
     def generate(self, prompts: Prompts, output_length: int) -> Generation:
-        """Greedy tokens of a fixed number, whatever they are, for all prompts as one batch."""
+        """Generate exactly `output_length` greedy tokens, whatever they are, for all prompts as one batch."""
 
     def score_prompts(self, prompts: Prompts) -> PromptScores: ...
 
     def peak_memory_bytes(self) -> int:
-        """Of the device since the engine started; on a CPU, of the engine's process."""
+        """Peak memory since the engine started: of the device, or of the engine's process on a CPU."""
 
     def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""What runs in an engine's process: builds the engine that the settings ask for, then does what comes through the pipe.
+"""What runs in an engine's process: it builds the engine that the settings ask for, then does what the pipe tells it.
 
 python -m drop_ray.serving.engine_main FILE_DESCRIPTOR
 """
@@ -18,7 +18,7 @@ VLLM_ENVIRONMENT = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_NO_USAGE_STATS"
 
 
 def serve(pipe: Connection) -> None:
-    """Answer (method, arguments) until the pipe is closed. An error is sent, and ends the engine."""
+    """Answer each (method, arguments) until the pipe is closed. An error is sent back, and ends the engine."""
     try:
         engine = _build(pipe.recv())
         pipe.send(None)
@@ -51,7 +51,7 @@ def _build(settings: EngineSettings) -> Any:
 
 
 def _end_with_the_parent() -> None:
-    """A worker that is killed while its engine generates must not leave it behind, with the device's memory."""
+    """End this process when its parent is gone: a killed worker must not leave an engine with the device's memory."""
     parent = os.getppid()
     while os.getppid() == parent:
         time.sleep(1)

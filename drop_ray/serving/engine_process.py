@@ -1,7 +1,7 @@
 """An engine in a process of its own: two can be resident side by side, and one that dies takes nothing with it.
 
-`EngineProcess` starts engine_main.py, and talks to it through a pipe. All that the engine
-prints goes to a file, whose last lines are what a person needs when it dies.
+`EngineProcess` starts engine_main.py and talks to it through a pipe. All that the engine prints goes to a file, whose
+last lines are shown when it dies.
 """
 
 import os
@@ -29,9 +29,10 @@ ENDING_S = 20.0
 
 
 class EngineProcess:
-    """The engine, and the reference, that `settings` ask for. It starts at once, and `wait` waits until it is loaded.
+    """The engine, or the reference, that `settings` ask for. It starts at once, and `wait` waits until it is loaded.
 
-    who: for messages. Any error in the engine ends its process: EngineError has what it said last.
+    `who` says in messages whose engine it is. Any error in the engine ends its process, and EngineError then has its
+    last lines.
     """
 
     def __init__(self, settings: EngineSettings, who: str):
@@ -72,7 +73,7 @@ class EngineProcess:
         return self._call("score_prompts", prompts)  # type: ignore[no-any-return]
 
     def greedy(self, prompts: Prompts, output_length: int) -> tuple[tuple[int, ...], ...]:
-        """Of the reference."""
+        """The greedy continuations of the prompts, which only the reference gives."""
         return self._call("greedy", prompts, output_length)  # type: ignore[no-any-return]
 
     def peak_memory_bytes(self) -> int:
@@ -132,8 +133,8 @@ def _environment(settings: EngineSettings) -> dict[str, str]:
     if settings.threads is not None:
         environment["OMP_NUM_THREADS"] = str(settings.threads)
     if settings.device == "cpu":
-        # Huge pages. With small ones, of two engines of one 0.9 GB model the first was 4 to 8 % slower in each of four
-        # loads; with huge ones they were within 2 % of each other, in either direction, in three.
+        # Huge pages. Of two engines of one 0.9 GB model, the first was 4 to 8 % slower with small pages in each of four
+        # loads. With huge pages they were within 2 % of each other, in either direction, in three loads.
         environment.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     if settings.enforce_eager:
         # vLLM compiles its ranks of prompt log-probabilities all the same, which takes half a minute.

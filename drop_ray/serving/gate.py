@@ -1,4 +1,4 @@
-"""What must hold of an engine before its speed is believed: it computes this model, and keeps this KV cache."""
+"""What is checked before an engine's speed is believed: that it computes this model and keeps this KV cache."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,17 +10,23 @@ from drop_ray.serving.engine import EngineFacts, PromptScores
 
 
 class GateError(DropRayError):
-    """An engine's outputs or its KV cache differ from what they must be: nothing it was timed at is published."""
+    """An engine's outputs or its KV cache differ from what they must be, so that no speed of it is published."""
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """mean, p99: of the absolute difference of log-probabilities; top: share of positions whose most probable token
-    must agree, among those whose margin is above twice p99, so that neither token could have passed the other."""
+    """How far an engine may be from the reference.
+
+    Most probable tokens are compared at the positions whose margin is above twice `p99`, where rounding could not have
+    let one token pass the other.
+    """
 
     mean: float
+    """Largest mean absolute difference of log-probabilities."""
     p99: float
+    """Largest 99th percentile of these differences."""
     top: float
+    """Smallest share of the compared positions at which both have the same most probable token."""
 
 
 # In 16 bits a log-probability is rounded to about 2^-8 of logits of some ten: 0.04 at one position is no mistake.
@@ -32,7 +38,7 @@ TOLERANCES = {
 
 
 def check_scores(who: str, dtype: str, engine: PromptScores, reference: PromptScores) -> dict[str, float]:
-    """The measured differences; GateError names `who` and what is beyond the tolerance of `dtype`."""
+    """The measured differences. GateError names `who` and what is beyond the tolerance of `dtype`."""
     assert reference.margins is not None
     tolerance = TOLERANCES[dtype]
     differences = np.abs(engine.logprobs - reference.logprobs)
@@ -62,7 +68,7 @@ def check_scores(who: str, dtype: str, engine: PromptScores, reference: PromptSc
 
 
 def check_greedy(who: str, engine: tuple[tuple[int, ...], ...], reference: tuple[tuple[int, ...], ...]) -> None:
-    """For float32, where greedy tokens must be equal."""
+    """GateError unless both generate the same greedy tokens, as they must in float32."""
     pairs = list(zip(engine, reference, strict=True))
     wrong = [f"{list(own)}, expected {list(expected)}" for own, expected in pairs if own != expected]
     what = f"generates other greedy tokens than the model's own forward on {len(wrong)} of {len(pairs)} prompts"
@@ -71,12 +77,14 @@ def check_greedy(who: str, engine: tuple[tuple[int, ...], ...], reference: tuple
 
 @dataclass(frozen=True)
 class ExpectedKv:
-    """What the plan predicts. layers: with attention; bytes_per_token: of one device, in all layers; blocks_in: blocks
-    of `block_size` tokens that the fixed budget holds, None without one or where layers of several kinds share it."""
+    """The KV cache that the plan predicts."""
 
     layers: tuple[int, ...]
+    """Layers that have attention."""
     bytes_per_token: int
+    """KV-cache bytes of one token, in all layers, on one device."""
     budget: int | None
+    """Bytes of the fixed KV budget; None if there is none, or if layers of several kinds share it."""
 
     def blocks_of(self, block_size: int) -> int | None:
         if self.budget is None or not self.bytes_per_token:
@@ -85,7 +93,7 @@ class ExpectedKv:
 
 
 def check_kv(who: str, facts: EngineFacts, expected: ExpectedKv) -> None:
-    """GateError unless the engine's KV cache is of the layers, and of the size, that the plan predicts."""
+    """GateError unless the engine's KV cache has the layers and the size that the plan predicts."""
     blocks = expected.blocks_of(facts.block_size)
     within = {
         f"layers with KV cache {list(facts.kv_layers)}, expected {list(expected.layers)}": (

@@ -1,6 +1,6 @@
 """A load test of a running server: requests at a given rate, by vLLM's own `vllm.benchmarks.serve`.
 
-Any server that answers as OpenAI's does will do; `drop-ray serve CHECKPOINT` starts one of a dropped model.
+Any server that answers as OpenAI's does will do. `drop-ray serve CHECKPOINT` starts one of a dropped model.
 """
 
 import json
@@ -30,17 +30,17 @@ main(parser.parse_args())
 RESULT = "result.json"
 READY_S = 60
 LAST_LINES = 20
-# vLLM's names of what is reported, and in which of its metrics it says it.
+# The benchmark's names of latencies, and those of vLLM.
 LATENCIES = {"ttft": "ttft", "tpot": "tpot", "e2e": "e2el"}
 
 
 def load_test_rows(
     config: RunConfig, server: str, rates: Sequence[float], requests: int
 ) -> Iterator[dict[str, float | int | str]]:
-    """A row for each workload of the config and request rate, in requests per second, as it is measured.
+    """A row for each workload of the config and each request rate, in requests per second, as it is measured.
 
-    server: its URL, without `/v1`. UserError if the config has no workloads, vLLM is absent or the URL is none;
-    WorkerFailedError with vLLM's last lines if no request is answered.
+    `server` is the server's URL, without `/v1`. UserError if the config has no workloads, vLLM is absent or the URL is
+    malformed. WorkerFailedError, with vLLM's last lines, if no request is answered.
     """
     if config.serving is None:
         raise UserError("serving: the config has no such section; say which workloads to send")
@@ -60,7 +60,10 @@ def load_test_rows(
 def arguments(
     server: str, tokenizer: Path, workload: WorkloadSpec, rate: float, requests: int, seed: int, folder: str
 ) -> list[str]:
-    """Options of vllm.benchmarks.serve. folder: for its result. The served model is the server's first."""
+    """The options of vllm.benchmarks.serve, which writes its result to `folder`.
+
+    The served model is not named: it is the first that the server has.
+    """
     options = {
         "--backend": "openai",
         "--base-url": server,
@@ -86,7 +89,7 @@ def arguments(
 
 
 def row_of(result: Mapping[str, Any], server: str, workload: WorkloadSpec, rate: float) -> dict[str, float | int | str]:
-    """Seconds and tokens per second, under the benchmark's own names of metrics."""
+    """One result in seconds and tokens per second, under the metric names of the benchmark."""
     latencies = {
         f"{name}_p{percentile}_s": result[f"p{percentile}_{theirs}_ms"] / 1000
         for name, theirs in LATENCIES.items()

@@ -14,10 +14,10 @@ def higher_is_better(metric: str) -> bool:
 
 
 def measures(generation: Generation, prompt_tokens: int) -> dict[str, float]:
-    """Every metric of one batch; those of decoding are absent where each request has one token.
+    """Every metric of one batch. Metrics of decoding are absent where each request has one output token.
 
-    Prefill lasts until the last request has its first token. The decode rate is the sum of the requests' own rates,
-    from their first token on: in a large batch some decode while others still prefill, and that slows them.
+    Prefill lasts until the last request has its first token. The decode rate is the sum of the requests' own rates from
+    their first token on: in a large batch some decode while others still prefill, which slows them.
     """
     requests, lengths = generation.requests, [len(tokens) for tokens in generation.tokens]
     values = {

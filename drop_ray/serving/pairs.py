@@ -1,4 +1,4 @@
-"""What is measured side by side: the points of a sweep, the order of a pair's arms, and the rows that come of it."""
+"""What is measured side by side: the points of a sweep, the order of the sides in a pair, and the rows made of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,20 +11,24 @@ from drop_ray.serving.engine import Generation
 from drop_ray.serving.measures import higher_is_better, measures
 from drop_ray.serving.ratios import paired_ratio
 from drop_ray.serving.roofline import Prediction
-from drop_ray.serving.spec import ARMS, Arm
+from drop_ray.serving.spec import SIDES, Side
 
 
 @dataclass(frozen=True)
 class Point:
-    """A workload at one batch size. At equal memory the plan has the larger batch that its freed KV cache allows."""
+    """A workload at one batch size."""
 
     workload: WorkloadSpec
+    """The requests' lengths."""
     comparison: Literal["equal_batch", "equal_memory"]
+    """Whether both sides have the same batch, or the same memory."""
     batch: int
+    """Batch size of the base."""
     plan_batch: int
+    """Batch size of the plan; at equal memory the larger one that its freed KV cache allows."""
 
-    def batch_of(self, arm: Arm) -> int:
-        return self.batch if arm == "base" else self.plan_batch
+    def batch_of(self, side: Side) -> int:
+        return self.batch if side == "base" else self.plan_batch
 
     @property
     def label(self) -> str:
@@ -32,24 +36,24 @@ class Point:
         return f"{self.workload.label}, batch {self.batch}{plan}"
 
 
-def alternating(pairs: int) -> list[tuple[Arm, Arm]]:
-    """AB BA AB ...: whatever drifts, such as a device that warms up, favours neither arm."""
-    return [ARMS if number % 2 == 0 else (ARMS[1], ARMS[0]) for number in range(pairs)]
+def alternating(pairs: int) -> list[tuple[Side, Side]]:
+    """The order of the sides in each pair, AB BA AB ...: drift, such as a device warming up, favours neither."""
+    return [SIDES if number % 2 == 0 else (SIDES[1], SIDES[0]) for number in range(pairs)]
 
 
 def rows_of(
     point: Point,
-    pairs: Sequence[Mapping[Arm, Generation]],
+    pairs: Sequence[Mapping[Side, Generation]],
     serving: ServingConfig,
     control: bool,
     prediction: Prediction,
 ) -> Iterator[dict[str, Any]]:
-    """A row of serving.parquet for each metric."""
+    """A row of serving.parquet for each metric of one point."""
     workload = point.workload
-    found = {arm: [measures(pair[arm], workload.prompt) for pair in pairs] for arm in ARMS}
+    found = {side: [measures(pair[side], workload.prompt) for pair in pairs] for side in SIDES}
     share = float(np.median([prefill_share(pair["base"]) for pair in pairs]))
     for metric in found["base"][0]:
-        base, plan = ([values[metric] for values in found[arm]] for arm in ARMS)
+        base, plan = ([values[metric] for values in found[side]] for side in SIDES)
         ratio = paired_ratio(base, plan, higher_is_better(metric))
         yield {
             "workload": workload.label,
@@ -73,5 +77,5 @@ def rows_of(
 
 
 def prefill_share(generation: Generation) -> float:
-    """The part of a batch's time until its last request has a first token."""
+    """The part of a batch's time until its last request has its first token."""
     return min(1.0, max(request.ttft for request in generation.requests) / generation.wall)

@@ -12,15 +12,15 @@ logger = logging.getLogger(__name__)
 
 
 def register() -> None:
-    """Register the dropped models of all families; called again, it changes nothing."""
+    """Register the dropped models of all families. Called again, it changes nothing."""
     import vllm
 
     for architecture in FAMILIES:
-        # By name: the classes are made in the processes that build such a model, and in no other.
+        # Registered by name, so that classes are made only in the processes that build such a model.
         dropped = f"Dropped{architecture}"
         vllm.ModelRegistry.register_model(dropped, f"drop_ray.serving.vllm_models:{dropped}")
     mismatch = version_mismatch(vllm.__version__)
-    if mismatch:  # Not raised, which would stop vLLM for every other model; importing vllm_models raises it.
+    if mismatch:  # An error here would stop vLLM for every other model. Importing vllm_models raises it.
         logger.error("%s; until then dropped models are refused", mismatch)
         return
     from drop_ray.serving.vllm_models import install

@@ -1,4 +1,4 @@
-"""What of a serving benchmark can be refused before any work: the engine, the requests' length, the KV budget."""
+"""Which serving benchmarks are refused before any work, by their engine, the lengths of requests and the KV budget."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,7 +17,7 @@ CPU_BLOCK = 128
 
 
 def kv_cache_bytes(config: RunConfig) -> int | None:
-    """The budget of each engine; None leaves it to vLLM."""
+    """The KV budget of each engine in bytes; None leaves it to vLLM."""
     assert config.serving is not None
     default = CPU_KV_BYTES if config.execution.device == "cpu" else None
     return config.serving.kv_cache_bytes or default
@@ -36,9 +36,9 @@ def serving_size(config: RunConfig, size: ModelSize) -> ModelSize:
 
 
 def kv_shards(fields: Mapping[str, Any], tensor_parallel: int) -> int:
-    """Devices among which a token's KV cache is divided: each has whole heads, latent attention is on all of them.
+    """The number of devices that a token's KV cache is divided among: each has whole heads, or all of latent attention.
 
-    fields: of the checkpoint's config.json.
+    `fields` are those of the checkpoint's config.json.
     """
     heads = fields.get("num_key_value_heads") or fields["num_attention_heads"]
     return 1 if fields.get("kv_lora_rank") else min(tensor_parallel, heads)
@@ -47,7 +47,10 @@ def kv_shards(fields: Mapping[str, Any], tensor_parallel: int) -> int:
 def check_serving(
     config: RunConfig, location: str, fields: Mapping[str, Any], size: ModelSize, base_drops: DropLists
 ) -> None:
-    """location, fields: of the checkpoint and its config.json. UserError names the field and the remedy."""
+    """UserError, with the field and the remedy, if the benchmark cannot be run on this checkpoint.
+
+    `location` and `fields` are the checkpoint's place and its config.json.
+    """
     serving = config.serving
     if serving is None:
         return

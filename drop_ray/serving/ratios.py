@@ -1,7 +1,8 @@
 """The ratio of two measurements made in pairs, with a 95 % interval: what every speedup of the benchmark is.
 
-Base and plan are measured one right after the other, so that what slows the machine for a while slows both; only the
-ratio within a pair is looked at. Statistics are those of the logarithms: swapping the two sides inverts them exactly.
+Base and plan are measured one right after the other, so that what slows the machine for a while slows both, and only
+the ratio within a pair is used. Statistics are those of the logarithms, so that swapping the two sides inverts them
+exactly.
 """
 
 import math
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 STUDENT_T_975 = {2: 12.7062, 3: 4.3027, 4: 3.1824, 5: 2.7764}
-"""By number of pairs: the 97.5 % quantile of Student's t with one degree of freedom less."""
+"""The 97.5 % quantile of Student's t, with one degree of freedom less than pairs, by the number of pairs."""
 INTERVAL_TEXT = (
     "95 % intervals of the median ratio over pairs: from six pairs on between order statistics, which assumes nothing "
     "of their distribution; of fewer pairs, which cannot reach 95 % that way, by Student's t on the ratios' logarithms"
@@ -22,12 +23,16 @@ INTERVAL_TEXT = (
 
 @dataclass(frozen=True)
 class Ratio:
-    """The median of the pairs' ratios and its 95 % interval, low <= value <= high; above 1 the plan is better."""
+    """A speedup with its 95 % interval."""
 
     value: float
+    """The median of the pairs' ratios; above 1 the plan is better."""
     low: float
+    """Lower limit of the 95 % interval, at most `value`."""
     high: float
+    """Upper limit of the 95 % interval, at least `value`."""
     pairs: int
+    """Number of pairs."""
 
     @property
     def contains_one(self) -> bool:
@@ -36,10 +41,10 @@ class Ratio:
 
 
 def paired_ratio(base: Sequence[float], plan: Sequence[float], higher_is_better: bool = True) -> Ratio:
-    """Plan over base, or base over plan of measurements that are better when lower, such as seconds.
+    """Plan over base, or base over plan if lower measurements are better, as seconds are.
 
-    base, plan: the pairs' measurements in the same order. Raises ValueError for fewer than two pairs, sides of unequal
-    length, or a measurement that is not positive and finite.
+    `base` and `plan` are the measurements of the pairs, in the same order. Raises ValueError for fewer than two pairs,
+    sides of unequal length, or a measurement that is not positive and finite.
     """
     if len(base) != len(plan) or len(base) < 2:
         raise ValueError(f"a ratio needs two pairs at least, not {len(base)} measurements and {len(plan)}")
@@ -55,8 +60,11 @@ def paired_ratio(base: Sequence[float], plan: Sequence[float], higher_is_better:
 
 
 def _interval(logs: NDArray[np.float64]) -> tuple[float, float]:
-    """Of the median of sorted logarithms. That of few pairs holds their median too, which lies within one standard
-    deviation of the mean."""
+    """The 95 % interval of the median of sorted logarithms.
+
+    For few pairs the interval is made around the mean. It contains the median too, which lies within one standard
+    deviation of the mean.
+    """
     count = len(logs)
     if count in STUDENT_T_975:
         mean = float(logs.mean())
@@ -67,7 +75,7 @@ def _interval(logs: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _order_statistic(count: int) -> int:
-    """How many values may be left out at either end: that many lie beyond the median with at most 2.5 % probability."""
+    """How many values to leave out at either end: the median lies beyond the others with at most 2.5 % there."""
     allowed = (1 - CONFIDENCE) / 2 * 2**count
     below, rank = 1, 0
     while below + math.comb(count, rank + 1) <= allowed:

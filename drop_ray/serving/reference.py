@@ -13,7 +13,10 @@ from drop_ray.serving.engine import EngineSettings, Prompts, PromptScores
 
 
 class Reference:
-    """Loads on one device; a model that several share is checked on the host."""
+    """The model that an engine serves, computed on one device.
+
+    A model that several devices share is computed on the host.
+    """
 
     def __init__(self, settings: EngineSettings):
         self._device = settings.device if settings.tensor_parallel == 1 else "cpu"
@@ -49,7 +52,10 @@ class Reference:
 
 
 def load(settings: EngineSettings, device: str) -> PreTrainedModel:
-    """What an engine of transformers runs: the project's own classes, a quantized model's with gptqmodel's kernels."""
+    """The model that the reference and the transformers engine run.
+
+    Its classes are the project's own. A quantized model computes with the kernels of gptqmodel.
+    """
     dtype = parse_dtype(settings.dtype)
     if settings.quantized:
         from drop_ray.quantization.loading import load_quantized
@@ -67,7 +73,10 @@ def load(settings: EngineSettings, device: str) -> PreTrainedModel:
 
 
 def scores_of(logits: torch.Tensor, ids: torch.Tensor) -> PromptScores:
-    """logits: [batch, seq_len, vocabulary]; ids: int64 [batch, seq_len]. Log-probabilities are taken in float32."""
+    """The scores of one batch of prompts, with log-probabilities taken in float32.
+
+    `logits` is [batch, seq_len, vocabulary], and `ids` is int64 [batch, seq_len].
+    """
     logprobs = logits[:, :-1].float().log_softmax(-1)
     own = logprobs.gather(-1, ids[:, 1:, None])[..., 0]
     best = logprobs.topk(2, dim=-1)

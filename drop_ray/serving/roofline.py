@@ -1,7 +1,7 @@
 """What a plan can gain by its sizes alone: a step takes the longer of moving its bytes and doing its operations.
 
-Only ratios are predicted, so that no bandwidth and no peak rate of a device has to be known: decoding is taken as bound
-by bytes, prefilling by operations (Williams et al., "Roofline", CACM 2009).
+Only ratios are predicted, so neither the bandwidth nor the peak rate of a device has to be known. Decoding is taken as
+bound by bytes, prefilling by operations (Williams et al., "Roofline", CACM 2009).
 """
 
 from dataclasses import dataclass
@@ -12,10 +12,12 @@ from drop_ray.models.families import DropLists
 
 @dataclass(frozen=True)
 class Step:
-    """num_bytes: of weights and KV cache that are read; flops: floating point operations."""
+    """The work of one forward pass."""
 
     num_bytes: float
+    """Bytes of weights and KV cache that are read."""
     flops: float
+    """Floating point operations."""
 
 
 def decode_step(
@@ -23,17 +25,17 @@ def decode_step(
 ) -> Step:
     """One new token for each of `batch` sequences that have `context` tokens.
 
-    layer_bytes: of a weight in the decoder layers, if they are quantized.
+    `layer_bytes` is the size of one weight in the decoder layers, if they are quantized.
 
-    Of a mixture's experts those are read that some token of the batch is routed to, at even and independent routing.
-    Embeddings are looked up, not read; the output layer is both read and computed.
+    An expert of a mixture is read if some token of the batch is routed to it, where routing is taken to be even and
+    independent. Embeddings are looked up, not read. The output layer is both read and computed.
     """
     head = vocab_size * size.hidden_size
     weights: float = sum(count for layer, count in enumerate(size.attention_parameters) if layer not in drops.attn)
     for layer, (count, active) in enumerate(zip(size.mlp_parameters, size.active_mlp_parameters, strict=True)):
         if layer not in drops.mlp and count:
             weights += count * (1 - (1 - active / count) ** batch)
-    # A token sees `context` others; `forward_flops` counts half of its seq_len, the mean of a causal forward pass.
+    # A token sees `context` others. `forward_flops` counts half of its seq_len, the mean of a causal forward pass.
     flops = batch * (size.forward_flops(drops, 1, 2 * context) + 2 * head)
     num_bytes = _weight_bytes(size, head, weights, layer_bytes) + batch * size.kv_bytes(drops, context)
     return Step(num_bytes, flops)
@@ -42,7 +44,7 @@ def decode_step(
 def prefill_step(
     size: ModelSize, vocab_size: int, drops: DropLists, batch: int, prompt: int, layer_bytes: float | None = None
 ) -> Step:
-    """The prompts of `batch` sequences; the output layer sees the last token of each."""
+    """The prompts of `batch` sequences. The output layer sees the last token of each."""
     head, weights = vocab_size * size.hidden_size, size.kept_parameters(drops) - size.outside_parameters
     flops = batch * (size.forward_flops(drops, prompt, prompt) + 2 * head)
     return Step(_weight_bytes(size, head, weights, layer_bytes), flops)
@@ -50,18 +52,25 @@ def prefill_step(
 
 @dataclass(frozen=True)
 class Prediction:
-    """Times of the base over times of the plan, above 1 where the plan is faster; `decode` and `prefill` as bound by
-    what usually binds them, the others for comparison. batch_ratio: the plan's batch over the base's."""
+    """Times of the base over times of the plan, so that a value above 1 means that the plan is faster."""
 
     decode: float
+    """Speedup of decoding, taken as bound by bytes."""
     prefill: float
+    """Speedup of prefilling, taken as bound by operations."""
     decode_flops: float
+    """Speedup of decoding if it were bound by operations, for comparison."""
     prefill_bytes: float
+    """Speedup of prefilling if it were bound by bytes, for comparison."""
     batch_ratio: float
+    """The plan's batch size over the base's."""
 
     def of(self, metric: str, prefill_share: float) -> float:
-        """The predicted speedup of a metric of `measures`. prefill_share: of the base's measured time, for metrics of
-        whole requests."""
+        """The predicted speedup of a metric of `measures`.
+
+        `prefill_share` is the part of the base's measured time that prefill takes, which metrics of whole requests
+        depend on.
+        """
         rate = self.batch_ratio if metric.endswith("_per_s") else 1.0
         kind = metric.split("_")[0]
         if kind in ("prefill", "ttft"):
@@ -81,14 +90,15 @@ def predict(
     output: int,
     plan_layer_bytes: float | None = None,
 ) -> Prediction:
-    """batches: of the base and of the plan; plan_layer_bytes: of a weight in its layers, if they are quantized.
+    """The speedup of `plan` over `base` for one workload. Decoding is taken at its mean context.
 
-    Decoding is taken at its mean context.
+    `batches` are the batch sizes of base and plan. `plan_layer_bytes` is the size of one weight in the plan's layers,
+    if they are quantized.
     """
     context = prompt + output // 2
-    arms = list(zip((base, plan), batches, (None, plan_layer_bytes), strict=True))
-    decode = [decode_step(size, vocab_size, drops, batch, context, width) for drops, batch, width in arms]
-    prefill = [prefill_step(size, vocab_size, drops, batch, prompt, width) for drops, batch, width in arms]
+    sides = list(zip((base, plan), batches, (None, plan_layer_bytes), strict=True))
+    decode = [decode_step(size, vocab_size, drops, batch, context, width) for drops, batch, width in sides]
+    prefill = [prefill_step(size, vocab_size, drops, batch, prompt, width) for drops, batch, width in sides]
     return Prediction(
         decode=decode[0].num_bytes / decode[1].num_bytes,
         prefill=prefill[0].flops / prefill[1].flops,
@@ -99,5 +109,5 @@ def predict(
 
 
 def _weight_bytes(size: ModelSize, head: int, weights: float, layer_bytes: float | None) -> float:
-    """What a step reads; the output layer is never quantized."""
+    """Bytes of weights that a step reads. The output layer is never quantized."""
     return head * size.bytes_per_parameter + weights * (layer_bytes or size.bytes_per_parameter)

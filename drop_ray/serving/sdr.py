@@ -1,8 +1,8 @@
 """Gamma, the speedup degradation ratio (He et al., arXiv 2406.15786): points of quality lost per 1 % of speedup.
 
-The interval comes from those of its two parts by the method of variance estimates recovery for a ratio (Donner and Zou,
-Statistical Methods in Medical Research 2012): gamma's limits are where `loss - gamma * speedup` has a limit of zero.
-It takes the speedup's interval as it is, lopsided or not, and holds as long as that lies above 1.
+Its interval comes from the intervals of its two parts, by the method of variance estimates recovery for a ratio (Donner
+and Zou, Statistical Methods in Medical Research 2012): the limits of gamma are where `loss - gamma * speedup` has a
+limit of zero. The interval of the speedup need not be symmetric, but has to lie above 1.
 """
 
 import math
@@ -16,28 +16,32 @@ NORMAL_975 = 1.959964
 
 @dataclass(frozen=True)
 class Gamma:
-    """`value` is None where there is no speedup to divide by, and `why` then says so; no limits without a value.
-
-    low, high: 95 % interval; None too where the quality's standard error is unknown.
-    """
+    """The speedup degradation ratio of a plan."""
 
     value: float | None
+    """Gamma itself; None where there is no speedup to divide by."""
     low: float | None = None
+    """Lower limit of the 95 % interval; None without a value, or if the standard error of the quality is unknown."""
     high: float | None = None
+    """Upper limit, None as `low` is."""
     why: str = ""
+    """Why there is no value; empty if there is one."""
 
 
 def sdr(points_lost: float, speedup: float) -> float:
-    """Points per 1 % of speedup; negative for a gain. points_lost: base minus plan, of 100. ValueError at speedup 1."""
+    """Points lost per 1 % of speedup, negative for a gain. ValueError at a speedup of 1.
+
+    `points_lost` is base minus plan, of 100.
+    """
     if speedup == 1:
         raise ValueError("without a speedup there is no degradation per speedup")
     return points_lost / ((speedup - 1) * 100)
 
 
 def estimate_gamma(points_lost: float, stderr: float | None, speedup: Ratio) -> Gamma:
-    """Gamma with its interval; undefined unless the whole interval of the speedup lies above 1.
+    """Gamma with its interval. It is undefined unless the whole interval of the speedup lies above 1.
 
-    points_lost: base minus plan, of 100; stderr: its standard error, in points, None if unknown.
+    `points_lost` is base minus plan, of 100. `stderr` is its standard error in points, None if unknown.
     """
     if speedup.high < 1:
         return Gamma(None, why="undefined: the plan is slower")
@@ -54,8 +58,11 @@ def estimate_gamma(points_lost: float, stderr: float | None, speedup: Ratio) -> 
 
 
 def _lower_limit(loss: float, room: float, gain: float, above: float, below: float) -> float:
-    """The g with `loss - g * gain = sqrt(room^2 + (g * d)^2)`, where d is the gain's distance to its upper limit
-    (`above`) for g > 0, to its lower (`below`) for g < 0. No two nearly equal numbers are subtracted."""
+    """The g with `loss - g * gain = sqrt(room^2 + (g * d)^2)`, found without subtracting two nearly equal numbers.
+
+    Here d is the distance of the gain to its upper limit (`above`) if g is positive, and to its lower limit (`below`)
+    if g is negative.
+    """
     distance = above if loss > room else below
     # The squares' quadratic equation a g^2 - 2 b g + c = 0; its smaller root is the one where loss - g * gain > 0.
     a, b, c = gain**2 - distance**2, loss * gain, loss**2 - room**2

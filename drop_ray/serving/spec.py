@@ -1,4 +1,4 @@
-"""One benchmark: a plan against its base, with all that the measuring needs to know of the model."""
+"""One benchmark: a plan against its base, with what the measurements need to know of the model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,30 +8,38 @@ from drop_ray.config import ServingConfig
 from drop_ray.models.accounting import ModelSize
 from drop_ray.serving.engine import EngineSettings, Prompts
 
-Arm = Literal["base", "plan"]
-ARMS: tuple[Arm, Arm] = ("base", "plan")
+Side = Literal["base", "plan"]
+SIDES: tuple[Side, Side] = ("base", "plan")
 
-# Starts an engine, or the reference, in a process of its own; it has `wait`, which returns it loaded. The second
-# argument says whose it is.
+# Starts an engine, or the reference, in a process of its own. Its `wait` returns it loaded. The second argument says in
+# messages whose it is.
 Start = Callable[[EngineSettings, str], Any]
 
 
 @dataclass(frozen=True)
 class BenchSpec:
-    """base, plan: the engines. size: of the base model in the benchmark's dtype. tokens: that prompts are drawn from;
-    text: calibration samples for the gate, all of one length. kv_shards: devices that share a token's KV cache.
-    plan_layer_bytes: of a weight in the plan's layers, None if it is as the base's. control: base against itself."""
+    """What to benchmark, and on what."""
 
     serving: ServingConfig
+    """The `serving` section of the config."""
     base: EngineSettings
+    """How to build the engine of the base."""
     plan: EngineSettings
+    """How to build the engine of the plan."""
     size: ModelSize
+    """Size of the base model in the benchmark's dtype."""
     vocab_size: int
+    """Rows of the output layer."""
     tokens: Sequence[int]
+    """Token ids that prompts are drawn from."""
     text: Prompts
+    """Calibration samples for the gate, all of one length."""
     kv_shards: int
+    """Number of devices that a token's KV cache is divided among."""
     control: bool
+    """Whether the base is measured against itself."""
     plan_layer_bytes: float | None = None
+    """Bytes of one weight in the plan's decoder layers; None if they are as in the base."""
 
-    def settings(self, arm: Arm) -> EngineSettings:
-        return self.base if arm == "base" else self.plan
+    def settings(self, side: Side) -> EngineSettings:
+        return self.base if side == "base" else self.plan

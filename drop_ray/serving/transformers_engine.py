@@ -18,7 +18,7 @@ PROBE_TOKENS = 8
 
 
 class TransformersEngine:
-    """All requests of a batch go in step: one forward pass over the prompts, then one for each further token."""
+    """An engine that runs a batch in step: one forward pass over the prompts, then one for each further token."""
 
     def __init__(self, settings: EngineSettings):
         self._settings = settings
@@ -58,7 +58,7 @@ class TransformersEngine:
 
     @torch.inference_mode()
     def score_prompts(self, prompts: Prompts) -> PromptScores:
-        """Through the KV cache, as generation goes: the first half of the prompts, then the second."""
+        """Score the prompts through the KV cache, as generation does: first their first half, then the second."""
         ids = self._tensor(prompts)
         first, second = ids.tensor_split(2, dim=1)
         before = self._forward(first, None, logits_to_keep=0)
@@ -72,7 +72,7 @@ class TransformersEngine:
 
     @cached_property
     def _kv_cache(self) -> tuple[tuple[int, ...], int]:
-        """The layers that a real cache has states of, and its bytes per token."""
+        """The layers that have states in a real cache, and its bytes per token."""
         with torch.inference_mode():
             cache = self._forward(torch.zeros(1, PROBE_TOKENS, dtype=torch.long), None).past_key_values
         filled = {index for index, layer in enumerate(cache.layers) if layer.keys is not None}

@@ -1,4 +1,4 @@
-"""vLLM in this process, on a base checkpoint with drop lists; engine_process.py sets its environment before."""
+"""vLLM in this process, on a base checkpoint with drop lists. engine_process.py sets its environment before."""
 
 import re
 import resource
@@ -17,7 +17,7 @@ LAYER = re.compile(r"layers\.(\d+)\.")
 
 
 class VllmEngine:
-    """Prefix caching is off, since prompts are sent again; the KV cache has the model's dtype."""
+    """An engine of vLLM without prefix caching, since prompts are sent again. The KV cache has the model's dtype."""
 
     def __init__(self, settings: EngineSettings):
         self._device = settings.device
@@ -27,8 +27,8 @@ class VllmEngine:
         cache = self._llm.llm_engine.vllm_config.cache_config
         ranks: list[_WorkerFacts] = self._llm.collective_rpc(_worker_facts)
         rank = ranks[0]
-        # Layers with windows share the blocks with others in groups: how many tokens that holds, vLLM knows, at the
-        # largest length of requests.
+        # Layers with windows share blocks with others, in groups. How many tokens these hold at the largest length of
+        # requests is what vLLM itself computes.
         tokens = cache.num_gpu_blocks * cache.block_size if rank.kv_groups == 1 else cache.kv_cache_size_tokens
         return EngineFacts(
             version=vllm.__version__,
@@ -42,7 +42,7 @@ class VllmEngine:
         )
 
     def generate(self, prompts: Prompts, output_length: int) -> Generation:
-        # Not `min_tokens` too: it would forbid the end of text where the model wants it, and change the tokens.
+        # `min_tokens` is left out: it would forbid the end of text where the model wants it, and change the tokens.
         sampling = SamplingParams(temperature=0, max_tokens=output_length, ignore_eos=True, detokenize=False)
         start = time.perf_counter()
         outputs = self._run(prompts, sampling)
@@ -56,7 +56,7 @@ class VllmEngine:
         sampling = SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=1, detokenize=False)
         logprobs, top = [], []
         for prompt, output in zip(prompts, self._run(prompts, sampling), strict=True):
-            # The first token has no prediction; the others' come with the most probable one.
+            # The first token has no prediction. Those of the others come with the most probable one.
             for token, found in zip(prompt[1:], output.prompt_logprobs[1:], strict=True):
                 logprobs.append(found[token].logprob)
                 top.append(next(other for other, entry in found.items() if entry.rank == 1))
@@ -64,7 +64,7 @@ class VllmEngine:
 
     def peak_memory_bytes(self) -> int:
         if self._device == "cpu":
-            # Of the workers of tensor parallelism, which are processes of their own, each says its own.
+            # The workers of tensor parallelism are processes of their own, and each reports its own peak.
             return int(sum(self._llm.collective_rpc(_peak_host_bytes)))
         return int(sum(self._llm.collective_rpc(_peak_device_bytes)))
 
@@ -108,13 +108,18 @@ def _timing(metrics: Any, output_length: int) -> RequestTiming:
 
 @dataclass(frozen=True)
 class _WorkerFacts:
-    """kv_bytes: per token, in all layers; kv_layers: those that own KV cache; kv_groups: those that share blocks."""
+    """What one of vLLM's workers says about its memory."""
 
     weights_bytes: int
+    """Bytes of its weights."""
     kv_bytes: int
+    """KV-cache bytes of one token, in all layers."""
     kv_layers: tuple[int, ...]
+    """Layers that have a KV cache."""
     kv_groups: int
+    """Number of groups of layers that share blocks."""
     device: str
+    """Name of the device."""
 
 
 def _worker_facts(worker: Any) -> _WorkerFacts:

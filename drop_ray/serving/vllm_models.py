@@ -84,7 +84,7 @@ def _allow_ranks_without_attention(engine_core):
 
 
 def _recognise(config, overrides, location):
-    """Make a configuration that names drop lists one of a Dropped architecture, in place."""
+    """Give a configuration that names drop lists the architecture of a dropped model, in place."""
     own = DropLists()
     if (config.model_type or "").startswith("dropped_"):
         own = drop_lists_of_config(config)
@@ -158,7 +158,7 @@ class DroppedBackendModel:
         return {**super()._from_config_kwargs, "config": config}
 
     def pipeline_parallel(self):
-        """The first step after the model is built."""
+        """Replace the dropped sub-layers. vLLM calls this first after it has built the model."""
         drops = drop_lists_of_config(self.config)
         for index, layer in enumerate(self.model.layers):
             for name in chain.from_iterable(_dropped_names(layer, index, drops)):
@@ -212,7 +212,7 @@ def _each_layer_built(change):
 def _drop_from(layer, prefix, drops, compilation_config):
     """Replace the dropped sub-layers of a layer just built, and take them out of vLLM's lists of attentions and MoEs.
 
-    prefix: the layer's name, such as `model.layers.3`. An attention in the list is given a KV cache.
+    `prefix` is the layer's name, such as `model.layers.3`. Only attentions that are in the list get a KV cache.
     """
     if getattr(layer, "use_sequence_parallel_moe", False):
         raise ValueError("dropped models are not served with sequence-parallel experts: leave out expert parallelism")
@@ -233,7 +233,7 @@ def _dropped_names(layer, index, drops):
 
 
 def _check_dtype(vllm_config):
-    """In float16, DeepSeek's layers of vLLM rescale the residual while attention and MLP pass: both must be there."""
+    """Refuse DeepSeek in float16, where vLLM has attention and MLP rescale the residual: both must be there."""
     model = vllm_config.model_config
     if model.dtype == torch.float16 and model.hf_config.model_type.startswith("deepseek"):
         raise ValueError("a dropped DeepSeek is not served in float16: give --dtype bfloat16 or float32")

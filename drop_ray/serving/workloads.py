@@ -1,10 +1,10 @@
-"""What an engine is given to do: prompts of random tokens, in batches that grow until throughput saturates."""
+"""The requests that engines get: prompts of random tokens, in batches that grow until throughput saturates."""
 
 import math
 import random
 from collections.abc import Collection, Sequence
 
-# A batch size is worth going beyond if doubling it gives this much more throughput.
+# The share of throughput that doubling a batch must gain for a larger one to be tried.
 MIN_GAIN = 0.05
 
 
@@ -14,7 +14,10 @@ def ordinary_tokens(vocab_size: int, special: Collection[int]) -> list[int]:
 
 
 def draw_prompts(tokens: Sequence[int], num_prompts: int, length: int, *seeds: object) -> list[list[int]]:
-    """Prompts of `length` tokens. Equal seeds give equal prompts, and more prompts begin with the fewer."""
+    """Prompts of `length` tokens.
+
+    Equal seeds give equal prompts, and a larger number of them begins with the smaller.
+    """
     generator = random.Random("/".join(map(str, seeds)))
     return [generator.choices(tokens, k=length) for _ in range(num_prompts)]
 
@@ -31,16 +34,19 @@ def saturated(rates: Sequence[tuple[int, float]]) -> bool:
 
 
 def largest_batch(kv_tokens: int | None, block_size: int, request_tokens: int) -> int | None:
-    """Requests of `request_tokens` (prompt and output) whose KV fits at once, in whole blocks; None if any number."""
+    """How many requests of `request_tokens` (prompt and output) fit in the KV cache at once, in whole blocks.
+
+    None if any number fits.
+    """
     if kv_tokens is None:
         return None
     return kv_tokens // (-(-request_tokens // block_size) * block_size)
 
 
 def equal_memory_batch(batch: int, base_kv_tokens: int | None, plan_kv_tokens: int | None, fits: int | None) -> int:
-    """The plan's batch in the memory that `batch` takes of the base: `batch` times the ratio of KV tokens.
+    """The plan's batch in the memory that `batch` takes in the base: `batch` times the ratio of KV tokens.
 
-    fits: what the plan's KV cache holds. `batch` itself where a plan's KV cache has no limit to go by.
+    `fits` is the largest batch that the plan's KV cache holds. If a KV cache has no limit, `batch` itself is returned.
     """
     if not base_kv_tokens or not plan_kv_tokens:
         return batch

@@ -1,7 +1,7 @@
 """The artifact store: what a step has computed, kept so that it is never half there and never computed twice.
 
-In: a `Step` (name and identity) and the files that it made. Out: a `Commit`, found again by any later run with the same
-identity, on a local folder or on S3. Tables are in `drop_ray.store.tables`, which alone needs pyarrow.
+A `Step` (name and identity) and the files that it made go in. Out comes a `Commit`, which any later run with the same
+identity finds again, on a local folder or on S3. Only `drop_ray.store.tables` needs pyarrow.
 """
 
 from drop_ray.store.location import open_store

@@ -1,7 +1,7 @@
-"""The few file operations the store is built on, and their local form.
+"""The few file operations that the store is built on, and their implementation for local folders.
 
 Paths are relative to the store's root, with `/`. A local folder and S3 differ in how a file is created only if it does
-not exist, in how it becomes durable and in what their errors mean; everything else of the store is written once.
+not exist, in how it becomes durable and in what their errors mean. All other code of the store is the same for both.
 """
 
 import hashlib
@@ -22,23 +22,31 @@ TEMPORARY_PREFIX = ".tmp-"
 
 @dataclass(frozen=True)
 class Stored:
-    """A file as it lies there: its bytes, and when it was last written (seconds since 1970)."""
+    """A file in the store, as a listing shows it."""
 
     size: int
+    """Size in bytes."""
     modified: float
+    """When it was last written, in seconds since 1970."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """An upload in parts that was begun and neither finished nor given up; begun: seconds since 1970."""
+    """An upload in parts that was begun, and neither finished nor given up."""
 
     path: str
+    """Path of the file, relative to the store's root."""
     identifier: str
+    """The storage's name of the upload."""
     begun: float
+    """When it was begun, in seconds since 1970."""
 
 
 class Files(Protocol):
-    """Must be picklable. Missing files raise FileNotFoundError; removing what is missing is no error."""
+    """The operations.
+
+    They are picklable. Missing files raise FileNotFoundError, but removing what is missing is no error.
+    """
 
     failures: tuple[type[Exception], ...]
     """What the operations below may raise when the storage cannot be used."""
@@ -50,10 +58,10 @@ class Files(Protocol):
         """What a user can do about one of `failures`."""
 
     def create(self, path: str, data: bytes) -> bool:
-        """Write a whole file unless it exists; of any number of racing writers one gets True. Durable on return."""
+        """Write a whole file unless it exists. Of any number of racing writers one gets True. Durable on return."""
 
     def replace(self, path: str, data: bytes | Path) -> None:
-        """Write a file, or replace it; readers see the old bytes or the new ones."""
+        """Write a file, or replace it. Readers see either the old bytes or the new ones."""
 
     def upload(self, source: Path, path: str) -> Output:
         """Copy a local file to a path that nobody else writes. Durable on return, but partial after a failure."""
@@ -62,28 +70,28 @@ class Files(Protocol):
         """All bytes of a file."""
 
     def download(self, path: str, target: BinaryIO) -> Output:
-        """Write all bytes of a file to `target`, however many; says what they were."""
+        """Write all bytes of a file to `target`, however many, and say how many and which they were."""
 
     def local_path(self, path: str) -> Path | None:
-        """Where a file or folder lies for programs of this machine; None if they would need a copy."""
+        """The place of a file or folder on this machine; None if programs would need a copy of it."""
 
     def exists(self, path: str) -> bool:
         """Whether a file or a folder with files is there."""
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """Bytes of each file at any depth, by its path relative to the folder; empty if there is no folder."""
+        """Bytes of each file at any depth, by its path relative to the folder. Empty if there is no folder."""
 
     def inventory(self, folder: str) -> dict[str, Stored]:
         """As `sizes`, but also the temporary files of writers that died, which all other operations hide."""
 
     def uploads(self) -> list[Upload]:
-        """What is under way, or was when its writer died."""
+        """Uploads in parts that are under way, or were when their writer died."""
 
     def give_up(self, upload: Upload) -> None:
         """Remove the parts of an upload."""
 
     def names(self, folder: str) -> list[str]:
-        """Sorted names of the files and folders directly in a folder; empty if there is no folder."""
+        """Sorted names of the files and folders directly in a folder. Empty if there is no folder."""
 
     def remove(self, path: str) -> None:
         """Remove one file."""
@@ -93,7 +101,7 @@ class Files(Protocol):
 
 
 class LocalFiles:
-    """A folder of a POSIX file system; several machines may share it if it has hard links and fsync (NFS has)."""
+    """A folder of a POSIX file system. Several machines may share it if it has hard links and fsync, as NFS has."""
 
     failures: tuple[type[Exception], ...] = (OSError,)
 
@@ -179,7 +187,7 @@ class LocalFiles:
         (self._root / path).unlink(missing_ok=True)
 
     def remove_folder(self, folder: str) -> None:
-        # Also when another process removes the same folder at the same time, and finishes it.
+        # Another process may remove the same folder at the same time, and finish first.
         with suppress(FileNotFoundError):
             shutil.rmtree(self._root / folder)
 
@@ -190,7 +198,7 @@ def is_temporary(path: str) -> bool:
 
 @contextmanager
 def _temporary(target: Path) -> Iterator[Path]:
-    """A fresh name beside the target, gone afterwards; the target's folder is made."""
+    """A fresh name beside the target, which is gone afterwards. The target's folder is made."""
     _make_folder(target.parent)
     temporary = target.parent / f"{TEMPORARY_PREFIX}{uuid4().hex}"
     try:

@@ -1,6 +1,6 @@
-"""What nobody needs any more below a store: files of writers that died, and artifacts that no run refers to.
+"""Finds what nobody needs any more below a store: files of writers that died, and artifacts that no run refers to.
 
-Whatever was written since `before` is left alone: its writer may be about to record it.
+Whatever was written since `before` is left alone, because its writer may be about to record it.
 """
 
 from collections import defaultdict
@@ -21,19 +21,23 @@ Tree = Mapping[str, Stored]
 
 @dataclass(frozen=True)
 class Garbage:
-    """kind: why it can go, for people; path: below the store; size: bytes, where the storage says how many."""
+    """Files that can be removed."""
 
     kind: str
+    """Why it can be removed, for people."""
     path: str
+    """Where it is, below the store."""
     size: int
+    """Size in bytes; 0 for an unfinished upload, whose size the storage does not say."""
     remove: Callable[[], None]
+    """Removes it."""
 
 
 def find_garbage(store: Store, before: float, references: Collection[str] | None) -> Iterator[Garbage]:
     """What was last written before that time (seconds since 1970), and can be removed while runs go on.
 
-    references: paths of the artifacts that runs refer to, `artifacts/...`; whatever those were made of is kept, too.
-    With None, every artifact is kept.
+    `references` are the paths (`artifacts/...`) of the artifacts that runs refer to. Whatever those were made of is
+    kept, too. None keeps every artifact.
     """
     folders: dict[str, dict[str, Stored]] = defaultdict(dict)
     for path, file in store.files.inventory("").items():
@@ -83,14 +87,14 @@ def _artifact_garbage(
 
 
 def _remove_attempt(store: Store, path: str, attempt: str) -> None:
-    """Unless its writer has recorded it after all."""
+    """Remove an attempt, unless its writer has recorded it after all."""
     record = store.commit_at(path.removeprefix(f"{ARTIFACTS}/"))
     if record is None or record.attempt != attempt:
         store.files.remove_folder(f"{path}/{attempt}")
 
 
 def _remove_unreadable(store: Store, path: str) -> None:
-    """The record first: an artifact is not there from then on, and may be made again."""
+    """Remove the record first. From then on the artifact is not there, and may be made again."""
     attempts = [name for name in store.files.names(path) if ATTEMPT_NAME.fullmatch(name)]
     store.files.remove(f"{path}/{RECORD}")
     for attempt in attempts:
@@ -112,7 +116,7 @@ def _read_records(store: Store, paths: Collection[str]) -> dict[str, Commit | Co
 
 
 def _needed(references: Collection[str], records: Mapping[str, Commit | CorruptArtifactError | None]) -> set[str]:
-    """The referenced artifacts, and the units of which they were made."""
+    """The referenced artifacts, and the units that they were made of."""
     needed: set[str] = set()
     open_paths = set(references)
     while open_paths:

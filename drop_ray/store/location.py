@@ -1,4 +1,4 @@
-"""Which kind of storage a store's folder or URL means."""
+"""Opens a store by its folder or URL."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from drop_ray.store.store import Store
 
 
 def open_store(url: str, options: Mapping[str, Any] | None = None) -> Store:
-    """The store at a local folder or at `s3://bucket/prefix`; nothing is read or written yet.
+    """The store at a local folder or at `s3://bucket/prefix`. Nothing is read or written yet.
 
     `options` are arguments of `drop_ray.store.s3_connection.S3Connection`, such as `endpoint_url`. Raises UserError for
     any other kind of URL, and for options with a folder.

@@ -1,8 +1,9 @@
-"""A folder on each node with what its workers fetch from S3, kept by content: fetched once, whole or not there at all.
+"""A folder on each node with what its workers fetch from S3, kept by content, and either whole or not there at all.
 
-Locks are `flock`s of files beside the entries, which the kernel releases when their holder dies in whatever way. One
-process of a node fetches at a time, under the lock `fetch`: what lies in `unfinished` while it is free is of the dead.
-A user of an entry holds a shared lock on it, so that what is in use is never removed to make room.
+Locks are `flock`s of files beside the entries. The kernel releases them when their holder dies in whatever way. One
+process of a node fetches at a time, under the lock `fetch`, so that whatever lies in `unfinished` while it is free was
+left by a process that died. A user of an entry holds a shared lock on it, so that what is in use is never removed to
+make room.
 """
 
 import errno
@@ -22,12 +23,16 @@ from drop_ray.text.units import human_bytes
 logger = logging.getLogger(__name__)
 
 DEFAULT_FOLDER = "~/.cache/drop-ray"
-# Of the disk, for whatever else is written to it meanwhile.
+# Bytes of the disk that are left for whatever else is written to it meanwhile.
 KEPT_FREE = 1 << 30
 
 
 class NodeCache:
-    """Of one process. folder: None is `DEFAULT_FOLDER`; max_bytes: of all entries, None is what the disk has free."""
+    """The cache as one process uses it.
+
+    `folder` is by default `DEFAULT_FOLDER`. `max_bytes` limits all entries together. Without it, they may take what the
+    disk has free.
+    """
 
     def __init__(self, folder: str | None, max_bytes: int | None) -> None:
         self._root = Path(folder or DEFAULT_FOLDER).expanduser()
@@ -35,10 +40,10 @@ class NodeCache:
         self._held: dict[Path, BinaryIO] = {}
 
     def folder_of(self, store: Store, commit: Commit, logical: str) -> Path:
-        """A local folder with the files of a committed folder, such as `checkpoint`; not to be written to.
+        """A local folder with the files of a committed folder, such as `checkpoint`, which must not be written to.
 
-        Of a local store it is the store's own. Of one on S3 it stays until `release`, or until this process ends.
-        CorruptArtifactError if the store's bytes are not those committed, UserError if the disk is too small.
+        For a local store it is the store's own. For a store on S3 it stays until `release`, or until this process ends.
+        CorruptArtifactError if the store's bytes are not those committed. UserError if the disk is too small.
         """
         own = store.local_path(commit, logical)
         if own is not None:
@@ -56,10 +61,10 @@ class NodeCache:
         return self.entry(key, sum(output.size for output in outputs.values()), store.path_of(commit, logical), fetch)
 
     def entry(self, key: str, num_bytes: int, what: str, fetch: Callable[[Path], None]) -> Path:
-        """The folder that `fetch` has filled, now or earlier; it stays until `release`, or until this process ends.
+        """The folder that `fetch` has filled, now or earlier. It stays until `release`, or until this process ends.
 
-        key: of the content, usable as a file's name; num_bytes: that `fetch` writes; what: for messages. UserError if
-        there is no room.
+        `key` names the content, and is usable as a file's name. `num_bytes` is what `fetch` writes. `what` is for
+        messages. UserError if there is no room.
         """
         folder = self._root / "entries" / key
         if folder in self._held:
@@ -83,12 +88,12 @@ class NodeCache:
         return folder
 
     def release(self, folder: Path) -> None:
-        """An entry is no longer in use: it may be removed when room is needed. Other folders are left alone."""
+        """Let go of an entry, which may then be removed when room is needed. Other folders are left alone."""
         if folder in self._held:
             self._held.pop(folder).close()
 
     def _hold(self, folder: Path) -> None:
-        """Waits only while the entry is being removed, which takes a moment."""
+        """Keep an entry from being removed. This waits only while one is being removed, which takes a moment."""
         try:
             self._held[folder] = _lock(self._lock_of(folder), fcntl.LOCK_SH)
         except OSError as error:
@@ -153,7 +158,7 @@ class NodeCache:
 
 
 def _lock(path: Path, kind: int) -> BinaryIO:
-    """Held until the file is closed."""
+    """Take a lock, which is held until the returned file is closed."""
     file = _open(path)
     fcntl.flock(file, kind)
     return file
@@ -169,7 +174,10 @@ def _size(folder: Path) -> int:
 
 
 def _sync(folder: Path) -> None:
-    """Files whose bytes a power cut took would be there with their sizes."""
+    """Write all files to disk.
+
+    After a power cut, they could otherwise be there with their sizes, but without their bytes.
+    """
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:

@@ -1,20 +1,21 @@
-"""Reading a remote file by ranges, several at a time: one connection to S3 gives a part of what a machine can take."""
+"""Reads a remote file by ranges, several at a time: one connection to S3 uses only a part of a machine's bandwidth."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 RANGE_BYTES = 8 << 20
-# Below, the latency of a request is longer than its transfer.
+# In smaller ranges, the latency of a request is longer than its transfer.
 SMALLEST_RANGE_BYTES = 1 << 20
-# Requests under way at a time; with the size of a range it bounds what reading takes beside the buffers themselves.
+# Requests at a time. Times the size of a range, this bounds the memory of reading beside the buffers themselves.
 RANGES_AT_ONCE = 16
 
 
 def fill_ranges(filesystem: Any, path: str, pieces: Sequence[tuple[int, memoryview]]) -> int:
-    """Read into each buffer the bytes of a file that begin at its offset; returns how many bytes the file lacks.
+    """Fill each buffer with the bytes of a file that begin at its offset. Returns how many bytes the file lacks.
 
-    filesystem: of fsspec. A range that ends takes the next one's place at once, so that a slow one holds up no others.
+    `filesystem` is one of fsspec. A range that ends makes room for the next one at once, so that a slow one delays no
+    others.
     """
     share = sum(len(view) for _, view in pieces) // RANGES_AT_ONCE
     size = min(RANGE_BYTES, max(SMALLEST_RANGE_BYTES, share))

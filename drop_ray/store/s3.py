@@ -1,4 +1,7 @@
-"""The file operations of the store on S3 and its like, through s3fs; imported only when an `s3://` URL is opened."""
+"""The file operations of the store on S3 and compatible storage, by s3fs.
+
+Imported only when an `s3://` URL is opened.
+"""
 
 import hashlib
 from collections.abc import Mapping
@@ -13,21 +16,21 @@ from drop_ray.store.ranges import fill_ranges
 from drop_ray.store.s3_connection import S3Connection, connect
 from drop_ray.store.steps import Output
 
-# An upload of more is in parts, several at a time; S3 takes at most 10,000 parts.
+# Larger files are uploaded in parts, several at a time. S3 takes at most 10,000 parts.
 PART_BYTES = 16 << 20
 PARTS_AT_ONCE = 8
 MAX_PARTS = 10_000
 DOWNLOAD_BYTES = 128 << 20
-# Error codes of a conditional PUT that lost: to an object that exists, or to a PUT or DELETE in progress.
+# Error codes of a conditional PUT that lost to an object that exists, or to a PUT or DELETE in progress.
 LOST_CREATE = {"PreconditionFailed", "ConditionalRequestConflict"}
 
 
 class S3Files:
     """A bucket, or a prefix of one, as `drop_ray.store.filesystem.Files`.
 
-    Endpoint, region and credentials come from `options` (arguments of `s3fs.S3FileSystem`, which win) or from the
-    standard chain (`AWS_ENDPOINT_URL`, `AWS_PROFILE`, an instance role). The connection is opened on first use: it is
-    neither pickled nor shared by a fork. An outage is waited out (`S3Connection`).
+    Endpoint, region and credentials come from `options`, which are arguments of `s3fs.S3FileSystem` and win, or from
+    the standard chain (`AWS_ENDPOINT_URL`, `AWS_PROFILE`, an instance role). The connection is opened on first use: it
+    is neither pickled nor shared by a fork. `S3Connection` waits until an outage is over.
     """
 
     failures: tuple[type[Exception], ...] = (OSError, BotoCoreError)
@@ -88,7 +91,7 @@ class S3Files:
         return Output(size, digest.hexdigest())
 
     def read(self, path: str) -> bytes:
-        # In one GET: the concurrent form asks for the size first, twice the requests for records and tables.
+        # One GET. The concurrent form asks for the size first, which is twice the requests for records and tables.
         data: bytes = self._s3.cat_file(self._key(path), max_concurrency=1)
         return data
 
@@ -104,7 +107,7 @@ class S3Files:
             target.write(piece)
         return Output(size, digest.hexdigest())
 
-    def local_path(self, path: str) -> None:  # noqa: ARG002 - of no path at all
+    def local_path(self, path: str) -> None:  # noqa: ARG002 - no path is local
         return None
 
     def exists(self, path: str) -> bool:
@@ -156,12 +159,15 @@ class S3Files:
             self.remove(f"{folder}/{path}")
 
     def _put(self, source: Path, path: str) -> None:
-        """Transport errors are found by botocore's own checksums; an upload that fails gives up its parts."""
+        """Upload a file.
+
+        botocore's own checksums find transport errors, and an upload that fails gives up its parts.
+        """
         part = max(PART_BYTES, -(-source.stat().st_size // MAX_PARTS))
         self._s3.put_file(str(source), self._key(path), chunksize=part, max_concurrency=PARTS_AT_ONCE)
 
     def _is_own(self, path: str, data: bytes) -> bool:
-        """Whether the file in the way is what was to be written: a request whose answer was lost is made twice."""
+        """Whether the file in the way is the one to be written, since a request whose answer was lost is made twice."""
         try:
             return self.read(path) == data
         except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""The values the store speaks of: a step (what is to be computed), its outputs, and the commit record proving them.
+"""The values that the store deals in: a step (what is to be computed), its outputs, and the commit record of them.
 
-Pure: no files are touched here. A step's identity decides its path, so equal steps of several runs share an artifact.
+No files are touched here. A step's identity decides its path, so equal steps of several runs share an artifact.
 """
 
 import hashlib
@@ -23,18 +23,20 @@ ATTEMPT_NAME = re.compile(r"[0-9a-f]{8}")
 
 @dataclass(frozen=True)
 class Step:
-    """A step or a unit of one: its name and whatever decides the values it computes.
+    """A step or a unit of one: its name and its identity.
 
-    The identity's field `versions`, if there is one, has the library versions: they have a hash of their own in the
-    path, so that artifacts which differ in nothing else are found beside each other.
+    The field `versions` of the identity, if there is one, has the library versions. They have a hash of their own in
+    the path, so that artifacts which differ in nothing else are found beside each other.
 
-    The identity is kept as plain JSON values (tuples become lists), so a step read back from a record equals the
-    original. Raises TypeError for an identity that has no canonical JSON, ValueError for a name that is not lower case
-    letters, digits, `_` and `-`, or for an identity with a field `step`, which would hide the name.
+    Tuples become lists, so that a step read back from a record equals the original. Raises TypeError for an identity
+    that has no canonical JSON. Raises ValueError for a name that is not lower case letters, digits, `_` and `-`, and
+    for an identity with a field `step`, which would hide the name.
     """
 
     name: str
+    """What is computed, such as `score`."""
     identity: Mapping[str, Any]
+    """Whatever decides the values that it computes, as plain JSON values."""
 
     def __post_init__(self) -> None:
         if not STEP_NAME.fullmatch(self.name):
@@ -67,31 +69,34 @@ class Step:
 
 @dataclass(frozen=True)
 class Output:
-    """One committed file: its size in bytes and the sha256 of its bytes (64 hex digits)."""
+    """One committed file."""
 
     size: int
+    """Size in bytes."""
     sha256: str
+    """sha256 of its bytes, 64 hex digits."""
 
 
 @dataclass(frozen=True)
 class Commit:
-    """What a finished step left behind.
-
-    `attempt` is the folder of the writer that won, `outputs` is keyed by logical name (`scores.parquet`,
-    `checkpoint/config.json`), `units` maps the path of each unit's step to that unit's checksum, `provenance` is
-    free (library versions, host, times) and identifies nothing, `created` is ISO 8601 in UTC.
-    """
+    """What a finished step left in the store."""
 
     step: Step
+    """The step that was done."""
     attempt: str
+    """Name of the folder of the writer that recorded first."""
     outputs: Mapping[str, Output]
+    """Outputs by logical name (`scores.parquet`, `checkpoint/config.json`)."""
     units: Mapping[str, str]
+    """Checksum of each unit that it was made of, by the path of the unit's step."""
     provenance: Mapping[str, Any]
+    """Library versions, host and times, which identify nothing."""
     created: str
+    """When it was recorded, ISO 8601 in UTC."""
 
     @property
     def checksum(self) -> str:
-        """The sha256 of what was computed: logical names and bytes only, so that a redone step has an equal one."""
+        """The sha256 of what was computed: of logical names and bytes only, so that a redone step has an equal one."""
         pairs = sorted((logical, output.sha256) for logical, output in self.outputs.items())
         return hashlib.sha256(canonical_json(pairs).encode()).hexdigest()
 
@@ -105,7 +110,7 @@ class Commit:
 
     @staticmethod
     def from_json(text: bytes, where: str) -> "Commit":
-        """Parse a record; raises CorruptArtifactError, which names the file `where` and what is wrong."""
+        """Parse a record. Raises CorruptArtifactError, which names the file `where` and what is wrong."""
         try:
             record = json.loads(text)
             if not ATTEMPT_NAME.fullmatch(record["attempt"]):
@@ -123,6 +128,6 @@ class Commit:
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy made of plain JSON values; raises TypeError where there is no canonical JSON."""
+    """A copy made of plain JSON values. Raises TypeError where there is no canonical JSON."""
     copy: dict[str, Any] = json.loads(canonical_json(values))
     return copy

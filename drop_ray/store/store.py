@@ -1,8 +1,8 @@
 """Finding, committing and discarding artifacts, and the plain files of a run.
 
-An artifact is a folder of attempts and one record, `commit.json`, that is written last and by one writer only. It is
-done when the record parses, its identity is the step's and its outputs are there with their sizes. A crash at any
-point leaves no record, or a record whose outputs are complete; files of lost attempts are never read.
+An artifact is a folder of attempts and one record, `commit.json`, which is written last and by one writer only. It is
+done if the record parses, its identity is the step's and its outputs are there with their sizes. A crash at any point
+leaves either no record, or a record whose outputs are complete. Files of lost attempts are never read.
 """
 
 import hashlib
@@ -20,26 +20,26 @@ from drop_ray.store.filesystem import Files
 from drop_ray.store.steps import ARTIFACTS, RECORD, Commit, Output, Step, plain
 
 HASHED_BY_FIND = 16 * 2**20
-"""Largest output, in bytes, whose sha256 `find` checks: reading back checkpoints for each resume would cost minutes."""
+"""Largest output, in bytes, whose sha256 `find` checks: reading checkpoints back for each resume would take minutes."""
 
 PROBE_PREFIX = ".probe-"
-"""Of the folders that `check_writable` makes, and removes if it is not killed."""
+"""Begins the names of the folders that `check_writable` makes, and removes unless it is killed."""
 
 NO_UNITS: Mapping[str, str] = MappingProxyType({})
 
 
 class Store:
-    """Artifacts (written once) below `artifacts/`, files of runs (replaced at will) below `runs/`. Picklable."""
+    """Artifacts (written once) below `artifacts/`, and files of runs (replaced at will) below `runs/`. Picklable."""
 
     def __init__(self, files: Files) -> None:
-        """files: what the store is built on; outside this package nothing else should need them."""
+        """`files` are the operations that the store is built on. Nothing outside this package should need them."""
         self.files = files
 
     def __repr__(self) -> str:
         return f"Store({self.files.absolute('')!r})"
 
     def check_writable(self) -> None:
-        """Write, list, read and remove a probe; raises UserError with the remedy if this or put-if-absent fails."""
+        """Write, list, read and remove a probe. UserError, with the remedy, if this or put-if-absent fails."""
         folder = f"{PROBE_PREFIX}{uuid4().hex}"
         probe = f"{folder}/probe"
         try:
@@ -61,8 +61,8 @@ class Store:
     def find(self, step: Step) -> Commit | None:
         """The commit of a step, or None if it is not done.
 
-        Raises CorruptArtifactError, naming the file, as `recorded` does, and if an output is missing, has another size
-        or (up to `HASHED_BY_FIND` bytes) other bytes.
+        Raises CorruptArtifactError, naming the file, in the cases of `recorded`, and if an output is missing, has
+        another size or (up to `HASHED_BY_FIND` bytes) other bytes.
         """
         commit = self.recorded(step)
         if commit is None:
@@ -78,7 +78,7 @@ class Store:
         return commit
 
     def recorded(self, step: Step) -> Commit | None:
-        """What is recorded of a step, whatever became of its outputs; None if nothing is.
+        """What is recorded of a step, whatever became of its outputs. None if nothing is.
 
         Raises CorruptArtifactError if the record does not parse or has another identity.
         """
@@ -94,7 +94,10 @@ class Store:
         return commit
 
     def commit_at(self, folder_name: str) -> Commit | None:
-        """What is recorded in a folder below `artifacts/`, unchecked; None if nothing is, or nothing readable."""
+        """What is recorded in a folder below `artifacts/`, unchecked.
+
+        None if there is no record, or none that can be read.
+        """
         path = f"{ARTIFACTS}/{folder_name}/{RECORD}"
         try:
             return Commit.from_json(self.files.read(path), self.files.absolute(path))
@@ -111,8 +114,8 @@ class Store:
     ) -> Commit:
         """Copy local files or folders into the store and record them as the step's outputs.
 
-        `outputs` maps a logical name without `/` to a file, or to a folder whose files become `name/relative/path`.
-        Of several writers the first to record wins; the others, and whoever comes later, get its commit. Raises
+        `outputs` maps a logical name without `/` to a file, or to a folder whose files become `name/relative/path`. Of
+        several writers the first to record wins. The others, and whoever comes later, get its commit. Raises
         CorruptArtifactError if a corrupt artifact stands in the way (`discard` it first).
         """
         provenance = plain(provenance)
@@ -140,8 +143,9 @@ class Store:
     def discard(self, artifact: Step | Commit) -> None:
         """Remove an artifact so that it can be done again: the record first, then the outputs it names.
 
-        A step stands for whatever is recorded for it, a commit only for itself: it is left alone if the step was redone
-        since. Other attempts' files stay, because one may be about to be recorded; so do those of an unreadable record.
+        A step stands for whatever is recorded for it. A commit stands for itself only, and is left alone if the step
+        was redone since. Files of other attempts stay, because one may be about to be recorded. So do those of an
+        unreadable record.
         """
         step = artifact if isinstance(artifact, Step) else artifact.step
         try:
@@ -155,13 +159,13 @@ class Store:
         self.files.remove_folder(f"{step.path}/{recorded.attempt}")
 
     def path_of(self, commit: Commit, logical: str) -> str:
-        """The absolute path or `s3://` URL of an output or of a folder of outputs; KeyError if there is none."""
+        """The absolute path or `s3://` URL of an output or of a folder of outputs. KeyError if there is none."""
         if logical not in commit.outputs and not any(name.startswith(f"{logical}/") for name in commit.outputs):
             raise KeyError(f"{commit.step.path} has no output {logical!r}, only {sorted(commit.outputs)}")
         return self.files.absolute(f"{commit.folder}/{logical}")
 
     def read_bytes(self, commit: Commit, logical: str) -> bytes:
-        """The bytes of an output; raises CorruptArtifactError if they are not those that were committed."""
+        """The bytes of an output. Raises CorruptArtifactError if they are not those that were committed."""
         try:
             data = self.files.read(f"{commit.folder}/{logical}")
         except FileNotFoundError as error:
@@ -172,7 +176,7 @@ class Store:
     def download(self, commit: Commit, logical: str, target: BinaryIO) -> None:
         """Write the bytes of an output, which may be larger than memory, to `target`.
 
-        Raises CorruptArtifactError as `read_bytes` does, but only after they were written.
+        Raises CorruptArtifactError in the cases of `read_bytes`, but only after the bytes were written.
         """
         try:
             read = self.files.download(f"{commit.folder}/{logical}", target)
@@ -181,7 +185,7 @@ class Store:
         self._check(commit, logical, read)
 
     def local_path(self, commit: Commit, logical: str) -> Path | None:
-        """Where an output or a folder of outputs lies for programs of this machine; None if they would need a copy."""
+        """The place of an output or folder of outputs on this machine; None if programs would need a copy of it."""
         return self.files.local_path(f"{commit.folder}/{logical}")
 
     def write_file(self, path: str, data: bytes | Path) -> None:
@@ -189,7 +193,7 @@ class Store:
         self.files.replace(path, data)
 
     def read_file(self, path: str) -> bytes:
-        """The bytes of a file of a run; FileNotFoundError if there is none."""
+        """The bytes of a file of a run. FileNotFoundError if there is none."""
         return self.files.read(path)
 
     def exists(self, path: str) -> bool:
@@ -197,7 +201,7 @@ class Store:
         return self.files.exists(path)
 
     def list(self, folder: str) -> list[str]:
-        """Sorted names of the files and folders directly in a folder; empty if there is none."""
+        """Sorted names of the files and folders directly in a folder, empty if there is no folder."""
         return self.files.names(folder)
 
     def location(self, path: str) -> str:

@@ -28,5 +28,5 @@ def write_table(table: pa.Table, path: Path) -> None:
 
 
 def read_table(store: Store, commit: Commit, logical: str) -> pa.Table:
-    """A table of an artifact, after its bytes were checked; raises CorruptArtifactError if they changed."""
+    """A table of an artifact. Raises CorruptArtifactError if its bytes are not those that were committed."""
     return pq.read_table(pa.BufferReader(store.read_bytes(commit, logical)))

@@ -1,4 +1,4 @@
-"""Library versions: the public ones that identify a step's results, and the full ones for the record."""
+"""Library versions: public ones, which identify the results of a step, and full ones, for the record."""
 
 import platform
 from collections.abc import Iterable
@@ -10,12 +10,12 @@ RECORDED = ("drop-ray", "torch", "transformers", "tokenizers", "ray", "lm-eval",
 
 
 def public_versions(libraries: Iterable[str]) -> dict[str, str]:
-    """Without the local suffix: `2.13.0+cpu` and `2.13.0` are one version, the device is part of no identity."""
+    """Versions without the local suffix: `2.13.0+cpu` and `2.13.0` are one, since the device is part of no identity."""
     return {library: _version(library).split("+")[0] for library in sorted(libraries)}
 
 
 def installed_versions(libraries: Iterable[str]) -> dict[str, str]:
-    """As `public_versions`, of those that are there."""
+    """As `public_versions`, for the libraries that are installed."""
     found: dict[str, str] = {}
     for library in libraries:
         with suppress(PackageNotFoundError):

@@ -1,4 +1,4 @@
-"""The order of a pair's arms, and metrics by hand."""
+"""The order of a pair's sides, and metrics by hand."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from drop_ray.serving.roofline import Prediction
 
 
 def test_arms_alternate_so_that_neither_always_goes_first():
-    assert ["".join(arm[0] for arm in order) for order in alternating(4)] == ["bp", "pb", "bp", "pb"]
+    assert ["".join(side[0] for side in order) for order in alternating(4)] == ["bp", "pb", "bp", "pb"]
 
 
 def generation(seconds=1.0, requests=2, output=5):

@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
-from drop_ray.job import versions
+from drop_ray.store import versions
 from drop_ray.store.versions import full_versions, installed_versions, public_versions
 
 

@@ -8,9 +8,10 @@ from drop_ray.store.node_cache import NodeCache
 
 
 def cached_folder(remote: RemoteFolder, cache: NodeCache) -> LocalFolder:
-    """The model's small files and its weights, of one format if it has them in two; fetched if the cache lacks them.
+    """The model's small files and its weights in one format, as a folder of the cache, fetched if it is not there.
 
-    remote: of S3, whose etags make the name: another model at the same URL is another entry, a copy is the same one.
+    `remote` is a folder on S3. The entry is named by its files' sizes and etags: another model at the same URL is
+    another entry, and a copy of the model is the same one.
     """
     names = sorted({*filter(is_small_file, remote.names), *find_weights(remote)})
     content = {name: [remote.sizes[name], remote.etags[name]] for name in names}

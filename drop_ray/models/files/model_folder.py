@@ -8,7 +8,7 @@ from typing import Protocol
 
 from drop_ray.errors import UserError
 
-# Beside weights and configuration, what a user of a model finds in its folder: tokenizer, licence, model card.
+# What a user finds in a model's folder beside weights and configuration: tokenizer, licence, model card.
 COMPANION_PATTERNS = (
     "tokenizer*",
     "special_tokens_map.json",
@@ -25,7 +25,7 @@ COMPANION_PATTERNS = (
     "USE_POLICY*",
     "README*",
 )
-# What is fetched from elsewhere in any case: the configuration and an index are JSON too.
+# Files that are always fetched from a remote folder. The configuration and an index are JSON too.
 SMALL_FILES = ("*.json", *COMPANION_PATTERNS)
 
 
@@ -38,14 +38,14 @@ class ByteSource(Protocol):
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Its size in bytes."""
 
     def fill(self, pieces: Sequence[tuple[int, memoryview]]) -> None:
-        """Read into each buffer the bytes that begin at its offset. UserError if the file ends early."""
+        """Fill each buffer with the bytes that begin at its offset. UserError if the file ends early."""
 
 
 class ModelFolder(Protocol):
-    """What `open_checkpoint` reads a model from."""
+    """A folder that `open_checkpoint` can read a model from."""
 
     @property
     def location(self) -> str:
@@ -57,18 +57,20 @@ class ModelFolder(Protocol):
 
     @property
     def names(self) -> Collection[str]:
-        """Of all files directly in it, the weights among them."""
+        """Names of all files directly in it, the weights among them."""
 
     def source(self, name: str) -> ByteSource:
-        """A file of weights."""
+        """The file of weights with this name."""
 
 
 @dataclass(frozen=True)
 class LocalFolder:
-    """origin: of what was fetched to there, the URL that the user gave."""
+    """A model's folder on this machine."""
 
     folder: Path
+    """The folder itself."""
     origin: str | None = None
+    """The URL that the user gave, if the files were fetched from there."""
 
     @property
     def location(self) -> str:
@@ -84,7 +86,10 @@ class LocalFolder:
 
 @dataclass(frozen=True)
 class LocalSource:
+    """A file of weights on this machine."""
+
     path: Path
+    """Path of the file."""
 
     @property
     def location(self) -> str:

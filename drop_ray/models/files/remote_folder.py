@@ -19,15 +19,20 @@ FETCH_BYTES = 128 << 20
 
 @dataclass(frozen=True)
 class RemoteFolder:
-    """Made by `open_remote_folder`. sizes: of all files directly in it, by name; etags: what changes with their bytes,
-    on S3."""
+    """A model's folder behind a URL, listed by `open_remote_folder`."""
 
     location: str
+    """The URL that the user gave, for messages."""
     folder: Path
+    """A local folder with the small files."""
     filesystem: Any
+    """The fsspec file system."""
     root: str
+    """Path of the folder in the file system."""
     sizes: Mapping[str, int]
+    """Size in bytes of each file directly in it, by name."""
     etags: Mapping[str, str]
+    """The etag of each file on S3, by name, which changes with its bytes."""
 
     @property
     def names(self) -> list[str]:
@@ -54,10 +59,16 @@ class RemoteFolder:
 
 @dataclass(frozen=True)
 class RemoteSource:
+    """A file of weights behind a URL."""
+
     location: str
+    """URL of the file, for messages."""
     size: int
+    """Size in bytes."""
     filesystem: Any
+    """The fsspec file system."""
     path: str
+    """Path of the file in the file system."""
 
     def fill(self, pieces: Sequence[tuple[int, memoryview]]) -> None:
         missing = fill_ranges(self.filesystem, self.path, pieces)
@@ -68,7 +79,8 @@ class RemoteSource:
 def open_remote_folder(url: str, options: Mapping[str, Any]) -> RemoteFolder:
     """List the folder and fetch its small files into a temporary folder of this process.
 
-    `options` are arguments of the file system's class: of `S3Connection` for S3. UserError if it cannot be read.
+    `options` are arguments of the file system's class, which for S3 is `S3Connection`. UserError if the folder cannot
+    be read.
     """
     url = url.rstrip("/")
     try:

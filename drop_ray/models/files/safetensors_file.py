@@ -27,15 +27,22 @@ from drop_ray.models.files.stored_tensors import (
 
 @dataclass(frozen=True)
 class SafetensorsShard:
-    """Made by `open_safetensors`. offsets: of the tensors' first bytes in the file; data_start: the header's end."""
+    """A safetensors file, opened and checked by `open_safetensors`."""
 
     file: str
+    """Name of the file in the model's folder."""
     source: ByteSource
+    """The file's bytes."""
     header: bytes
+    """The JSON header, as it is in the file."""
     metadata: Mapping[str, str]
+    """The header's `__metadata__`."""
     tensors: Mapping[str, StoredTensor]
+    """Tensors by name, in the order in which they lie in the file."""
     offsets: Mapping[str, int]
+    """Offset of each tensor's first byte in the file."""
     data_start: int
+    """Offset of the first byte behind the header."""
 
     def sample_blocks(self) -> Iterator[bytes]:
         for offset, count in sample_offsets(self.data_start, self.source.size):
@@ -103,7 +110,7 @@ def open_safetensors(file: str, source: ByteSource) -> SafetensorsShard:
 
 
 def _read_header(source: ByteSource) -> bytes:
-    """The format begins with the header's length as little-endian u64."""
+    """The JSON header. The format begins with its length as little-endian u64."""
     size = source.size
     length = struct.unpack("<Q", read_bytes(source, 0, 8))[0] if size >= 8 else size
     if length > size - 8:
@@ -118,7 +125,7 @@ def _span(entry: Mapping[str, Any]) -> tuple[int, int, StoredTensor]:
 
 
 def _check_span(source: ByteSource, name: str, tensor: StoredTensor, start: int, end: int) -> None:
-    """The format allows neither overlaps nor gaps: every tensor begins where the one before it ended."""
+    """Raise UserError unless the tensor begins where the one before it ended: the format allows no overlaps or gaps."""
     if start != end or tensor.num_bytes < 0:
         raise UserError(
             f"model.path: {source.location}: the data of {name} begins at byte {start}, not where the tensor before it "

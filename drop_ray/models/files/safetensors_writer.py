@@ -1,4 +1,4 @@
-"""Writes safetensors tensor by tensor, from whatever can write a tensor's bytes: no tensor need ever be in memory."""
+"""Writes safetensors tensor by tensor, so that no tensor has to be in memory: each entry writes its own bytes."""
 
 import json
 import struct
@@ -16,21 +16,28 @@ INDEX_FILE = "model.safetensors.index.json"
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """A tensor to be written. dtype: as in a safetensors header; write: writes exactly `num_bytes` bytes to a file."""
+    """A tensor to be written."""
 
     name: str
+    """Name in the new file."""
     dtype: str
+    """Dtype as a safetensors header spells it."""
     shape: tuple[int, ...]
+    """Shape of the tensor."""
     num_bytes: int
+    """Size of its data in bytes."""
     write: Callable[[BinaryIO], None]
+    """Writes exactly `num_bytes` bytes to a file."""
 
 
 @dataclass(frozen=True)
 class ShardEntries:
-    """The tensors of one file; metadata: its `__metadata__`, beside `format`."""
+    """What one new file of weights is to hold."""
 
     entries: Sequence[TensorEntry]
+    """The tensors of the file."""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    """Its `__metadata__`, beside `format`."""
 
     @property
     def num_bytes(self) -> int:
@@ -60,10 +67,10 @@ def write_shards(
 
 
 def write_safetensors(path: Path, entries: Sequence[TensorEntry], metadata: Mapping[str, str]) -> None:
-    """The format: header length as little-endian u64, JSON header padded to 8 bytes, then the data without gaps.
+    """Write one file: header length as little-endian u64, JSON header padded to 8 bytes, then the data without gaps.
 
-    Tensors of wider types come first, so that each lies on a multiple of its item size. ValueError if an entry writes
-    another number of bytes than it says.
+    Tensors of wider dtypes come first, so that each begins at a multiple of its item size. ValueError if an entry
+    writes another number of bytes than it says.
     """
     ordered = sorted(entries, key=lambda entry: -_item_size(entry.dtype))
     header: dict[str, Any] = {"__metadata__": {"format": "pt", **metadata}}
@@ -84,5 +91,5 @@ def write_safetensors(path: Path, entries: Sequence[TensorEntry], metadata: Mapp
 
 
 def _item_size(dtype: str) -> int:
-    """Types that torch does not name here are narrow ones."""
+    """Bytes of one number. Dtypes that are not in `SAFETENSORS_DTYPES` are narrow ones."""
     return SAFETENSORS_DTYPES[dtype].itemsize if dtype in SAFETENSORS_DTYPES else 1

@@ -8,7 +8,7 @@ from typing import BinaryIO, Protocol
 
 import torch
 
-# By the names that safetensors headers have for them.
+# Keys are the dtype names of safetensors headers.
 SAFETENSORS_DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -27,11 +27,14 @@ IDENTITY_BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """dtype: as in a safetensors header. Of one that is not in `SAFETENSORS_DTYPES` the bytes can only be copied."""
+    """A tensor in a file. If its dtype is not in `SAFETENSORS_DTYPES`, its bytes can only be copied."""
 
     dtype: str
+    """Dtype as a safetensors header spells it."""
     shape: tuple[int, ...]
+    """Shape of the tensor."""
     num_bytes: int
+    """Size of its data in bytes."""
 
 
 class Shard(Protocol):
@@ -43,18 +46,18 @@ class Shard(Protocol):
 
     @property
     def tensors(self) -> Mapping[str, StoredTensor]:
-        """In the order in which they lie in the file."""
+        """Its tensors by name, in the order in which they lie in the file."""
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """Of the file; what a safetensors header has as `__metadata__`."""
+        """What a safetensors header has as `__metadata__`."""
 
     @property
     def header(self) -> bytes:
         """Names, dtypes and shapes of all tensors, in a spelling that a copy of the file has too."""
 
     def sample_blocks(self) -> Iterator[bytes]:
-        """Three blocks of the file: what tells it from another with the same header."""
+        """Three blocks of the file, which tell it from another file with the same header."""
 
     def read(self, names: Collection[str]) -> dict[str, torch.Tensor]:
         """The named tensors, each in memory of its own. UserError if the file ends early."""

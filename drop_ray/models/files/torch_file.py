@@ -29,12 +29,16 @@ ZIP_MAGIC = b"PK\x03\x04"
 
 @dataclass(frozen=True)
 class TorchShard:
-    """Made by `open_torch_file`. source: the file, a local one since only such can be mapped."""
+    """A PyTorch file of weights, opened and checked by `open_torch_file`."""
 
     file: str
+    """Name of the file in the model's folder."""
     source: LocalSource
+    """The file, a local one since no other can be mapped."""
     tensors: Mapping[str, StoredTensor]
+    """Tensors by name, in the order in which they lie in the file."""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    """Always empty: the format has none."""
 
     @property
     def header(self) -> bytes:
@@ -45,7 +49,7 @@ class TorchShard:
             yield read_bytes(self.source, offset, count)
 
     def read(self, names: Collection[str]) -> dict[str, torch.Tensor]:
-        """Names of one tensor, such as a tied embedding, get one copy."""
+        """The named tensors. Several names of one tensor, such as a tied embedding, get one copy."""
         mapped = _map(self.source)
         copies: dict[tuple[Any, ...], torch.Tensor] = {}
         tensors = {}
@@ -65,13 +69,13 @@ class TorchShard:
 
 
 def open_torch_file(file: str, source: LocalSource) -> TorchShard:
-    """Read what tensors a file holds. UserError names the file, what is wrong with it and the remedy."""
+    """Read which tensors a file holds. UserError names the file, what is wrong with it and the remedy."""
     tensors = {name: _describe(source, name, tensor) for name, tensor in _map(source).items()}
     return TorchShard(file, source, tensors)
 
 
 def _map(source: LocalSource) -> dict[str, torch.Tensor]:
-    """The file's tensors, whose bytes are read when they are touched."""
+    """The tensors of the file, mapped: their bytes are read when they are touched."""
     if read_bytes(source, 0, min(4, source.size)) != ZIP_MAGIC:
         raise UserError(
             f"model.path: {source.location} is in PyTorch's old format (or none), which cannot be mapped; convert it: "

@@ -13,13 +13,15 @@ from drop_ray.models.files.safetensors_writer import INDEX_FILE, SINGLE_FILE
 
 @dataclass(frozen=True)
 class WeightFormat:
-    """Names of transformers for the weights of a model in one file, and for the index of many."""
+    """The file names that transformers has for weights in one format."""
 
     single: str
+    """Name of the file if there is one only."""
     index: str
+    """Name of the index if there are several."""
 
 
-# The first that a model has is read.
+# In order of preference: the first format that a model has is read.
 FORMATS = (
     WeightFormat(SINGLE_FILE, INDEX_FILE),
     WeightFormat("pytorch_model.bin", "pytorch_model.bin.index.json"),
@@ -27,23 +29,23 @@ FORMATS = (
 
 
 def find_weights(folder: ModelFolder) -> dict[str, Collection[str]]:
-    """The weight files, each with the tensors that an index says are in it. UserError names what is missing."""
+    """The weight files, each with the tensors that the index assigns to it. UserError names what is missing."""
     names = set(folder.names)
-    for form in FORMATS:
-        if form.index in names:
-            files = read_index(folder.folder / form.index, f"{folder.location}/{form.index}")
+    for kind in FORMATS:
+        if kind.index in names:
+            files = read_index(folder.folder / kind.index, f"{folder.location}/{kind.index}")
             missing = sorted(files.keys() - names)
             if missing:
                 raise UserError(
-                    f"model.path: {folder.location}/{form.index} names {missing[0]}, which is not there; "
+                    f"model.path: {folder.location}/{kind.index} names {missing[0]}, which is not there; "
                     "download it again"
                 )
             return files
-        if form.single in names:
-            return {form.single: ()}
+        if kind.single in names:
+            return {kind.single: ()}
     found = sorted(name for name in names if name.endswith((".bin", ".safetensors", ".pt", ".pth"))) or sorted(names)
     raise UserError(
-        f"model.path: {folder.location} has no weights ({' or '.join(form.single for form in FORMATS)}, or an index of "
+        f"model.path: {folder.location} has no weights ({' or '.join(kind.single for kind in FORMATS)}, or an index of "
         f"either); it holds {', '.join(found)}"
     )
 
