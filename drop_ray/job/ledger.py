@@ -41,6 +41,7 @@ class Ledger:
     def __init__(self, store: Store, run_folder: str, reuse: bool = False):
         self._store, self._run_folder, self._reuse = store, run_folder, reuse
         self._entries: dict[str, Entry] = {}
+        self._written = ""
 
     @property
     def entries(self) -> list[Entry]:
@@ -141,10 +142,13 @@ class Ledger:
         stages = {stage for stage, _, _ in steps}
         steps += [unit for unit in self._earlier if unit[0] not in stages]
         units = [
-            {"stage": stage, "label": label, "name": step.name, "identity": step.identity}
+            json.dumps({"stage": stage, "label": label, "name": step.name, "identity": step.identity})
             for stage, label, step in steps
         ]
-        self._store.write_file(f"{self._run_folder}/{MANIFEST}", json.dumps(units, indent=1).encode())
+        text = "[\n" + ",\n".join(units) + "\n]\n"
+        if text != self._written:
+            self._store.write_file(f"{self._run_folder}/{MANIFEST}", text.encode())
+            self._written = text
 
     @cached_property
     def _earlier(self) -> list[tuple[str, str, Step]]:

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, product
 from typing import Any
 
 import ray
@@ -173,10 +173,9 @@ class Pool:
         """Give every idle actor a unit: one whose model it has, else one whose model nobody has, else the next."""
         while self._idle and self._queue:
             held = {worker.affinity for worker in [*self._idle, *self._in_flight.values()]}
-            pairs = [(worker, item) for worker in self._idle for item in self._queue]
-            own = (pair for pair in pairs if pair[0].affinity == pair[1].affinity)
-            free = (pair for pair in pairs if pair[1].affinity not in held)
-            worker, item = next(chain(own, free, pairs))
+            own = (pair for pair in product(self._idle, self._queue) if pair[0].affinity == pair[1].affinity)
+            free = (pair for pair in product(self._idle, self._queue) if pair[1].affinity not in held)
+            worker, item = next(chain(own, free, product(self._idle, self._queue)))
             self._idle.remove(worker)
             self._queue.remove(item)
             worker.item, worker.affinity, worker.since = item, item.affinity, time.time()

@@ -43,7 +43,14 @@ class Step:
             raise ValueError(f"not a step name: {self.name!r} (lower case letters, digits, _ and -)")
         if "step" in self.identity:
             raise ValueError(f"the identity of {self.name} has a field 'step', which is reserved for the name")
-        object.__setattr__(self, "identity", plain(self.identity))
+        canonical = canonical_json(self.identity)
+        object.__setattr__(self, "identity", json.loads(canonical))
+        self.__dict__["canonical"] = canonical  # known already: the property need not write it again
+
+    @cached_property
+    def canonical(self) -> str:
+        """The identity as canonical JSON."""
+        return canonical_json(self.identity)
 
     @cached_property
     def family(self) -> str:

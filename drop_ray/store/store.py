@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from uuid import uuid4
 
 from drop_ray.errors import CorruptArtifactError, UserError
-from drop_ray.identity import canonical_json, difference
+from drop_ray.identity import difference
 from drop_ray.store.filesystem import Files
 from drop_ray.store.steps import ARTIFACTS, RECORD, Commit, Output, Step, plain
 
@@ -85,7 +85,7 @@ class Store:
         commit = self._recorded(step)
         if commit is None:
             return None
-        if canonical_json(commit.step.identity) != canonical_json(step.identity) or commit.step.name != step.name:
+        if (commit.step.name, commit.step.canonical) != (step.name, step.canonical):
             recorded, wanted = ({"step": s.name, **s.identity} for s in (commit.step, step))
             raise CorruptArtifactError(
                 f"{self.files.absolute(step.record_path)} has another identity: "
