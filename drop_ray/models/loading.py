@@ -24,6 +24,7 @@ from drop_ray.models.files.stored_tensors import empty_pages
 from drop_ray.models.modeling_dropped import sublayer_names
 from drop_ray.models.spreading import device_map_of
 from drop_ray.models.tensor_map import Recipe, TensorMap, map_tensors
+from drop_ray.models.transformers_private import tied_names
 
 # Buffers that old checkpoints carry as tensors; every class of transformers 5 computes them.
 COMPUTED_TENSORS = re.compile(r"rotary_emb\.inv_freq$")
@@ -133,7 +134,7 @@ def tied_tensors(model: PreTrainedModel) -> set[str]:
     """Names of parameters that share another's tensor, and so may be absent from a checkpoint."""
     if not model.config.tie_word_embeddings:
         return set()
-    return set(model._tied_weights_keys or ())
+    return tied_names(model)
 
 
 def load_spread(model: PreTrainedModel, weights: Weights, device_map: Mapping[str, int | str]) -> PreTrainedModel:
@@ -156,9 +157,8 @@ def place(module: nn.Module, tensors: dict[str, torch.Tensor], device: torch.dev
     on_device = {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
     module.load_state_dict(on_device, assign=True, strict=False)
     for part in module.modules():
-        for name, buffer in part._buffers.items():
-            if buffer is not None:
-                part._buffers[name] = buffer.to(device)
+        for name, buffer in [*part.named_buffers(recurse=False, remove_duplicate=False)]:
+            setattr(part, name, buffer.to(device))
 
 
 def complete(module: nn.Module) -> None:
@@ -176,9 +176,8 @@ def release(modules: Iterable[nn.Module]) -> None:
     """Give the memory of loaded modules back: their parameters return to the meta device."""
     for module in modules:
         for part in module.modules():
-            for name, parameter in part._parameters.items():
-                if parameter is not None:
-                    part._parameters[name] = nn.Parameter(parameter.to("meta"), requires_grad=False)
+            for name, parameter in [*part.named_parameters(recurse=False, remove_duplicate=False)]:
+                setattr(part, name, nn.Parameter(parameter.to("meta"), requires_grad=False))
 
 
 def _dropped_tensors(model: PreTrainedModel, homeless: Mapping[str, str]) -> set[str]:
