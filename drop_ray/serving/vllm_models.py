@@ -30,6 +30,7 @@ from drop_ray.serving.vllm_private import (
     forget_attention,
     forget_missing_layers,
     is_of_backend,
+    is_sequence_parallel,
     model_class,
 )
 
@@ -150,7 +151,7 @@ def _drop_from(layer, prefix, drops, compilation_config):
 
     prefix: the layer's name, such as `model.layers.3`. An attention in the list is given a KV cache.
     """
-    if getattr(layer, "use_sequence_parallel_moe", False):
+    if is_sequence_parallel(layer):
         raise ValueError("dropped models are not served with sequence-parallel experts: leave out expert parallelism")
     for names in _dropped_names(layer, int(prefix.rpartition(".")[2]), drops):
         for name in names:

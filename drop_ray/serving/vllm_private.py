@@ -112,6 +112,14 @@ def forget_attention(compilation_config: Any, prefix: str) -> None:
             compilation_config.static_all_moe_layers.remove(key)
 
 
+def is_sequence_parallel(layer: nn.Module) -> bool:
+    """Whether a layer divides the tokens among its experts' ranks, from before its attention until after its MLP.
+
+    Expected: layers of DeepSeek and its like have `use_sequence_parallel_moe`; no others do so.
+    """
+    return bool(getattr(layer, "use_sequence_parallel_moe", False))
+
+
 def forget_missing_layers(model: nn.Module) -> None:
     """vLLM remembers a model's missing layers by id(), which the next model of this process may be given.
 
