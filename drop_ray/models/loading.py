@@ -24,7 +24,6 @@ from drop_ray.models.files.stored_tensors import empty_pages
 from drop_ray.models.modeling_dropped import sublayer_names
 from drop_ray.models.spreading import device_map_of
 from drop_ray.models.tensor_map import Recipe, TensorMap, map_tensors
-from drop_ray.models.transformers_private import tied_names
 
 # Buffers that old checkpoints carry as tensors; every class of transformers 5 computes them.
 COMPUTED_TENSORS = re.compile(r"rotary_emb\.inv_freq$")
@@ -132,9 +131,7 @@ def unmatched_tensors(model: PreTrainedModel, tensor_map: TensorMap) -> tuple[se
 
 def tied_tensors(model: PreTrainedModel) -> set[str]:
     """Names of parameters that share another's tensor, and so may be absent from a checkpoint."""
-    if not model.config.tie_word_embeddings:
-        return set()
-    return tied_names(model)
+    return set(model.all_tied_weights_keys)
 
 
 def load_spread(model: PreTrainedModel, weights: Weights, device_map: Mapping[str, int | str]) -> PreTrainedModel:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import get_layer_types_and_kwargs
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
@@ -24,7 +24,7 @@ def config_class_name(model_type: str) -> str | None:
     return name
 
 
-def layer_types(config: PretrainedConfig) -> list[str]:
+def layer_types(config: PreTrainedConfig) -> list[str]:
     """How each layer attends, as `sliding_attention`: a config.json need not list it.
 
     Expected of `get_layer_types_and_kwargs(config)`: the types that a KV cache is made from come first.
@@ -33,18 +33,18 @@ def layer_types(config: PretrainedConfig) -> list[str]:
     return list(types)
 
 
-def attention_of(config: PretrainedConfig) -> str | None:
+def attention_of(config: PreTrainedConfig) -> str | None:
     """The implementation that a model of this configuration attends with. Only a model has a public setting."""
     implementation: str | None = config._attn_implementation
     return implementation
 
 
-def set_attention(config: PretrainedConfig, implementation: str | None) -> None:
+def set_attention(config: PreTrainedConfig, implementation: str | None) -> None:
     """Expected: the classes of models read `_attn_implementation` when they are built and run."""
     config._attn_implementation = implementation
 
 
-def model_of(model_class: Any, config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+def model_of(model_class: Any, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
     """A model of that very class. `AutoModelForCausalLM.from_config` finds its class by the configuration.
 
     Expected of `_from_config(config, dtype=...)`: parameters of that dtype, in the devices' context of the caller.
@@ -60,14 +60,6 @@ def kept_dtypes(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, torch.d
     """
     plan: dict[str, torch.dtype] = model._get_dtype_plan(dtype)
     return plan
-
-
-def tied_names(model: PreTrainedModel) -> set[str]:
-    """Parameters that are another's where config.json ties word embeddings. No public attribute has their names.
-
-    Expected of `_tied_weights_keys`: a mapping of a class, from the tied to the one that is kept, or None.
-    """
-    return set(model._tied_weights_keys or ())
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from drop_ray.models.tensor_map import map_tensors
 
 transformers = partial(canary, "transformers")
 LOADING, MAPPING = "transformers.core_model_loading", "transformers.conversion_mapping"
-MODEL, CONFIG = "transformers:PreTrainedModel", "transformers:PretrainedConfig"
+MODEL, CONFIG = "transformers:PreTrainedModel", "transformers:PreTrainedConfig"
 SMALL = {"vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 
@@ -78,8 +78,10 @@ def test_tensors_that_keep_a_dtype_of_their_own():
 
 
 def test_tied_tensors_by_name():
-    with transformers("transformers:LlamaForCausalLM._tied_weights_keys") as tied:
-        assert set(tied) == {"lm_head.weight"}
+    with transformers(MODEL), torch.device("meta"):
+        for is_tied in (True, False):
+            model = LlamaForCausalLM(LlamaConfig(**SMALL, tie_word_embeddings=is_tied))
+            assert set(model.all_tied_weights_keys) == ({"lm_head.weight"} if is_tied else set())
 
 
 def test_unexpected_tensors_that_a_class_passes_over(tmp_path):
@@ -153,9 +155,9 @@ def test_conversions_are_kept_by_model_type():
 
 
 def test_classes_write_the_names_of_their_files():
-    for name in ("PretrainedConfig", "PreTrainedModel"):
+    for name in ("PreTrainedConfig", "PreTrainedModel"):
         with transformers(f"transformers:{name}.register_for_auto_class") as register:
-            check_parameters(register, *(["auto_class"] if name == "PretrainedConfig" else []))
+            check_parameters(register, *(["auto_class"] if name == "PreTrainedConfig" else []))
 
 
 @pytest.mark.parametrize("name", ["DeepseekV2Experts", "DeepseekV2Moe", "DeepseekV2TopkRouter"])
