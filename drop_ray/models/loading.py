@@ -125,13 +125,9 @@ def unmatched_tensors(model: PreTrainedModel, tensor_map: TensorMap) -> tuple[se
     """Model tensors that the files lack, and file tensors that the model has no use for."""
     made = {name for recipe in tensor_map.recipes.values() for name in recipe.targets}
     homeless = tensor_map.homeless
-    missing = model.state_dict(keep_vars=True).keys() - made - tied_tensors(model)
+    # Parameters that share another's tensor may be absent from a checkpoint.
+    missing = model.state_dict(keep_vars=True).keys() - made - model.all_tied_weights_keys.keys()
     return missing, {*homeless} - _dropped_tensors(model, homeless) - _ignored_tensors(model, homeless)
-
-
-def tied_tensors(model: PreTrainedModel) -> set[str]:
-    """Names of parameters that share another's tensor, and so may be absent from a checkpoint."""
-    return set(model.all_tied_weights_keys)
 
 
 def load_spread(model: PreTrainedModel, weights: Weights, device_map: Mapping[str, int | str]) -> PreTrainedModel:
