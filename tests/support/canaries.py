@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 
 class CanaryError(AssertionError):
     pass
@@ -24,7 +26,7 @@ def canary(library: str, symbol: str) -> Iterator[Any]:
         yield _resolve(symbol)
     except CanaryError:
         raise
-    except Exception as error:
+    except (Exception, pytest.fail.Exception) as error:
         raise CanaryError(f"{_with_version(library)}: {symbol}: {type(error).__name__}: {error}") from error
 
 
