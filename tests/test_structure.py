@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from canaries import CanaryError, canary, check_parameters
 
 import drop_ray
 
@@ -20,6 +21,9 @@ LIGHT += [
     "drop_ray.store.tables",
     "drop_ray.evaluation",
 ]
+PRIVATE = re.compile(r"_(?!_)")
+# They lie beside an exported checkpoint, too, and so import nothing of drop_ray. The canary tests know their uses.
+BESIDE_CHECKPOINTS = {"modeling_dropped.py", "modeling_deepseek.py", "configuration_deepseek.py"}
 # models/ and scoring/ run on any GPU machine with a plain PyTorch image.
 PORTABLE = {"torch", "transformers", "accelerate", "safetensors", "numpy", "fsspec", "huggingface_hub", "drop_ray"}
 DATACLASS = re.compile(r"(dataclasses\.)?dataclass\b")
@@ -36,6 +40,67 @@ def imported(path):
             yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             yield node.module.split(".")[0]
+
+
+def uses(path):
+    """What of other libraries a file uses by a name with one underscore in front, and `unittest.mock`."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls"):
+            names = [node.attr]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[:2] == ["unittest", "mock"] or any(PRIVATE.match(part) for part in parts):
+                yield node.lineno, name
+
+
+def defined(path):
+    """Names of functions and classes of a file, and of the attributes of its objects."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
+            yield node.attr
+
+
+def test_private_parts_of_libraries_are_used_in_one_file_for_each():
+    files = [path for path in PACKAGE.rglob("*.py") if not path.name.endswith("_private.py")]
+    # `os._exit` is documented.
+    own = {name for path in files if path.name not in BESIDE_CHECKPOINTS for name in defined(path)} | {"_exit"}
+    found = [
+        f"{path.relative_to(PACKAGE)}:{line}: {name}"
+        for path in files
+        if path.name not in BESIDE_CHECKPOINTS
+        for line, name in uses(path)
+        if name not in own
+    ]
+    assert found == []
+
+
+def test_every_file_of_private_parts_has_a_canary_test():
+    """And is the only one of its library."""
+    files = [path.relative_to(PACKAGE) for path in PACKAGE.rglob("*_private.py")]
+    tests = {path.relative_to(Path(__file__).parent) for path in Path(__file__).parent.rglob("test_private_*.py")}
+    libraries = {path: path.name.removesuffix("_private.py") for path in files}
+    assert {path.with_name(f"test_private_{library}.py") for path, library in libraries.items()} == tests
+    assert len(set(libraries.values())) == len(files)
+
+
+def test_a_canary_names_the_library_its_version_and_the_symbol():
+    with (
+        pytest.raises(CanaryError, match=r"^ray \d+\.\d+\.\d+: ray\.util:gone: AttributeError: .*gone"),
+        canary("ray", "ray.util:gone"),
+    ):
+        pass
+    expected = r"^ray [\d.]+: ray:init: AssertionError: its parameters are address, expected are server"
+    with pytest.raises(CanaryError, match=expected), canary("ray", "ray:init") as init:
+        check_parameters(init, "server")
 
 
 def test_only_runtime_imports_ray():

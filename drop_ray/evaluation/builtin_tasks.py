@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import lm_eval.tasks
-from lm_eval.tasks._index import Kind, TaskIndex
+
+from drop_ray.evaluation.lm_eval_private import index_folder, is_tag
 
 _ROOT = Path(lm_eval.tasks.__file__).parent
 _NAMING = re.compile(rb"^(?:task|group): *['\"]?([\w.:-]+)", re.MULTILINE)
@@ -37,9 +38,9 @@ def index_folders(folders: Iterable[Path]) -> dict[str, Any]:
     """
     index: dict[str, Any] = {}
     for folder in folders:
-        for name, entry in TaskIndex.build([folder]).items():
+        for name, entry in index_folder(folder).items():
             present = index.setdefault(name, entry)
-            if present.kind is Kind.TAG and entry.kind is Kind.TAG:
+            if is_tag(present) and is_tag(entry):
                 present.tags.update(entry.tags)
     return index
 

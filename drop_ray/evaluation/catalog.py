@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from lm_eval.tasks import TaskManager
-from lm_eval.tasks._yaml_loader import _import_func_in_yml
 
 from drop_ray.errors import UserError
 from drop_ray.evaluation.builtin_tasks import builtin_names, folders_mentioning, index_folders
+from drop_ray.evaluation.lm_eval_private import import_function, state_config
 from drop_ray.evaluation.task_yaml import DataReference, FunctionReference, read_config
 
 
@@ -58,8 +58,7 @@ class Catalog:
         """lm-eval's loaded tasks and groups for `name`, with their data read, as `TaskManager.load` gives them."""
         found = self.find(name)
         for key, config in found.configs.items():
-            entry = found.manager.task_index[key]
-            entry.yaml_path, entry.cfg = None, _runnable(config)  # without a path, lm-eval builds from this mapping
+            state_config(found.manager.task_index[key], _runnable(config))
         loaded: dict[str, Any] = found.manager.load([name])
         return loaded
 
@@ -149,7 +148,7 @@ def _runnable(value: Any) -> Any:
     if isinstance(value, list):
         return [_runnable(item) for item in value]
     if isinstance(value, FunctionReference):
-        return _import_func_in_yml(value.name, value.folder)
+        return import_function(value.name, value.folder)
     return value.path if isinstance(value, DataReference) else value
 
 

@@ -12,9 +12,9 @@ from typing import Any
 from sentencepiece import SentencePieceProcessor, sentencepiece_model_pb2
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
-from transformers.convert_slow_tokenizer import generate_merges
 
 from drop_ray.errors import UserError
+from drop_ray.models.transformers_private import merges_of
 
 # The character that sentencepiece writes for a space.
 SPACE = "▁"
@@ -99,7 +99,7 @@ def _backend(model: Any) -> Tokenizer:
     vocabulary = {piece.piece: token_id for token_id, piece in enumerate(model.pieces)}
     scores = {piece.piece: piece.score for piece in model.pieces if piece.type == Piece.NORMAL}
     # Control tokens, bytes and user-defined symbols are no parts of a merge, and come from none.
-    merges = generate_merges(vocabulary, scores, skip_tokens=vocabulary.keys() - scores.keys())
+    merges = merges_of(vocabulary, scores, vocabulary.keys() - scores.keys())
     # With a plain space in it, a symbol is never found: by then, spaces are SPACE.
     symbols = [p.piece for p in model.pieces if p.type == Piece.USER_DEFINED and " " not in p.piece]
     tokenizer = Tokenizer(

@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.cache_utils import get_layer_types_and_kwargs
 
 from drop_ray.models.dropped import decoder_layers
 from drop_ray.models.families import DropLists
 from drop_ray.models.modeling_dropped import sublayer_names
+from drop_ray.models.transformers_private import layer_types
 
 
 @dataclass(frozen=True)
@@ -113,12 +113,11 @@ def _active_parameters(layer: nn.Module, config: Any) -> int:
 
 def _windows(config: Any) -> tuple[int | None, ...]:
     """By the layer types that transformers makes its KV cache from."""
-    layer_types, _ = get_layer_types_and_kwargs(config)
     widths = {
         "sliding_attention": getattr(config, "sliding_window", None),
         "chunked_attention": getattr(config, "attention_chunk_size", None),
     }
-    return tuple(widths.get(layer_type) for layer_type in layer_types)
+    return tuple(widths.get(layer_type) for layer_type in layer_types(config))
 
 
 def _parameters_of(layer: nn.Module, names: Sequence[str]) -> int:

@@ -5,21 +5,21 @@ from types import ModuleType
 from typing import Any
 
 import transformers
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from drop_ray.errors import UserError
 from drop_ray.models.families import FAMILIES
 from drop_ray.models.modeling_dropped import dropped_class
+from drop_ray.models.transformers_private import config_class_name
 
 
 def base_config_class(architecture: str) -> Any:
     """The family's own configuration class. UserError if neither transformers nor drop_ray knows the architecture."""
     family = FAMILIES.get(architecture)
-    if family and family.model_type not in CONFIG_MAPPING_NAMES:
+    if family:
+        if name := config_class_name(family.model_type):
+            return getattr(transformers, name)
         module = importlib.import_module(f"{__package__}.{family.configuration}")
         return getattr(module, f"{architecture.removesuffix('ForCausalLM')}Config")
-    if family:
-        return getattr(transformers, CONFIG_MAPPING_NAMES[family.model_type])
     base = getattr(transformers, architecture, None)
     config_class = getattr(base, "config_class", None)
     if config_class is None:

@@ -13,6 +13,7 @@ from drop_ray.models.checkpoint import Checkpoint
 from drop_ray.models.classes import base_config_class, dropped_model_class
 from drop_ray.models.families import FAMILIES, DropLists, architecture_of, check_drop_lists
 from drop_ray.models.modeling_dropped import drop_indices, with_drops
+from drop_ray.models.transformers_private import kept_dtypes, model_of, set_attention
 
 
 def read_config(checkpoint: Checkpoint) -> Any:
@@ -63,11 +64,11 @@ def build_skeleton(
     check_drop_lists(drops, config.num_hidden_layers, "drop lists")
     config = copy.deepcopy(config)
     architecture = config.architectures[0]
-    config._attn_implementation = _attention(architecture, attn_implementation)
+    set_attention(config, _attention(architecture, attn_implementation))
     config = with_drops(config, drops.attn, drops.mlp)
     config.architectures = [f"Dropped{architecture}"]
     with init_empty_weights(include_buffers=False):
-        model = dropped_model_class(architecture)._from_config(config, dtype=dtype).eval()
+        model = model_of(dropped_model_class(architecture), config, dtype).eval()
     model.tie_weights()  # parameters that were made on the meta device are tied no more
     _keep_in_float32(model, dtype)
     return model
@@ -94,12 +95,14 @@ def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
 
 def _keep_in_float32(model: PreTrainedModel, dtype: torch.dtype) -> None:
     """What transformers loads in float32 whatever the model's dtype, such as the expert bias of DeepSeek-V3."""
-    plan = model._get_dtype_plan(dtype)
+    plan = kept_dtypes(model, dtype)
     for module in model.modules():
-        for tensors in (module._parameters, module._buffers):
-            for name, tensor in tensors.items():
-                if tensor is not None and name in plan:
-                    tensors[name] = tensor.to(plan[name])
+        for name, parameter in [*module.named_parameters(recurse=False, remove_duplicate=False)]:
+            if name in plan:
+                setattr(module, name, nn.Parameter(parameter.to(plan[name]), parameter.requires_grad))
+        for name, buffer in [*module.named_buffers(recurse=False, remove_duplicate=False)]:
+            if name in plan:
+                setattr(module, name, buffer.to(plan[name]))
 
 
 def _attention(architecture: str, wanted: str | None) -> str:

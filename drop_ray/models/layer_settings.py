@@ -25,6 +25,7 @@ def setting_that_differs(layer: nn.Module, other: nn.Module) -> tuple[str, Any, 
 
 
 def _settings(layer: nn.Module) -> Iterator[tuple[str, Any]]:
+    in_files = layer.state_dict(keep_vars=True).keys()
     for path, module in layer.named_modules():
         prefix = f"{path}." if path else ""
         yield f"{prefix}__class__", type(module).__name__
@@ -35,8 +36,7 @@ def _settings(layer: nn.Module) -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{name}", tuple(parameter.shape)
         for name, buffer in module.named_buffers(recurse=False):
             # A buffer that no checkpoint holds was computed from the configuration.
-            is_computed = name in module._non_persistent_buffers_set
-            yield f"{prefix}{name}", buffer if is_computed else tuple(buffer.shape)
+            yield f"{prefix}{name}", tuple(buffer.shape) if f"{prefix}{name}" in in_files else buffer
 
 
 def _is_plain(value: Any) -> bool:

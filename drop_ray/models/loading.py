@@ -125,15 +125,9 @@ def unmatched_tensors(model: PreTrainedModel, tensor_map: TensorMap) -> tuple[se
     """Model tensors that the files lack, and file tensors that the model has no use for."""
     made = {name for recipe in tensor_map.recipes.values() for name in recipe.targets}
     homeless = tensor_map.homeless
-    missing = model.state_dict(keep_vars=True).keys() - made - tied_tensors(model)
+    # Parameters that share another's tensor may be absent from a checkpoint.
+    missing = model.state_dict(keep_vars=True).keys() - made - model.all_tied_weights_keys.keys()
     return missing, {*homeless} - _dropped_tensors(model, homeless) - _ignored_tensors(model, homeless)
-
-
-def tied_tensors(model: PreTrainedModel) -> set[str]:
-    """Names of parameters that share another's tensor, and so may be absent from a checkpoint."""
-    if not model.config.tie_word_embeddings:
-        return set()
-    return set(model._tied_weights_keys or ())
 
 
 def load_spread(model: PreTrainedModel, weights: Weights, device_map: Mapping[str, int | str]) -> PreTrainedModel:
@@ -156,9 +150,8 @@ def place(module: nn.Module, tensors: dict[str, torch.Tensor], device: torch.dev
     on_device = {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
     module.load_state_dict(on_device, assign=True, strict=False)
     for part in module.modules():
-        for name, buffer in part._buffers.items():
-            if buffer is not None:
-                part._buffers[name] = buffer.to(device)
+        for name, buffer in [*part.named_buffers(recurse=False, remove_duplicate=False)]:
+            setattr(part, name, buffer.to(device))
 
 
 def complete(module: nn.Module) -> None:
@@ -176,9 +169,8 @@ def release(modules: Iterable[nn.Module]) -> None:
     """Give back the memory of loaded modules: their parameters return to the meta device."""
     for module in modules:
         for part in module.modules():
-            for name, parameter in part._parameters.items():
-                if parameter is not None:
-                    part._parameters[name] = nn.Parameter(parameter.to("meta"), requires_grad=False)
+            for name, parameter in [*part.named_parameters(recurse=False, remove_duplicate=False)]:
+                setattr(part, name, nn.Parameter(parameter.to("meta"), requires_grad=False))
 
 
 def _dropped_tensors(model: PreTrainedModel, homeless: Mapping[str, str]) -> set[str]:

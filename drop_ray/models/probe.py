@@ -19,6 +19,7 @@ from drop_ray.models.classes import base_config_class, base_model_class, dropped
 from drop_ray.models.dropped import decoder_layers, read_config
 from drop_ray.models.families import FAMILIES, DropLists, architecture_of
 from drop_ray.models.modeling_dropped import MLP_NAMES, sublayer_names, with_drops
+from drop_ray.models.transformers_private import set_attention
 
 NUM_LAYERS = 4
 TOKENS = torch.arange(3, 27).reshape(2, 12)
@@ -112,7 +113,7 @@ def _small(config: Any) -> Any:
     with _said_as("a small configuration of it cannot be made"):
         made = type(config)(**{**fields, **small})
     made.architectures = config.architectures
-    made._attn_implementation = "eager"
+    set_attention(made, "eager")
     return made
 
 

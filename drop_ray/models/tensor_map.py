@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedModel
-from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import WeightConverter, WeightRenaming, dot_natural_key, rename_source_key
+
+from drop_ray.models.transformers_private import conversions_of, natural_order
 
 
 @dataclass
@@ -64,16 +64,14 @@ def map_tensors(model: PreTrainedModel, names: Iterable[str]) -> TensorMap:
 
     The order of the steps is that of `transformers.core_model_loading.convert_and_load_state_dict_in_model`.
     """
-    conversions = get_model_conversion_mapping(model)
-    renamings = [entry for entry in conversions if isinstance(entry, WeightRenaming)]
-    converters = [entry for entry in conversions if isinstance(entry, WeightConverter)]
-    by_pattern = {pattern: converter for converter in converters for pattern in converter.source_patterns}
+    conversions = conversions_of(model)
+    by_pattern = {pattern: converter for converter in conversions.converters for pattern in converter.source_patterns}
     expected = model.state_dict(keep_vars=True)
     recipes: dict[str, Recipe] = {}
     homeless: dict[str, str] = {}
     # Experts are stacked in the order of their numbers.
-    for name in sorted(names, key=dot_natural_key):
-        target, pattern = rename_source_key(name, renamings, converters, model.base_model_prefix, expected)
+    for name in sorted(names, key=natural_order):
+        target, pattern = conversions.rename(name, model.base_model_prefix, expected)
         if target not in expected and name in expected:
             target, pattern = name, None
         if target not in expected:

@@ -9,14 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from gptqmodel.models import auto
-from gptqmodel.utils.device import get_device
-from gptqmodel.utils.model import nested_move_to
 from torch import nn
 from transformers import PreTrainedModel
 
 from drop_ray.models.dropped import decoder_layers
 from drop_ray.models.modeling_dropped import sublayer_names
+from drop_ray.quantization.gptqmodel_private import add_definition, definition_of, device_of, moved
 from drop_ray.quantization.layer_calls import record_calls
 
 # The linear that ends a sub-layer: its inputs come from the others', so it is quantized after them.
@@ -29,7 +27,7 @@ def register(model_type: str, full: PreTrainedModel, skeleton: PreTrainedModel, 
     `model_type` is the family's. `full` is the base model and `skeleton` the model to be quantized, both without
     weights.
     """
-    family = auto.MODEL_MAP[model_type]
+    family = definition_of(model_type)
     dropped_type = type(skeleton.config).model_type
     fields = {
         "module_tree": ["model", "layers", "#", _module_tree(decoder_layers(full)[0])],
@@ -41,9 +39,7 @@ def register(model_type: str, full: PreTrainedModel, skeleton: PreTrainedModel, 
         "shared_input_verified_model_types": frozenset({dropped_type}),
         "calls": record_calls(skeleton, seq_len),
     }
-    auto.MODEL_MAP[dropped_type] = type(f"Dropped{family.__name__}", (_DroppedDefinition, family), fields)
-    if dropped_type not in auto.SUPPORTED_MODELS:
-        auto.SUPPORTED_MODELS.append(dropped_type)
+    add_definition(dropped_type, type(f"Dropped{family.__name__}", (_DroppedDefinition, family), fields))
 
 
 class _DroppedDefinition:
@@ -58,7 +54,7 @@ class _DroppedDefinition:
         self, layer: nn.Module, layer_input: Any, additional_inputs: dict[str, Any], target_device: torch.device
     ) -> dict[str, Any]:
         del layer_input
-        return {**additional_inputs, **nested_move_to(self._call(layer), device=target_device)}
+        return {**additional_inputs, **moved(self._call(layer), target_device)}
 
     def awq_get_modules_for_scaling(
         self, module: nn.Module, input_feat: dict[str, torch.Tensor], module_kwargs: dict[str, Any]
@@ -68,7 +64,7 @@ class _DroppedDefinition:
         That module takes the inverse scale.
         """
         groups = super().awq_get_modules_for_scaling(module, input_feat, module_kwargs)  # type: ignore[misc]
-        call = nested_move_to(self._call(module), device=get_device(module))
+        call = moved(self._call(module), device_of(module))
         return [{**group, "kwargs": call} for group in groups]
 
     def _call(self, layer: nn.Module) -> dict[str, Any]:

@@ -1,17 +1,13 @@
 """Quantization by gptqmodel, which continues AutoGPTQ and also writes AutoAWQ's format.
 
-It is imported by nothing but this module and definition.py, and only when it is used: importing it seeds torch and
-changes settings of the process, so it runs in one of its own, with `environment` set from its start.
+It is imported by nothing but this module and gptqmodel_private.py, and only when it is used: importing it seeds torch
+and changes settings of the process, so it runs in one of its own, with `environment` set from its start.
 """
 
-import logging
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 
@@ -21,6 +17,7 @@ from drop_ray.models.dropped import build_skeleton, drop_lists_of, read_config
 from drop_ray.models.export import check_new_folder, export_checkpoint
 from drop_ray.models.families import DropLists
 from drop_ray.models.registration import register as register_with_transformers
+from drop_ray.models.transformers_private import attention_of
 from drop_ray.quantization.packed_checkpoint import write_packed_checkpoint
 
 
@@ -65,8 +62,7 @@ def quantize(
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".quantize-") as scratch:
         dropped, packed = Path(scratch) / "dropped", Path(scratch) / "packed"
         export_checkpoint(checkpoint, drops, dropped, provenance=provenance)
-        with _contained(Path(scratch) / "logs"):
-            _run(open_checkpoint(dropped), spec, token_ids, packed, dtype, device, progress)
+        _run(open_checkpoint(dropped), spec, token_ids, packed, dtype, device, progress)
         write_packed_checkpoint(dropped, packed, spec, dtype, output)
 
 
@@ -83,24 +79,26 @@ def _run(
     from gptqmodel import BACKEND, GPTQModel
 
     from drop_ray.quantization.definition import register
+    from drop_ray.quantization.gptqmodel_private import contained, report_layers
 
     register_with_transformers()
     config, drops = read_config(checkpoint), drop_lists_of(checkpoint)
     skeleton = build_skeleton(config, drops, dtype)
     register(config.model_type, build_skeleton(config, DropLists(), dtype), skeleton, token_ids.shape[1])
     torch.manual_seed(0)
-    model = GPTQModel.load(
-        str(checkpoint.folder),
-        _settings(spec, device, packed.with_name("finished-layers")),
-        dtype=dtype,
-        attn_implementation=skeleton.config._attn_implementation,
-    )
-    model.layer_callback = _report_layers(config.num_hidden_layers, progress)
     # On a GPU, gptqmodel's own choice; on a CPU it would choose a kernel for GPUs, which packs nothing there.
     backend = BACKEND.AWQ_TORCH if spec.method == "awq" and device == "cpu" else BACKEND.AUTO
     samples = [{"input_ids": row, "attention_mask": [1] * len(row)} for row in token_ids.tolist()]
-    model.quantize(samples, calibration_sort=None, batch_size=1, backend=backend)
-    model.save(str(packed))
+    with contained(packed.with_name("logs")):
+        model = GPTQModel.load(
+            str(checkpoint.folder),
+            _settings(spec, device, packed.with_name("finished-layers")),
+            dtype=dtype,
+            attn_implementation=attention_of(skeleton.config),
+        )
+        report_layers(model, lambda layer: progress(layer + 1, config.num_hidden_layers))
+        model.quantize(samples, calibration_sort=None, batch_size=1, backend=backend)
+        model.save(str(packed))
 
 
 def _settings(spec: QuantizationSpec, device: str, finished: Path) -> Any:
@@ -122,31 +120,3 @@ def _settings(spec: QuantizationSpec, device: str, finished: Path) -> Any:
     # Without desc_act, GPTQ may still order the weights within each group, which leaves the files' order as it is.
     reorder = not spec.desc_act and spec.group_size != -1
     return GPTQConfig(format=FORMAT.GPTQ, desc_act=spec.desc_act, act_group_aware=reorder, **common)
-
-
-def _report_layers(total: int, progress: Callable[[int, int], None]) -> Callable[..., None]:
-    """gptqmodel tells twice of a layer: when the next one may begin, and when its weights are packed."""
-
-    def report(*, layer_idx: int, submodule_finalized: bool) -> None:
-        if not submodule_finalized:
-            progress(layer_idx + 1, total)
-
-    return report
-
-
-@contextmanager
-def _contained(logs: Path) -> Iterator[None]:
-    """No bars, no lines but warnings and on standard error, log files in `logs` and not in the working directory; an
-    error in one of its threads is raised, where gptqmodel would end the process."""
-    from gptqmodel.looper import loop_processor
-    from gptqmodel.utils import logger as gptqmodel_logger
-    from gptqmodel.utils import threadx
-    from logbar import LogBar
-
-    LogBar.shared().setLevel(logging.WARNING)
-    with ExitStack() as stack:
-        stack.enter_context(redirect_stdout(sys.stderr))
-        stack.enter_context(mock.patch.object(gptqmodel_logger, "_suppress_live_renderables", return_value=True))
-        stack.enter_context(mock.patch.object(loop_processor, "_PROJECT_LOG_DIR", logs))
-        stack.enter_context(mock.patch.object(threadx._DeviceWorker, "_abort_process"))
-        yield

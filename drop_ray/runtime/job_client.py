@@ -3,27 +3,17 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import ray
 from ray.exceptions import AuthenticationError
-from ray.job_submission import JobSubmissionClient
 
 from drop_ray.errors import UserError
+from drop_ray.runtime.ray_private import JobClient
 
 # Raised by Ray's client when there was no answer, or an error for an answer. Its HTTP library raises OSErrors.
 NO_ANSWER = (RuntimeError, OSError, AuthenticationError)
-# Seconds to connect, and between two bytes of an answer; an upload counts as an answer that comes late.
-TIMEOUT = (10, 120)
 # Ray puts these before the address that it is given.
 OTHER_ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
-
-
-class JobClient(JobSubmissionClient):  # type: ignore[misc]
-    """Ray's client, which would wait for an answer for ever."""
-
-    def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:
-        return super()._do_request(method, endpoint, timeout=TIMEOUT, **options)
 
 
 def connect(address: str) -> JobClient:
@@ -36,7 +26,7 @@ def connect(address: str) -> JobClient:
     try:
         with _only_the_given_address():
             client = JobClient(address)
-        found = str(client._do_request("GET", "/api/version").json()["ray_version"])
+        found = client.ray_version()
     except AuthenticationError as error:
         raise UserError(
             f"--address: {address} wants another token ({str(error).splitlines()[0]}); set RAY_AUTH_MODE=token, and "

@@ -3,17 +3,14 @@
 Ray uploads a package to the head node's memory and unpacks it on every node that runs a worker.
 """
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from ray._private.ray_constants import RAY_RUNTIME_ENV_IGNORE_GITIGNORE, get_runtime_env_default_excludes
-from ray._private.runtime_env import packaging
 
 from drop_ray.config import RunConfig
 from drop_ray.config.section import DEMO_PREFIX
 from drop_ray.errors import UserError
+from drop_ray.runtime.ray_private import uploaded_files
 from drop_ray.text.units import human_bytes
 
 MAX_BYTES = 100 << 20
@@ -46,7 +43,8 @@ class Package:
 def make_package(folder: Path, store: str) -> Package:
     """The working directory of a run with that store. UserError, with the largest files, if it is too large."""
     excludes = (*EXCLUDES, *_inside(folder, store))
-    package = Package(folder, excludes, _files(folder, excludes))
+    files = {path: path.stat().st_size for path in uploaded_files(folder, excludes)}
+    package = Package(folder, excludes, files)
     size = sum(package.files.values())
     if size > MAX_BYTES:
         largest = sorted(package.files.items(), key=lambda item: -item[1])[:NUM_NAMED]
@@ -90,20 +88,6 @@ def check_paths(package: Package, config: RunConfig) -> list[str]:
         else:
             absolute.append(f"{field}: {path}")
     return absolute
-
-
-def _files(folder: Path, excludes: Iterable[str]) -> dict[Path, int]:
-    """Ray's own walk, since it has no function that says what it would upload."""
-    files: dict[Path, int] = {}
-
-    def add(path: Path) -> None:
-        if path.is_file():
-            files[path] = path.stat().st_size
-
-    is_excluded = packaging._get_excludes(folder, [*get_runtime_env_default_excludes(), *excludes])
-    include_gitignore = os.environ.get(RAY_RUNTIME_ENV_IGNORE_GITIGNORE, "0") != "1"
-    packaging._dir_travel(folder, [is_excluded], add, include_gitignore=include_gitignore)
-    return files
 
 
 def _inside(folder: Path, store: str) -> Iterator[str]:

@@ -12,8 +12,9 @@ from ray.job_submission import JobDetails, JobStatus
 
 from drop_ray.config import load_config
 from drop_ray.errors import DropRayError, UserError
-from drop_ray.runtime.job_client import NO_ANSWER, JobClient, connect, first_line
+from drop_ray.runtime.job_client import NO_ANSWER, connect, first_line
 from drop_ray.runtime.packaging import check_config_file, check_paths, make_package
+from drop_ray.runtime.ray_private import NOT_FOUND, UPLOAD_LOGGER, JobClient
 from drop_ray.runtime.termination import TERMINATED
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ def submit(
     config = load_config(config_path, overrides)
     environment = _environment(secrets)
     # Ray speaks of every file that it leaves out, and of large ones: what is uploaded is decided and said here.
-    logging.getLogger("ray._private.runtime_env").setLevel(logging.ERROR)
+    logging.getLogger(UPLOAD_LOGGER).setLevel(logging.ERROR)
     package = make_package(Path.cwd(), config.store)
     path = check_config_file(package, config_path)
     for line in check_paths(package, config):
@@ -128,7 +129,7 @@ def _entrypoint(stage: str, config: str, overrides: Sequence[str]) -> str:
 
 
 def _check_lost(job: str, error: Exception, silent_s: float) -> None:
-    if "status code 404" in str(error):
+    if NOT_FOUND in str(error):
         raise JobLostError(f"{job}: the cluster does not know it any more; its head was started anew") from error
     logger.debug("no answer about %s: %s", job, error)
     if silent_s > UNREACHABLE_S:

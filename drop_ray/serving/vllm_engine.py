@@ -12,6 +12,7 @@ import vllm
 from vllm import LLM, SamplingParams
 
 from drop_ray.serving.engine import EngineFacts, EngineSettings, Generation, Prompts, PromptScores, RequestTiming
+from drop_ray.serving.vllm_private import cache_config, kv_cache_specs, num_kv_cache_groups, num_weights
 
 LAYER = re.compile(r"layers\.(\d+)\.")
 
@@ -24,7 +25,7 @@ class VllmEngine:
         self._llm = LLM(**_arguments(settings))
 
     def facts(self) -> EngineFacts:
-        cache = self._llm.llm_engine.vllm_config.cache_config
+        cache = cache_config(self._llm)
         ranks: list[_WorkerFacts] = self._llm.collective_rpc(_worker_facts)
         rank = ranks[0]
         # Layers with windows share blocks with others, in groups. How many tokens these hold at the largest length of
@@ -124,26 +125,22 @@ class _WorkerFacts:
 
 def _worker_facts(worker: Any) -> _WorkerFacts:
     """Runs in each of vLLM's workers."""
-    specs = worker.get_kv_cache_spec()
+    specs = kv_cache_specs(worker)
     layers = sorted(int(match.group(1)) for name in specs if (match := LAYER.search(name)))
     return _WorkerFacts(
         weights_bytes=_weights_bytes(worker.get_model()),
         kv_bytes=sum(spec.page_size_bytes // spec.block_size for spec in specs.values()),
         kv_layers=tuple(layers),
-        kv_groups=len(worker.model_runner.kv_cache_config.kv_cache_groups),
+        kv_groups=num_kv_cache_groups(worker),
         device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     )
 
 
 def _weights_bytes(model: torch.nn.Module) -> int:
-    """On a CPU, vLLM hands the weights of linear layers to its kernels, and leaves empty parameters in their place."""
     sizes: dict[int, int] = {}  # by parameter: some are tied
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            count = parameter.numel()
-            linear: Any = module
-            if name == "weight" and not count and hasattr(linear, "input_size_per_partition"):
-                count = linear.input_size_per_partition * linear.output_size_per_partition
+            count = num_weights(module, parameter) if name == "weight" else parameter.numel()
             sizes[id(parameter)] = count * parameter.element_size()
     return sum(sizes.values())
 

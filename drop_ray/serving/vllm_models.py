@@ -1,4 +1,4 @@
-"""vLLM's models without some of their attention or MLP sub-layers: the only file that knows vLLM's internals.
+"""vLLM's models without some of their attention or MLP sub-layers, made when vLLM asks for one by its name.
 
 `DroppedLlamaForCausalLM` and the like are made on first access from vLLM's own class, which is not copied: each layer
 loses its dropped sub-layers, their weights and their KV cache as soon as it is built. vLLM's layers have the attribute
@@ -8,46 +8,44 @@ A layer of vLLM hands the output of its last sub-layer on, not yet added to the 
 stands in for a dropped sub-layer passes on what is pending.
 """
 
-import copy
 import functools
-import sys
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from itertools import chain
-from unittest import mock
 
 import torch
-import vllm
-import wrapt
 from torch import nn
+from transformers import CONFIG_MAPPING, AutoConfig
+from vllm.transformers_utils.config import register_config_parser
 
 from drop_ray.models.classes import base_config_class
 from drop_ray.models.dropped import drop_lists_of_config
 from drop_ray.models.families import FAMILIES, DropLists, check_drop_lists
 from drop_ray.models.modeling_dropped import Nothing, drop_indices, sublayer_names
-from drop_ray.serving.vllm_version import version_mismatch
-
-if mismatch := version_mismatch(vllm.__version__):  # before the imports of what another version may not have
-    raise ImportError(mismatch)
-
-from transformers import AutoConfig
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-from vllm.model_executor.models import utils as model_utils
-from vllm.model_executor.models.registry import ModelRegistry
-from vllm.model_executor.models.utils import PPMissingLayer
-from vllm.transformers_utils import config as vllm_configs
+from drop_ray.models.transformers_private import attention_of, set_attention
+from drop_ray.serving.vllm_private import (
+    BackendHooks,
+    ConfigParser,
+    MissingLayer,
+    allow_ranks_without_attention,
+    each_layer_built,
+    forget_attention,
+    forget_missing_layers,
+    is_of_backend,
+    is_sequence_parallel,
+    model_class,
+)
 
 
 def install() -> None:
     """Have vLLM recognise drop lists wherever it reads a config.json, and DeepSeek-MoE, which transformers lacks."""
-    wrapt.register_post_import_hook(_allow_ranks_without_attention, "vllm.v1.engine.core")
-    vllm_configs._CONFIG_FORMAT_TO_CONFIG_PARSER["hf"] = DroppedConfigParser
+    allow_ranks_without_attention()
+    # In the place of vLLM's own, which it says in a warning: a format of another name would have to be asked for.
+    register_config_parser("hf")(DroppedConfigParser)
     for architecture, family in FAMILIES.items():
         if family.model_type not in CONFIG_MAPPING:
             AutoConfig.register(family.model_type, base_config_class(architecture), exist_ok=True)
 
 
-class DroppedConfigParser(vllm_configs.HFConfigParser):
+class DroppedConfigParser(ConfigParser):
     """Reads config.json as vLLM does; drop lists, in the file or in `hf_overrides`, make it a dropped model's."""
 
     def parse(self, model, *args, **kwargs):
@@ -55,32 +53,6 @@ class DroppedConfigParser(vllm_configs.HFConfigParser):
         fields, config = super().parse(model, *args, **kwargs)
         _recognise(config, overrides if isinstance(overrides, dict) else {}, model)
         return fields, config
-
-
-def _allow_ranks_without_attention(engine_core):
-    """vLLM divides a rank's memory by the size of its blocks, which is 0 on a pipeline stage without attention."""
-    get_configs = engine_core.get_kv_cache_configs
-    if getattr(get_configs, "allows_ranks_without_attention", False):
-        return
-
-    @functools.wraps(get_configs)
-    def get_kv_cache_configs(vllm_config, specs, memory):
-        """specs: what caches each rank needs, by the attention's name; memory: bytes of each rank for them."""
-        if not any(specs):
-            # The model has no attention left at all; the manager of cached prefixes expects some cache.
-            vllm_config.cache_config.enable_prefix_caching = False
-        if all(specs) or not any(specs):
-            return get_configs(vllm_config, specs, memory)
-        served = [rank for rank, rank_specs in enumerate(specs) if rank_specs]
-        configs = get_configs(vllm_config, [specs[rank] for rank in served], [memory[rank] for rank in served])
-        groups = [replace(group, layer_names=[]) for group in configs[0].kv_cache_groups]
-        # All ranks number the same blocks, those without attention keep nothing in them.
-        empty = replace(configs[0], kv_cache_tensors=[], kv_cache_groups=groups)
-        with_attention = iter(configs)
-        return [next(with_attention) if rank_specs else copy.deepcopy(empty) for rank_specs in specs]
-
-    get_kv_cache_configs.allows_ranks_without_attention = True
-    engine_core.get_kv_cache_configs = get_kv_cache_configs
 
 
 def _recognise(config, overrides, location):
@@ -105,21 +77,21 @@ def _recognise(config, overrides, location):
         overrides["architectures"] = config.architectures
 
 
-class NoAttention(PPMissingLayer):
-    """In place of an attention. Weight loaders of vLLM pass over the tensors of a `PPMissingLayer`."""
+class NoAttention(MissingLayer):
+    """In place of an attention. Weight loaders of vLLM pass over the tensors of a `MissingLayer`."""
 
     def forward(self, positions, hidden_states, *_, **__):  # noqa: ARG002
         return hidden_states
 
 
-class NoMlp(PPMissingLayer):
+class NoMlp(MissingLayer):
     """In place of an MLP, and of a norm after a sub-layer."""
 
     def forward(self, hidden_states, *_, **__):
         return hidden_states
 
 
-class NoNorm(PPMissingLayer):
+class NoNorm(MissingLayer):
     """In place of the norm before a sub-layer, which would have added what is pending."""
 
     def forward(self, hidden_states, residual=None):
@@ -134,28 +106,25 @@ class DroppedModel:
     def __init__(self, *, vllm_config, prefix="", **kwargs):
         _check_dtype(vllm_config)
         drops = drop_lists_of_config(vllm_config.model_config.hf_config)
-        with _each_layer_built(lambda layer, name: _drop_from(layer, name, drops, vllm_config.compilation_config)):
+        with each_layer_built(lambda layer, name: _drop_from(layer, name, drops, vllm_config.compilation_config)):
             super().__init__(vllm_config=vllm_config, prefix=prefix, **kwargs)
 
     def load_weights(self, weights):
         loaded = super().load_weights(weights)
-        # vLLM remembers a model's missing layers by id(), which the next model of this process may be given.
-        for module in self.modules():
-            model_utils._model_to_pp_missing_layer_names.pop(id(module), None)
+        forget_missing_layers(self)
         return loaded
 
 
-class DroppedBackendModel:
+class DroppedBackendModel(BackendHooks):
     """Mixed into vLLM's backend for models of transformers, for families that vLLM has no class of its own for."""
 
-    @functools.cached_property
-    def _from_config_kwargs(self):
+    def full_config(self):
         """The full model is built, on the meta device, from the family's own configuration."""
         architecture = type(self).__name__.removeprefix("Dropped")
         fields = {key: value for key, value in self.config.to_dict().items() if key not in ("model_type", "auto_map")}
         config = base_config_class(architecture)(**fields)
-        config._attn_implementation = self.text_config._attn_implementation
-        return {**super()._from_config_kwargs, "config": config}
+        set_attention(config, attention_of(self.text_config))
+        return config
 
     def pipeline_parallel(self):
         """Replace the dropped sub-layers. vLLM calls this first after it has built the model."""
@@ -166,47 +135,15 @@ class DroppedBackendModel:
                 self.ignore_unexpected_prefixes.append(f"model.layers.{index}.{name}.")
         super().pipeline_parallel()
 
-    def _create_attention_instances(self, prefix=""):
-        from vllm.model_executor.models.transformers import base
-
-        def kept(start, end):
-            return [index for index in range(start, end) if index in self.attention_fusers]
-
-        # It goes through the stage's layers with `range`, and refuses one without attention.
-        with mock.patch.object(base, "range", kept, create=True):
-            super()._create_attention_instances(prefix)
-
 
 @functools.cache
 def _dropped_class(name):
     architecture = name.removeprefix("Dropped")
     if not name.startswith("Dropped") or architecture not in FAMILIES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from vllm.model_executor.models.transformers import TransformersForCausalLM
-
-    base = ModelRegistry.models[architecture].load_model_cls()
-    mixin = DroppedBackendModel if issubclass(base, TransformersForCausalLM) else DroppedModel
+    base = model_class(architecture)
+    mixin = DroppedBackendModel if is_of_backend(base) else DroppedModel
     return type(name, (mixin, base), {"__module__": __name__})
-
-
-@contextmanager
-def _each_layer_built(change):
-    """While it is open, every layer that a model of vLLM makes goes through `change(layer, its name)`."""
-    make_layers = model_utils.make_layers
-
-    def make_changed_layers(num_hidden_layers, layer_fn, prefix):
-        def changed(prefix):
-            layer = layer_fn(prefix=prefix)
-            change(layer, prefix)
-            return layer
-
-        return make_layers(num_hidden_layers, changed, prefix)
-
-    with ExitStack() as stack:
-        for name, module in list(sys.modules.items()):
-            if name.startswith("vllm.") and vars(module).get("make_layers") is make_layers:
-                stack.enter_context(mock.patch.object(module, "make_layers", make_changed_layers))
-        yield
 
 
 def _drop_from(layer, prefix, drops, compilation_config):
@@ -214,16 +151,12 @@ def _drop_from(layer, prefix, drops, compilation_config):
 
     `prefix` is the layer's name, such as `model.layers.3`. Only attentions that are in the list get a KV cache.
     """
-    if getattr(layer, "use_sequence_parallel_moe", False):
+    if is_sequence_parallel(layer):
         raise ValueError("dropped models are not served with sequence-parallel experts: leave out expert parallelism")
     for names in _dropped_names(layer, int(prefix.rpartition(".")[2]), drops):
         for name in names:
             setattr(layer, name, NoAttention() if name == "self_attn" else NoNorm() if name == names[0] else NoMlp())
-            inside = [key for key in compilation_config.static_forward_context if key.startswith(f"{prefix}.{name}.")]
-            for key in inside:
-                del compilation_config.static_forward_context[key]
-                if key in compilation_config.static_all_moe_layers:
-                    compilation_config.static_all_moe_layers.remove(key)
+            forget_attention(compilation_config, f"{prefix}.{name}.")
 
 
 def _dropped_names(layer, index, drops):

@@ -1,4 +1,4 @@
-"""The version of vLLM whose internals vllm_models.py was written for."""
+"""The version of vLLM whose internals vllm_private.py was written for."""
 
 VLLM_VERSION = "0.32"
 

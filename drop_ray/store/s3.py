@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, NoCredentialsError
 
 from drop_ray.errors import StoreOutageError
 from drop_ray.store.filesystem import Stored, Upload
 from drop_ray.store.ranges import fill_ranges
 from drop_ray.store.s3_connection import S3Connection, connect
+from drop_ray.store.s3fs_private import service_error
 from drop_ray.store.steps import Output
 
 # Larger files are uploaded in parts, several at a time. S3 takes at most 10,000 parts.
@@ -66,7 +67,8 @@ class S3Files:
             self._s3.pipe_file(self._key(path), data, mode="create")
         except OSError as error:
             # Not FileExistsError: s3fs raises that only for servers whose answer names the failed condition.
-            if isinstance(error.__cause__, ClientError) and error.__cause__.response["Error"]["Code"] in LOST_CREATE:
+            answer = service_error(error)
+            if answer is not None and answer.response["Error"]["Code"] in LOST_CREATE:
                 return self._is_own(path, data)
             raise
         return True

@@ -10,18 +10,16 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from http.client import IncompleteRead
 from typing import Any, NoReturn
 
-import s3fs
 from aiohttp import ClientPayloadError
-from botocore.exceptions import ClientError, ConnectionError, FlexibleChecksumError, HTTPClientError
+from botocore.exceptions import ConnectionError, FlexibleChecksumError, HTTPClientError
 from botocore.parsers import ResponseParserError
-from fsspec.asyn import sync
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential
 
 from drop_ray.errors import StoreOutageError
+from drop_ray.store.s3fs_private import RequestsOfS3, service_error
 
 logger = logging.getLogger(__name__)
 
@@ -68,32 +66,21 @@ PASSING_CODES = {
 }
 
 
-class S3Connection(s3fs.S3FileSystem):  # type: ignore[misc]
+class S3Connection(RequestsOfS3):
     """s3fs, with `outage_s` beside its own arguments. StoreOutageError when a request has failed for that long."""
-
-    retries = 1  # of s3fs itself
 
     def __init__(self, *arguments: Any, outage_s: float = OUTAGE_S, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.outage_s = outage_s
         self._outage_is_known = False
 
-    def call(self, method: str, **arguments: Any) -> Any:
-        """One request of botocore's S3 client, by the name of its method."""
-        return sync(self.loop, partial(self._call_s3, method, **arguments))
+    async def make_request(self, send: Callable[[], Awaitable[Any]], body_bytes: int) -> Any:
+        seconds = ANSWER_S + body_bytes / SLOWEST_UPLOAD_BYTES_S
+        return await self._patiently(lambda: asyncio.wait_for(send(), seconds))
 
-    async def _call_s3(self, method: str, *arguments: Any, **named: Any) -> Any:
-        send = partial(super()._call_s3, method, *arguments, **named)
-        seconds = ANSWER_S + len(named.get("Body") or b"") / SLOWEST_UPLOAD_BYTES_S
-
-        async def answer() -> Any:
-            return await asyncio.wait_for(send(), seconds)
-
-        return await self._patiently(answer)
-
-    async def _cat_file(self, path: str, *arguments: Any, **named: Any) -> Any:
+    async def read_file(self, fetch: Callable[[], Awaitable[Any]]) -> Any:
         """Also when the connection breaks while the answer is being read."""
-        return await self._patiently(partial(super()._cat_file, path, *arguments, **named))
+        return await self._patiently(fetch)
 
     async def _patiently(self, request: Callable[[], Awaitable[Any]]) -> Any:
         outage = _Outage(self.outage_s)
@@ -156,12 +143,11 @@ def connect(options: Mapping[str, Any]) -> S3Connection:
 
 def is_passing(error: BaseException) -> bool:
     """Whether the same request may succeed later: the network or the service is at fault, not the request."""
-    # s3fs translates the service's answers into OSErrors.
-    cause = error.__cause__
-    if not isinstance(cause, ClientError):
+    answer = service_error(error)
+    if answer is None:
         return isinstance(error, BROKEN_CONNECTION)
-    status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return (status >= 500 and status != 501) or status == 429 or cause.response["Error"].get("Code") in PASSING_CODES
+    status = answer.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return (status >= 500 and status != 501) or status == 429 or answer.response["Error"].get("Code") in PASSING_CODES
 
 
 def _failure(state: RetryCallState) -> BaseException | None:
