@@ -43,7 +43,7 @@ class RequestsOfS3(s3fs.S3FileSystem):  # type: ignore[misc]
         return await self.read_file(partial(super()._cat_file, path, *arguments, **named))
 
 
-def service_error(error: Exception) -> ClientError | None:
+def service_error(error: BaseException) -> ClientError | None:
     """What the service answered, if `error` is an answer of it.
 
     Expected: s3fs translates `ClientError`, with the service's code and status, into an OSError that it is the cause
