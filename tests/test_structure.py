@@ -13,7 +13,7 @@ import drop_ray
 
 PACKAGE = Path(drop_ray.__file__).parent
 HEAVY = {"torch", "transformers", "vllm", "lm_eval", "ray", "datasets"}
-LIGHT = ["drop_ray", "drop_ray.cli", "drop_ray.config", "drop_ray.identity", "drop_ray.planning.requests"]
+LIGHT = ["drop_ray", "drop_ray.cli", "drop_ray.config", "drop_ray.store.identity", "drop_ray.planning.requests"]
 LIGHT += [
     "drop_ray.planning.strategies",
     "drop_ray.report.html",

@@ -15,8 +15,8 @@ from huggingface_hub import HfApi
 
 from drop_ray.config import CalibrationConfig, resolve_path
 from drop_ray.errors import UserError
-from drop_ray.identity import canonical_json
 from drop_ray.models.location import HUB_NAME
+from drop_ray.store.identity import canonical_json
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # A stream cannot be shuffled as a whole: the next document is drawn from a buffer of so many.

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from drop_ray.errors import UserError
-from drop_ray.identity import canonical_json
+from drop_ray.store.identity import canonical_json
 
 SCHEMA = pa.schema([("sample", pa.int32()), ("token_ids", pa.list_(pa.int32()))])
 TEXT_SUFFIXES = (".txt", ".json", ".jsonl", ".parquet")

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from drop_ray.errors import UserError
-from drop_ray.identity import canonical_json
 from drop_ray.models.files.cached_folder import cached_folder
 from drop_ray.models.files.model_folder import LocalFolder, LocalSource, ModelFolder
 from drop_ray.models.files.remote_folder import open_remote_folder
@@ -19,6 +18,7 @@ from drop_ray.models.files.safetensors_file import open_safetensors
 from drop_ray.models.files.stored_tensors import Shard, StoredTensor
 from drop_ray.models.files.torch_file import open_torch_file
 from drop_ray.models.files.weight_files import find_weights
+from drop_ray.store.identity import canonical_json
 from drop_ray.store.node_cache import NodeCache
 
 # What decides how text becomes tokens, and so belongs to a model's identity.

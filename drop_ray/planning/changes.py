@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from drop_ray.errors import UserError
 from drop_ray.extensions import Registry
-from drop_ray.identity import canonical_json
 from drop_ray.models.families import DropLists
+from drop_ray.store.identity import canonical_json
 
 if TYPE_CHECKING:
     import torch

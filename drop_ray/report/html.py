@@ -10,7 +10,6 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from drop_ray.identity import canonical_json, fingerprint
 from drop_ray.report import formatting
 from drop_ray.report.answer import Answer, find_answer
 from drop_ray.report.plan_table import drop_strip, plan_lines, table_tasks
@@ -23,6 +22,7 @@ from drop_ray.report.series import Series, plan_series
 from drop_ray.report.serving_section import serving_section
 from drop_ray.report.statistics import Estimate, Standing, averaged_tasks, standings
 from drop_ray.report.training_tables import TrainingTables, correlation, training_tables
+from drop_ray.store.identity import canonical_json, fingerprint
 
 FOLDER = Path(__file__).parent
 PAGE_WIDTH, SMALL_WIDTH = 1120, 366

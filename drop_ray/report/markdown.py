@@ -7,7 +7,6 @@ Markdown would read them as table cells or HTML.
 import re
 from collections.abc import Sequence
 
-from drop_ray.identity import fingerprint
 from drop_ray.report import formatting
 from drop_ray.report.answer import find_answer
 from drop_ray.report.axes import levels
@@ -28,6 +27,7 @@ from drop_ray.report.score_tables import (
 from drop_ray.report.statistics import Estimate, PairedDifference, standings
 from drop_ray.report.training import CheckpointLine
 from drop_ray.report.training_tables import correlation, training_tables
+from drop_ray.store.identity import fingerprint
 
 LEVELS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"  # one eighth block to full block
 NO_SCORE = "\u00d7"

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from drop_ray.errors import UserError
-from drop_ray.identity import fingerprint
 from drop_ray.store import Commit, Store
+from drop_ray.store.identity import fingerprint
 from drop_ray.text.units import human_bytes
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from drop_ray.errors import CorruptArtifactError
-from drop_ray.identity import canonical_json, fingerprint
+from drop_ray.store.identity import canonical_json, fingerprint
 
 STEP_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 ARTIFACTS = "artifacts"

@@ -15,8 +15,8 @@ from typing import Any, BinaryIO
 from uuid import uuid4
 
 from drop_ray.errors import CorruptArtifactError, UserError
-from drop_ray.identity import difference
 from drop_ray.store.filesystem import Files
+from drop_ray.store.identity import difference
 from drop_ray.store.steps import ARTIFACTS, RECORD, Commit, Output, Step, plain
 
 HASHED_BY_FIND = 16 * 2**20

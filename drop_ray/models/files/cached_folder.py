@@ -1,9 +1,9 @@
 """A model on S3 as a folder of this node's cache."""
 
-from drop_ray.identity import fingerprint
 from drop_ray.models.files.model_folder import LocalFolder, is_small_file
 from drop_ray.models.files.remote_folder import RemoteFolder
 from drop_ray.models.files.weight_files import find_weights
+from drop_ray.store.identity import fingerprint
 from drop_ray.store.node_cache import NodeCache
 
 

@@ -12,7 +12,6 @@ from typing import Any, BinaryIO
 import torch
 
 from drop_ray.errors import UserError
-from drop_ray.identity import canonical_json
 from drop_ray.models.files.model_folder import LocalSource, read_bytes
 from drop_ray.models.files.stored_tensors import (
     COPY_BYTES,
@@ -22,6 +21,7 @@ from drop_ray.models.files.stored_tensors import (
     empty_pages,
     sample_offsets,
 )
+from drop_ray.store.identity import canonical_json
 
 DTYPE_NAMES = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
 ZIP_MAGIC = b"PK\x03\x04"
