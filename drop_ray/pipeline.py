@@ -18,10 +18,10 @@ from drop_ray.job.job import Job, open_job
 from drop_ray.job.ledger import Ledger
 from drop_ray.job.texts import load_texts
 from drop_ray.models.families import DropLists
+from drop_ray.planning.modules import layers_of
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.requests import PlanRequest, gaps_of
 from drop_ray.planning.scores import ScoreTables
-from drop_ray.planning.strategies import layers_of
 from drop_ray.planning.variants import Variant, distinct, quantized_variants
 from drop_ray.runtime import dispatch
 from drop_ray.runtime.cluster import Cluster

@@ -11,6 +11,7 @@ from drop_ray.job.versions import public_versions
 from drop_ray.models.export_formats import ExportFormat
 from drop_ray.models.families import DropLists
 from drop_ray.planning.variants import Variant, distinct
+from drop_ray.scoring.metrics.metric import metric_versions
 from drop_ray.store import Step
 
 
@@ -170,6 +171,7 @@ def _calibration_content(job: Job) -> dict[str, object]:
 def _score_identity(
     job: Job, calibration_identity: str, drops: DropLists, gap: int, revision: str | None
 ) -> dict[str, object]:
+    versions = metric_versions(job.config.scoring.metrics)
     return {
         "algorithm": 1,
         "versions": public_versions(["torch", "transformers"]),
@@ -180,6 +182,7 @@ def _score_identity(
         **job.config.model.model_dump(include={"dtype", "attn_implementation"}),
         # Their order says by which one plans rank, and changes no score.
         "metrics": sorted(job.config.scoring.metrics),
+        **({"metric_versions": versions} if versions else {}),
         **job.config.scoring.model_dump(include={"micro_batch", "range_size"}),
     }
 

@@ -1,0 +1,17 @@
+"""`reverse`: a baseline that drops from the last layer up."""
+
+from dataclasses import dataclass
+
+from drop_ray.planning.modules import Module
+from drop_ray.planning.strategies.strategy import Choice, Strategy
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReverseOrder(Strategy):
+    def choose(self, choice: Choice) -> list[Module]:
+        """Deepest layers first, in a layer the MLP before the attention."""
+        order = sorted(choice.candidates, key=lambda module: (module.layer, module.kind), reverse=True)
+        return order[: choice.count]
+
+
+REVERSE = ReverseOrder(of=None, uses_scores=False)
