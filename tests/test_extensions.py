@@ -1,11 +1,16 @@
 """Names that packages add by entry points: found and loaded lazily, and what is wrong with a package is said."""
 
+from pathlib import Path
+
 import pytest
 
 from drop_ray.errors import UserError
 from drop_ray.extensions import METRICS, STRATEGIES, Registry
+from drop_ray.planning.modules import PLURALS
 
 OWN = {"own": "fractions:Fraction"}
+GUIDE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
+TOY = Path(__file__).parent / "support" / "toy_extension"
 
 
 @pytest.fixture
@@ -94,3 +99,47 @@ def test_every_line_of_the_projects_own_leads_to_one_of_its_kind(things):
     for each in things.own:
         bases = [f"{base.__module__}:{base.__qualname__}" for base in type(things.load(each)).__mro__]
         assert f"{module}:{name}" in bases
+
+
+def rows(heading):
+    """Of the guide's table that begins with this heading, as lists of cells."""
+    lines = iter(GUIDE.splitlines())
+    for line in lines:
+        if line.startswith(f"| {heading} |"):
+            break
+    next(lines)
+    found = []
+    while (line := next(lines)).startswith("|"):
+        found.append([cell.strip() for cell in line.strip("|").split("|")])
+    return found
+
+
+def test_the_guide_lists_the_metrics_as_they_are():
+    metrics = {name: METRICS.load(name) for name in METRICS.own}
+    assert rows("metric") == [
+        [f"`{name}`", "{:g} to {:g}".format(*metric.bounds), metric.source] for name, metric in metrics.items()
+    ]
+
+
+def test_the_guide_lists_the_strategies_as_they_are():
+    rules = {name: STRATEGIES.load(name) for name in STRATEGIES.own}
+    keys = {
+        name: {"of": rule.of is None, "iterative": rule.iterative, "metric": rule.uses_scores, "seed": rule.seeded}
+        for name, rule in rules.items()
+    }
+    assert rows("strategy") == [
+        [
+            f"`{name}`",
+            PLURALS.get(rule.of, "what `of` says"),
+            ", ".join(f"`{key}`" for key, goes in keys[name].items() if goes),
+        ]
+        for name, rule in rules.items()
+    ]
+
+
+@pytest.mark.parametrize("file", ["pyproject.toml", "drop_ray_toy/relative_change.py", "drop_ray_toy/inner.py"])
+def test_the_guide_has_the_toy_packages_files_as_they_are(file):
+    _, _, rest = GUIDE.partition(f"`{file}`:\n\n```")
+    language, _, text = rest.partition("\n")
+    assert language in ("toml", "python")
+    assert text.startswith((TOY / file).read_text() + "```\n")
