@@ -50,9 +50,10 @@ class Registry:
         source = f"{point.value} of package {_package(point)}"
         try:
             found = point.load()
-        except (ImportError, AttributeError) as error:
+        except Exception as error:  # importing a package can raise anything
             raise UserError(
-                f"{self.noun} {name} cannot be loaded from {source}: {error}; mend or uninstall the package"
+                f"{self.noun} {name} cannot be loaded from {source}: {type(error).__name__}: {error}; "
+                "mend or uninstall the package"
             ) from error
         if not isinstance(found, base):
             raise UserError(

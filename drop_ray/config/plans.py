@@ -18,7 +18,7 @@ class PlanSpec(Section):
     strategy: StrategyName | None = Field(None, description="the rule by which the plan chooses")
     drop: tuple[int, ...] = Field((), description="how many layers, MLPs or blocks; a list makes many plans")
     iterative: int | None = Field(None, ge=1, description="drop this many, score again, repeat")
-    of: Droppable | None = Field(None, description="what random and reverse drop")
+    of: Droppable | None = Field(None, description="what to drop, of random and reverse")
     seed: int = Field(0, description="of random")
     metric: MetricName | None = Field(None, description="one of scoring.metrics to rank by; null is the first of them")
     file: str | None = Field(None, description="a plan as JSON, instead of a strategy")

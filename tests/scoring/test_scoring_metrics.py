@@ -1,7 +1,6 @@
 """What each metric makes of two states: known angles, small ones, its bounds, and what identifies its scores."""
 
 import math
-from dataclasses import dataclass
 
 import pytest
 import torch
@@ -72,7 +71,6 @@ def test_a_tokens_distance_depends_on_no_other_token(name, seed):
     assert whole[1, 2] == alone.squeeze()
 
 
-@dataclass(frozen=True, kw_only=True)
 class Mean(Metric):
     """Forgets that there are tokens."""
 

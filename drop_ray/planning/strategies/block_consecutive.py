@@ -1,12 +1,9 @@
 """`block_consecutive`: adjacent blocks, as Gromov et al. drop them, arXiv 2403.17887."""
 
-from dataclasses import dataclass
-
 from drop_ray.planning.modules import BLOCK, Module
 from drop_ray.planning.strategies.strategy import Choice, Strategy
 
 
-@dataclass(frozen=True, kw_only=True)
 class ConsecutiveBlocks(Strategy):
     def gaps(self, count: int) -> tuple[int, ...]:
         return (count,)

@@ -1,13 +1,11 @@
 """`random`: a baseline that looks at no score."""
 
 import random
-from dataclasses import dataclass
 
 from drop_ray.planning.modules import Module
 from drop_ray.planning.strategies.strategy import Choice, Strategy
 
 
-@dataclass(frozen=True, kw_only=True)
 class RandomOrder(Strategy):
     def choose(self, choice: Choice) -> list[Module]:
         """One seeded order, so that a larger drop contains every smaller one."""

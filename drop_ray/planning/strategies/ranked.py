@@ -1,12 +1,9 @@
 """`attention`, `mlp`, `joint` and `block`: the least important first. Joint ranks attention and MLP in one list."""
 
-from dataclasses import dataclass
-
 from drop_ray.planning.modules import Module
 from drop_ray.planning.strategies.strategy import Choice, Strategy
 
 
-@dataclass(frozen=True, kw_only=True)
 class LeastImportant(Strategy):
     def choose(self, choice: Choice) -> list[Module]:
         """The lowest scores, most redundant first."""

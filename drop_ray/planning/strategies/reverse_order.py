@@ -1,12 +1,9 @@
 """`reverse`: a baseline that drops from the last layer up."""
 
-from dataclasses import dataclass
-
 from drop_ray.planning.modules import Module
 from drop_ray.planning.strategies.strategy import Choice, Strategy
 
 
-@dataclass(frozen=True, kw_only=True)
 class ReverseOrder(Strategy):
     def choose(self, choice: Choice) -> list[Module]:
         """Deepest layers first, in a layer the MLP before the attention."""

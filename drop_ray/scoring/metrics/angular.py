@@ -1,7 +1,6 @@
 """`angular`: the angle between two states as a part of the half turn."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 
@@ -9,7 +8,6 @@ from drop_ray.scoring.metrics.metric import Metric
 from drop_ray.scoring.state import State
 
 
-@dataclass(frozen=True, kw_only=True)
 class Angular(Metric):
     def distances(self, before: State, after: State) -> torch.Tensor:
         """arccos(cos(X, Y)) / pi of each token: float64 [batch, seq_len].

@@ -1,14 +1,11 @@
 """`cosine`: one minus the cosine of the angle between two states, the importance S of He et al."""
 
-from dataclasses import dataclass
-
 import torch
 
 from drop_ray.scoring.metrics.metric import Metric
 from drop_ray.scoring.state import State
 
 
-@dataclass(frozen=True, kw_only=True)
 class Cosine(Metric):
     def distances(self, before: State, after: State) -> torch.Tensor:
         """1 - cos(X, Y) of each token: float64 [batch, seq_len]."""

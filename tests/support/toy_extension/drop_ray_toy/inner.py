@@ -1,13 +1,10 @@
 """`inner`: the least important attention layers, but neither the first nor the last one."""
 
-from dataclasses import dataclass
-
 from drop_ray.models.families import DropLists
 from drop_ray.planning.modules import Module
 from drop_ray.planning.strategies.strategy import Choice, Strategy
 
 
-@dataclass(frozen=True, kw_only=True)
 class Inner(Strategy):
     def candidates(self, of: str, num_layers: int, dropped: DropLists) -> list[Module]:
         everything = super().candidates(of, num_layers, dropped)

@@ -1,7 +1,6 @@
 """`relative_change`: the length of what a sub-layer adds, against the length of what it adds to."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 
@@ -9,7 +8,6 @@ from drop_ray.scoring.metrics.metric import Metric
 from drop_ray.scoring.state import State
 
 
-@dataclass(frozen=True, kw_only=True)
 class RelativeChange(Metric):
     def distances(self, before: State, after: State) -> torch.Tensor:
         """|Y - X| / |X| of each token: float64 [batch, seq_len]."""
