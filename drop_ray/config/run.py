@@ -28,8 +28,7 @@ class RunConfig(Section):
     name: str = Field(pattern=RUN_NAME, description="of the run; the file's name if not given")
     model: ModelConfig
     calibration: CalibrationConfig
-    # Not before it is asked for: the names of metrics are those of the packages that are installed.
-    scoring: ScoringConfig = Field(default_factory=ScoringConfig)
+    scoring: ScoringConfig = ScoringConfig()
     plans: tuple[PlanSpec, ...] = ()
     evaluation: EvaluationConfig = EvaluationConfig()
     quantization: tuple[QuantizationSpec, ...] = Field((), description="of the base and of every plan")

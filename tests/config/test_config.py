@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from drop_ray.config import load_config
+from drop_ray.config import RunConfig, load_config
 from drop_ray.errors import UserError
 
 MINIMAL = {"model": {"path": "m"}, "calibration": {"source": "c.txt"}}
@@ -133,3 +133,12 @@ def test_files_that_are_no_config(tmp_path):
         (tmp_path / "bad.yaml").write_text(text)
         with pytest.raises(UserError, match=message):
             load_config(tmp_path / "bad.yaml")
+
+
+def test_the_schema_lists_the_names_of_metrics_and_strategies():
+    definitions = RunConfig.model_json_schema()["$defs"]
+    metrics = {"type": "string", "enum": ["cosine", "angular"]}
+    assert definitions["ScoringConfig"]["properties"]["metrics"]["items"] == metrics
+    assert definitions["PlanSpec"]["properties"]["metric"]["anyOf"] == [metrics, {"type": "null"}]
+    strategies = definitions["PlanSpec"]["properties"]["strategy"]["anyOf"][0]["enum"]
+    assert strategies == ["attention", "mlp", "joint", "block", "block_consecutive", "random", "reverse"]
