@@ -1,14 +1,17 @@
 """What can be added to drop_ray, by the project itself and by packages outside of it, under names that a user writes.
 
-A package adds one by an entry point of its pyproject.toml, whose name is what a config or a plan file calls it:
+The project adds one by a file and a line below. A package adds one by an entry point of its pyproject.toml, whose name
+is what a config calls it:
 
     [project.entry-points."drop_ray.metrics"]
-    euclidean = "my_package.metrics:Euclidean"
+    euclidean = "my_package.metrics:EUCLIDEAN"
 
-Nothing is imported before it is asked for by name.
+Nothing is imported before it is asked for by name: the names alone need no heavy library. docs/extending.md has a
+complete package.
 """
 
 import importlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +19,9 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from drop_ray.errors import UserError
+
+# A name becomes part of a plan's name, and so of file names; hyphens separate the parts of a plan's name.
+NAME = r"[a-z][a-z0-9_]*"
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,12 @@ class Registry:
     """Of the entry points: `drop_ray.metrics`."""
     noun: str
     """What one of them is called in messages: `metric`."""
+    base: str
+    """The class that each is an instance of, as `module:attribute`."""
     own: Mapping[str, str]
     """The project's own by name, each as `module:attribute`."""
+    classes: bool = False
+    """Whether each is a subclass of `base`, and no instance."""
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -35,24 +45,94 @@ class Registry:
         return (*self.own, *sorted(self._foreign))
 
     def load(self, name: str) -> Any:
-        """What stands behind a name; UserError if it is unknown or its package cannot be imported."""
+        """What stands behind a name. UserError if it is unknown, cannot be imported, or is something else."""
         if name in self.own:
-            module, _, attribute = self.own[name].partition(":")
-            return getattr(importlib.import_module(module), attribute)
+            return _attribute(self.own[name])
+        point, base = self._point(name), _attribute(self.base)
+        source = f"{point.value} of package {_package(point)}"
+        try:
+            found = point.load()
+        except Exception as error:  # importing a package can raise anything
+            raise UserError(
+                f"{self.noun} {name} cannot be loaded from {source}: {type(error).__name__}: {error}; "
+                "mend or uninstall the package"
+            ) from error
+        fits = isinstance(found, type) and issubclass(found, base) if self.classes else isinstance(found, base)
+        if not fits:
+            raise UserError(
+                f"{self.noun} {name}: {source} is no {'subclass' if self.classes else 'instance'} of "
+                f"{base.__module__}.{base.__qualname__}; "
+                "mend or uninstall the package"
+            )
+        return found
+
+    def package(self, name: str) -> str | None:
+        """The package that adds a name; None of the project's own. UserError if the name is unknown."""
+        return None if name in self.own else _package(self._point(name))
+
+    def _point(self, name: str) -> EntryPoint:
         if name not in self._foreign:
             raise UserError(f"there is no {self.noun} {name}; there are: {', '.join(self.names)}")
-        point = self._foreign[name]
-        try:
-            return point.load()
-        except (ImportError, AttributeError) as error:
-            raise UserError(f"{self.noun} {name} cannot be loaded from {point.value}: {error}") from error
+        return self._foreign[name]
 
     @cached_property
     def _foreign(self) -> dict[str, EntryPoint]:
         found: dict[str, EntryPoint] = {}
         for point in entry_points(group=self.group):
-            other = self.own.get(point.name) or (found[point.name].value if point.name in found else None)
-            if other not in (None, point.value):
-                raise UserError(f"two packages give a {self.noun} {point.name}: {other} and {point.value}; remove one")
+            if not re.fullmatch(NAME, point.name):
+                raise UserError(
+                    f"package {_package(point)} calls a {self.noun} {point.name!r}; a name has small letters, digits "
+                    "and _ only, and begins with a letter"
+                )
+            if point.name in self.own or point.name in found:
+                other = "drop_ray" if point.name in self.own else _package(found[point.name])
+                raise UserError(
+                    f"packages {other} and {_package(point)} both have a {self.noun} {point.name}; "
+                    f"uninstall {_package(point)}, or have it rename its own"
+                )
             found[point.name] = point
         return found
+
+
+def _attribute(location: str) -> Any:
+    module, _, attribute = location.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _package(point: EntryPoint) -> str:
+    # Of what entry_points() finds, each comes from an installed package.
+    assert point.dist is not None
+    return point.dist.name
+
+
+METRICS = Registry(
+    "drop_ray.metrics",
+    "metric",
+    "drop_ray.scoring.metrics.metric:Metric",
+    {
+        "cosine": "drop_ray.scoring.metrics.cosine:COSINE",
+        "angular": "drop_ray.scoring.metrics.angular:ANGULAR",
+    },
+)
+STRATEGIES = Registry(
+    "drop_ray.strategies",
+    "strategy",
+    "drop_ray.planning.strategies.strategy:Strategy",
+    {
+        "attention": "drop_ray.planning.strategies.ranked:ATTENTION",
+        "mlp": "drop_ray.planning.strategies.ranked:MLP",
+        "joint": "drop_ray.planning.strategies.ranked:JOINT",
+        "block": "drop_ray.planning.strategies.ranked:BLOCK",
+        "block_consecutive": "drop_ray.planning.strategies.block_consecutive:BLOCK_CONSECUTIVE",
+        "random": "drop_ray.planning.strategies.random_order:RANDOM",
+        "reverse": "drop_ray.planning.strategies.reverse_order:REVERSE",
+    },
+)
+CHANGES = Registry(
+    "drop_ray.changes",
+    "kind of change",
+    "drop_ray.planning.changes:Change",
+    {"drop": "drop_ray.planning.changes:Drop"},
+    classes=True,
+)
+"""What the `changes` of a plan file can be. What a section of the config makes, such as `quantization`, is none."""

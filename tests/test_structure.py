@@ -10,12 +10,13 @@ import pytest
 from canaries import CanaryError, canary, check_parameters
 
 import drop_ray
+from drop_ray.extensions import STRATEGIES
 
 PACKAGE = Path(drop_ray.__file__).parent
 HEAVY = {"torch", "transformers", "vllm", "lm_eval", "ray", "datasets"}
 LIGHT = ["drop_ray", "drop_ray.cli", "drop_ray.config", "drop_ray.store.identity", "drop_ray.planning.requests"]
+LIGHT += sorted({location.partition(":")[0] for location in STRATEGIES.own.values()})
 LIGHT += [
-    "drop_ray.planning.strategies",
     "drop_ray.report.html",
     "drop_ray.store",
     "drop_ray.store.tables",

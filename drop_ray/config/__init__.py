@@ -3,7 +3,7 @@
 from drop_ray.config.evaluation import EvaluationConfig, PerplexitySpec, TaskSpec
 from drop_ray.config.execution import ExecutionConfig, Placement
 from drop_ray.config.model import ModelConfig
-from drop_ray.config.plans import PlanSpec, Ranked
+from drop_ray.config.plans import PlanSpec
 from drop_ray.config.quantization import QuantizationSpec
 from drop_ray.config.run import (
     RunConfig,
@@ -13,7 +13,7 @@ from drop_ray.config.run import (
     quantization_field,
     text_sections,
 )
-from drop_ray.config.scoring import CalibrationConfig, Metric, ScoringConfig
+from drop_ray.config.scoring import CalibrationConfig, ScoringConfig
 from drop_ray.config.section import TextSection, resolve_path
 from drop_ray.config.serving import MIN_MODEL_LEN, ServingConfig, WorkloadSpec
 
@@ -22,13 +22,11 @@ __all__ = [
     "CalibrationConfig",
     "EvaluationConfig",
     "ExecutionConfig",
-    "Metric",
     "ModelConfig",
     "PerplexitySpec",
     "Placement",
     "PlanSpec",
     "QuantizationSpec",
-    "Ranked",
     "RunConfig",
     "ScoringConfig",
     "ServingConfig",

@@ -1,26 +1,28 @@
 """`plans`: what to drop, by which strategy."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from drop_ray.config.scoring import Metric
+from drop_ray.config.names import MetricName, StrategyName
 from drop_ray.config.section import Section
+from drop_ray.extensions import STRATEGIES
 
-Ranked = Literal["attention", "mlp", "joint", "block"]
+Droppable = Literal["attention", "mlp", "joint", "block"]
 
 
 class PlanSpec(Section):
-    """One line of `plans`: a strategy and how many to drop, or a plan file."""
+    """One line of `plans`: a strategy and how many to drop, or a plan file. The strategy says which keys go with it."""
 
-    strategy: Literal["attention", "mlp", "joint", "block", "block_consecutive", "random", "reverse"] | None = Field(
+    strategy: StrategyName | None = Field(
         None, description="what is dropped: the least important of a kind, or by a baseline (random, reverse)"
     )
     drop: tuple[int, ...] = Field((), description="how many layers, MLPs or blocks; a list makes many plans")
     iterative: int | None = Field(None, ge=1, description="drop this many, score again, repeat")
-    of: Ranked | None = Field(None, description="what random and reverse drop")
+    of: Droppable | None = Field(None, description="what to drop, of random and reverse")
     seed: int = Field(0, description="of random")
-    metric: Metric | None = Field(None, description="one of scoring.metrics to rank by; null is the first of them")
+    metric: MetricName | None = Field(None, description="one of scoring.metrics to rank by; null is the first of them")
     file: str | None = Field(None, description="a plan as JSON, instead of a strategy")
 
     @field_validator("drop", mode="before", json_schema_input_type=int | tuple[int, ...])
@@ -36,12 +38,20 @@ class PlanSpec(Section):
             raise ValueError("`drop` says how many to drop, e.g. drop: [2, 4]")
         if any(count < 1 for count in self.drop):
             raise ValueError("`drop` takes numbers from 1")
-        if (self.strategy in ("random", "reverse")) != (self.of is not None):
-            raise ValueError(
-                "`of` (attention, mlp, joint or block) goes with strategies random and reverse, and only them"
-            )
-        if self.iterative and self.strategy not in ("attention", "mlp", "joint", "block"):
-            raise ValueError("`iterative` goes with strategies attention, mlp, joint and block")
-        if self.metric and self.strategy in (None, "random", "reverse"):
+        rule = STRATEGIES.load(self.strategy) if self.strategy else None
+        if (rule is not None and rule.of is None) != (self.of is not None):
+            those = _strategies(lambda rule: rule.of is None)
+            raise ValueError(f"`of` (attention, mlp, joint or block) goes with {those}, and only them")
+        if self.iterative and not (rule and rule.iterative):
+            raise ValueError(f"`iterative` goes with {_strategies(lambda rule: rule.iterative)}")
+        if self.seed and not (rule and rule.seeded):
+            raise ValueError(f"`seed` goes with {_strategies(lambda rule: rule.seeded)}")
+        if self.metric and not (rule and rule.uses_scores):
             raise ValueError("`metric` goes with strategies that rank by scores")
         return self
+
+
+def _strategies(fit: Callable[[Any], bool]) -> str:
+    """The strategies that something goes with: `strategies random and reverse`."""
+    *others, last = (name for name in STRATEGIES.names if fit(STRATEGIES.load(name)))
+    return f"strategies {', '.join(others)} and {last}" if others else f"strategy {last}"

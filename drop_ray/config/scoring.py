@@ -1,12 +1,9 @@
 """`calibration` and `scoring`: the text, and what is measured on it."""
 
-from typing import Literal
-
 from pydantic import Field, field_validator, model_validator
 
+from drop_ray.config.names import MetricName
 from drop_ray.config.section import Section
-
-Metric = Literal["cosine", "angular"]
 
 
 class CalibrationConfig(Section):
@@ -39,7 +36,7 @@ class CalibrationConfig(Section):
 class ScoringConfig(Section):
     """What is measured on the calibration samples, and in which portions."""
 
-    metrics: tuple[Metric, ...] = Field(
+    metrics: tuple[MetricName, ...] = Field(
         ("cosine",), min_length=1, description="how residual states are compared; plans rank by the first by default"
     )
     micro_batch: int = Field(4, ge=1, description="samples per forward pass")
@@ -47,7 +44,7 @@ class ScoringConfig(Section):
 
     @field_validator("metrics")
     @classmethod
-    def _each_once(cls, value: tuple[Metric, ...]) -> tuple[Metric, ...]:
+    def _each_once(cls, value: tuple[MetricName, ...]) -> tuple[MetricName, ...]:
         if len(set(value)) < len(value):
             raise ValueError("name each metric once")
         return value

@@ -21,7 +21,7 @@ from drop_ray.models.dropped import build_skeleton, drop_lists_of, read_config
 from drop_ray.models.families import FAMILIES, DropLists
 from drop_ray.models.location import HUB_NAME, load_tokenizer, locate_model
 from drop_ray.models.probe import check_architecture
-from drop_ray.planning.strategies import candidates
+from drop_ray.planning.modules import candidates
 
 CALIBRATION_TEXT, HELD_OUT_TEXT = "demo:calibration.jsonl", "demo:heldout.jsonl"
 DTYPES = ("bfloat16", "float16", "float32")

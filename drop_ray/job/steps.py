@@ -8,6 +8,7 @@ from drop_ray.job.job import Job, file_sha256
 from drop_ray.models.export_formats import ExportFormat
 from drop_ray.models.families import DropLists
 from drop_ray.planning.variants import Variant
+from drop_ray.scoring.metrics.metric import metric_versions
 from drop_ray.store import Step
 from drop_ray.store.versions import public_versions
 
@@ -124,6 +125,7 @@ def evaluation_steps(job: Job, variant: Variant) -> dict[str, Step]:
 def _score_identity(
     job: Job, calibration_identity: str, drops: DropLists, gap: int, revision: str | None
 ) -> dict[str, object]:
+    versions = metric_versions(job.config.scoring.metrics)
     return {
         "algorithm": 1,
         "versions": public_versions(["torch", "transformers"]),
@@ -134,6 +136,7 @@ def _score_identity(
         **job.config.model.model_dump(include={"dtype", "attn_implementation"}),
         # Sorted, since their order only says which of them plans rank by.
         "metrics": sorted(job.config.scoring.metrics),
+        **({"metric_versions": versions} if versions else {}),
         **job.config.scoring.model_dump(include={"micro_batch", "range_size"}),
     }
 

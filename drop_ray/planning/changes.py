@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from drop_ray.errors import UserError
-from drop_ray.extensions import Registry
+from drop_ray.extensions import CHANGES
 from drop_ray.models.families import DropLists
 from drop_ray.store.identity import canonical_json
 
@@ -149,10 +149,6 @@ class Undecided(Change):
 
     def identity(self) -> Mapping[str, Any]:
         return {"plan": self.name}
-
-
-CHANGES = Registry("drop_ray.changes", "kind of change", {Drop.kind: f"{__name__}:Drop"})
-"""What the `changes` of a plan file can be. What a section of the config makes, such as `quantization`, is none."""
 
 
 def change_of(values: Any, where: str) -> Change:

@@ -5,49 +5,45 @@ from dataclasses import dataclass
 
 from drop_ray.config import PlanSpec
 from drop_ray.errors import UserError
+from drop_ray.extensions import STRATEGIES
 from drop_ray.models.families import DropLists
+from drop_ray.planning.modules import MODULES, PLURALS, Module, candidates
 from drop_ray.planning.scores import ScoreTables
-from drop_ray.planning.strategies import (
-    Module,
-    candidates,
-    consecutive_blocks,
-    next_drops,
-    random_order,
-    reverse_order,
-)
+from drop_ray.planning.strategies.strategy import Choice, Strategy
 
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """One plan to be made: drop `count` of what `of` names.
-
-    strategy: attention, mlp, joint, block, block_consecutive, random or reverse; iterative: how many to drop before
-    scoring again, None for all at once; metric: whose scores it ranks by, unused by the baselines.
-    """
+    """One plan to be made."""
 
     name: str
+    """Of the plan and its files: `attention-4-iterative2`."""
     strategy: str
+    """Name of the rule by which it chooses."""
     of: str
+    """What it drops: `attention`, `mlp`, `joint` or `block`."""
     count: int
+    """How many of them."""
     metric: str
+    """By whose scores it ranks; unused by the baselines."""
     iterative: int | None = None
+    """How many to drop before scoring again; None is all at once."""
     seed: int = 0
+    """Of random choices."""
 
     @property
     def label(self) -> str:
         """The strategy with what distinguishes it, one line of a chart."""
-        if self.strategy in ("random", "reverse"):
-            return f"{self.strategy}-{self.of}"
-        return f"{self.strategy}-iterative{self.iterative}" if self.iterative else self.strategy
+        return _label(self.strategy, self.of) + (f"-iterative{self.iterative}" if self.iterative else "")
 
     @property
     def uses_scores(self) -> bool:
-        return self.strategy not in ("random", "reverse")
+        return _rule(self.strategy).uses_scores
 
     @property
-    def gap(self) -> int:
-        """Size of the block windows it looks at; 1 is attention, MLP and block scores."""
-        return self.count if self.strategy == "block_consecutive" else 1
+    def gaps(self) -> tuple[int, ...]:
+        """Sizes of the block windows it looks at."""
+        return _rule(self.strategy).gaps(self.count)
 
     def rounds(self) -> list[int]:
         """How many to drop at a time: [8], or [2, 2, 2, 2] when iterative."""
@@ -57,14 +53,17 @@ class PlanRequest:
         return [self.iterative] * full + ([rest] if rest else [])
 
     def choose(self, scores: ScoreTables, num_layers: int, dropped: DropLists, count: int) -> list[Module]:
-        """The next modules to drop; `scores` are those of the model without `dropped` (unused by the baselines)."""
-        if self.strategy == "random":
-            return random_order(self.of, num_layers, dropped, self.seed)[:count]
-        if self.strategy == "reverse":
-            return reverse_order(self.of, num_layers, dropped)[:count]
-        if self.strategy == "block_consecutive":
-            return consecutive_blocks(scores[self.metric], count)
-        return next_drops(scores[self.metric], self.of, num_layers, dropped, count)
+        """The next modules to drop; `scores` are those of the model without `dropped` (unused by the baselines).
+
+        Raises ValueError if the strategy, of whatever package, did not choose as many as it was asked for.
+        """
+        rule = _rule(self.strategy)
+        choosable = rule.candidates(self.of, num_layers, dropped)
+        chosen = list(rule.choose(Choice(count, choosable, scores[self.metric], self.seed)))
+        places = {Module(kind, layer) for kind in MODULES[self.of] for layer in range(num_layers)}
+        if len(chosen) != count or len(places.intersection(chosen)) != count:
+            raise ValueError(f"strategy {self.strategy} was to choose {count} {PLURALS[self.of]}, and chose {chosen}")
+        return chosen
 
 
 def plan_requests(
@@ -85,7 +84,7 @@ def plan_requests(
 
 def gaps_of(requests: Iterable[PlanRequest]) -> tuple[int, ...]:
     """The gaps to score on the model as given: 1 always (the report shows it), and the windows asked for."""
-    return tuple(sorted({1, *(request.gap for request in requests)}))
+    return tuple(sorted({1, *(gap for request in requests for gap in request.gaps)}))
 
 
 def _expand(
@@ -93,22 +92,31 @@ def _expand(
 ) -> Iterator[PlanRequest]:
     if spec.strategy is None:
         return
-    of = spec.of or ("block" if spec.strategy == "block_consecutive" else spec.strategy)
-    available = len(candidates(of, num_layers, dropped))
+    rule = _rule(spec.strategy)
+    of = rule.of or spec.of
+    assert of is not None  # the config was refused otherwise
+    there, choosable = candidates(of, num_layers, dropped), rule.candidates(of, num_layers, dropped)
+    metric = spec.metric or default_metric
     for count in spec.drop:
-        if count > available:
-            what = {"attention": "attention layers", "mlp": "MLPs", "joint": "attention layers and MLPs"}.get(
-                of, "blocks"
+        if count > len(there):
+            raise UserError(f"plans[{position}].drop: {count} is more than the model's {len(there)} {PLURALS[of]}")
+        if count > len(choosable):
+            raise UserError(
+                f"plans[{position}].drop: {count} is more than the {len(choosable)} {PLURALS[of]} that strategy "
+                f"{spec.strategy} chooses from"
             )
-            raise UserError(f"plans[{position}].drop: {count} is more than the model's {available} {what}")
-        metric = spec.metric or default_metric
-        name = _name(spec, of, count) + (f"-{metric}" if metric != default_metric else "")
+        name = f"{_label(spec.strategy, of)}-{count}"
+        name += f"-iterative{spec.iterative}" if spec.iterative else ""
+        name += f"-seed{spec.seed}" if rule.seeded else ""
+        name += f"-{metric}" if metric != default_metric else ""
         yield PlanRequest(name, spec.strategy, of, count, metric, spec.iterative, spec.seed)
 
 
-def _name(spec: PlanSpec, of: str, count: int) -> str:
-    if spec.strategy == "random":
-        return f"random-{of}-{count}-seed{spec.seed}"
-    if spec.strategy == "reverse":
-        return f"reverse-{of}-{count}"
-    return f"{spec.strategy}-{count}" + (f"-iterative{spec.iterative}" if spec.iterative else "")
+def _label(strategy: str, of: str) -> str:
+    """A strategy that leaves open what it drops is told apart by it: `random-mlp`."""
+    return strategy if _rule(strategy).of else f"{strategy}-{of}"
+
+
+def _rule(strategy: str) -> Strategy:
+    rule: Strategy = STRATEGIES.load(strategy)
+    return rule

@@ -9,17 +9,20 @@ from drop_ray.scoring.rows import ScoreRow
 
 @dataclass(frozen=True)
 class Importance:
-    """Mean over all tokens of the distance between X and Y, and its standard error over samples (two or more)."""
+    """How much a module changes the residual stream; low is redundant."""
 
     mean: float
+    """Over all tokens, of the distance between X and Y."""
     stderr: float
+    """Standard error of the mean, over samples (two or more)."""
 
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """Importance by (module, layer, gap) in one metric; gap 1 but for windows of blocks layer .. layer + gap - 1."""
+    """The importance of every module of one model in one metric."""
 
     importance: Mapping[tuple[str, int, int], Importance]
+    """By (module, layer, gap); gap is 1 but for windows of blocks layer .. layer + gap - 1."""
 
     def layers(self, module: str) -> list[int]:
         """Layers that have this module, in order."""

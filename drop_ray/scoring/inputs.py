@@ -14,14 +14,12 @@ from drop_ray.models.dropped import decoder_layers
 
 @dataclass(frozen=True)
 class LayerInputs:
-    """What the model's forward gives its layers for one micro-batch.
-
-    hidden: the state before layer 0, [batch, seq_len, hidden_size]; keyword_arguments: those of each layer (position
-    embeddings, masks by layer type).
-    """
+    """What the model's forward gives its layers for one micro-batch."""
 
     hidden: torch.Tensor
+    """The state before layer 0, [batch, seq_len, hidden_size]."""
     keyword_arguments: tuple[dict[str, Any], ...]
+    """Those of each layer: position embeddings, masks by layer type."""
 
 
 class _Recorder(nn.Module):

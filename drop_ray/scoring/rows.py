@@ -8,9 +8,16 @@ class ScoreRow:
     """The importance of one module for one sample: `total / tokens` is the mean distance of X and Y over its tokens."""
 
     sample: int
+    """Its index among the calibration samples."""
     layer: int
+    """The first one, of a window of blocks."""
     gap: int
+    """Blocks in the window; 1 is a single attention, MLP or block."""
     module: str
+    """`attention`, `mlp` or `block`."""
     metric: str
+    """Name of the metric by which X and Y are compared."""
     total: float
+    """Sum of the distances of its tokens."""
     tokens: int
+    """How many they are."""

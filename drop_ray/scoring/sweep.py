@@ -5,7 +5,7 @@ with streamed layers it is as many as fit the host budget, because each wave rea
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,15 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from drop_ray.extensions import METRICS
 from drop_ray.models.families import DropLists
 from drop_ray.models.modeling_dropped import sublayer_names
 from drop_ray.scoring.inputs import InputRecorder
 from drop_ray.scoring.layers import LayerSource
+from drop_ray.scoring.metrics.metric import Metric
 from drop_ray.scoring.rows import ScoreRow
-from drop_ray.scoring.similarity import State, TotalKey, make_state, rows_of, sample_totals
+from drop_ray.scoring.state import State, make_state
+from drop_ray.scoring.totals import TotalKey, rows_of, sample_totals
 from drop_ray.text.progress import ignore_progress
 
 Totals = dict[TotalKey, torch.Tensor]
@@ -26,25 +29,32 @@ Totals = dict[TotalKey, torch.Tensor]
 
 @dataclass(frozen=True)
 class SweepSettings:
-    """micro_batch: samples per forward; gaps: block windows wanted, 1 = attention, MLP and block; wave_bytes: how much
-    memory the residual states of one wave may take when layers are streamed; state_device: where they wait for the
-    next layer, None being the model's device; metrics: of `similarity.DISTANCES`, taken from the same states."""
+    """What is scored, and how much of it is in memory at a time."""
 
     micro_batch: int
+    """Samples per forward."""
     gaps: tuple[int, ...] = (1,)
+    """Sizes of the block windows wanted; 1 is each attention, MLP and block."""
     wave_bytes: int = 1 << 30
+    """Memory that the residual states of one wave may take when layers are streamed."""
     state_device: str | None = None
+    """Where states wait for the next layer; None is the model's device."""
     metrics: tuple[str, ...] = ("cosine",)
+    """Names of the metrics, all taken from the same states."""
 
 
 @dataclass
 class _MicroBatch:
-    """A micro-batch on its way through the layers: `history` holds the states before the last max(gaps) layers."""
+    """A micro-batch on its way through the layers."""
 
     samples: range
+    """Which samples it is made of."""
     keyword_arguments: tuple[dict[str, Any], ...]
+    """Of each layer's call."""
     history: deque[State]
+    """The states before the last max(gaps) layers, and the newest."""
     totals: Totals
+    """What is scored by now."""
 
 
 @torch.inference_mode()
@@ -64,6 +74,7 @@ def sweep(
     who scores it; drops: what the model lacks, whose modules get no row. `progress` is told (layer passes, in all).
     """
     recorder = InputRecorder(model)
+    metrics = {name: METRICS.load(name) for name in settings.metrics}
     device = model.get_input_embeddings().weight.device
     state_device = settings.state_device or device
     batches = [batch for part in samples for batch in _micro_batches(part, settings.micro_batch)]
@@ -81,7 +92,7 @@ def sweep(
         with source.wave() as layers:
             for index, layer in enumerate(layers):
                 for micro_batch in running:
-                    _apply(layer, index, micro_batch, settings, drops, device)
+                    _apply(layer, index, micro_batch, settings.gaps, metrics, drops, device)
                 done += len(running)
                 progress(done, total)
         finished.update((micro_batch.samples, micro_batch.totals) for micro_batch in running)
@@ -114,7 +125,8 @@ def _apply(
     layer: nn.Module,
     index: int,
     batch: _MicroBatch,
-    settings: SweepSettings,
+    gaps: tuple[int, ...],
+    metrics: Mapping[str, Metric],
     drops: DropLists,
     device: torch.device,
 ) -> None:
@@ -124,10 +136,10 @@ def _apply(
     batch.history.append(after.to(batch.history[-1].hidden.device))
 
     def add(first_layer: int, gap: int, module: str, start: State, end: State) -> None:
-        for metric, total in sample_totals(start, end, settings.metrics).items():
+        for metric, total in sample_totals(start, end, metrics).items():
             batch.totals[first_layer, gap, module, metric] = total
 
-    if 1 in settings.gaps:
+    if 1 in gaps:
         has_attention, has_mlp = index not in drops.attn, index not in drops.mlp
         if has_attention:
             add(index, 1, "attention", before, middle)
@@ -135,7 +147,7 @@ def _apply(
             add(index, 1, "mlp", middle, after)
         if has_attention or has_mlp:
             add(index, 1, "block", before, after)
-    for gap in settings.gaps:
+    for gap in gaps:
         if gap > 1 and len(batch.history) > gap:
             # The last entry is the state after this layer; `gap` entries earlier lies the one before layer index-gap+1.
             add(index - gap + 1, gap, "block", batch.history[-1 - gap].to(device), after)

@@ -5,9 +5,9 @@ from drop_ray.job.run_state import NotDoneError, RunState
 from drop_ray.job.stage import Cost, Stage, Work
 from drop_ray.models.families import DropLists
 from drop_ray.planning.changes import Undecided
+from drop_ray.planning.modules import layers_of
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.requests import PlanRequest, gaps_of
-from drop_ray.planning.strategies import layers_of
 from drop_ray.planning.variants import Variant, variant_of
 from drop_ray.stages.score import Scores
 

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from drop_ray.config import load_config
+from drop_ray.config import RunConfig, load_config
 from drop_ray.errors import UserError
 
 MINIMAL = {"model": {"path": "m"}, "calibration": {"source": "c.txt"}}
@@ -73,6 +73,10 @@ def test_the_last_revision_is_the_runs_model(tmp_path):
         ({"plans": [{"drop": 1}]}, r"plans\[0\]: give either `strategy` or `file`"),
         ({"plans": [{"strategy": "random", "drop": 1}]}, r"plans\[0\]: `of`"),
         ({"plans": [{"strategy": "reverse", "of": "mlp", "drop": 1, "iterative": 1}]}, "`iterative` goes with"),
+        ({"plans": [{"strategy": "block_consecutive", "drop": 2, "iterative": 1}]}, "attention, mlp, joint and block$"),
+        ({"plans": [{"strategy": "mlp", "of": "mlp", "drop": 1}]}, "strategies random and reverse, and only them"),
+        ({"plans": [{"strategy": "mlp", "drop": 1, "seed": 3}]}, r"plans\[0\]: `seed` goes with strategy random"),
+        ({"plans": [{"file": "p.json", "metric": "cosine"}]}, "`metric` goes with strategies that rank by scores"),
         ({"plans": [{"strategy": "mlp", "drop": [0]}]}, "numbers from 1"),
         ({"scoring": {"metrics": []}}, "scoring.metrics: .*at least 1"),
         ({"scoring": {"metrics": ["cosine", "cosine"]}}, "scoring.metrics: name each metric once"),
@@ -129,3 +133,12 @@ def test_files_that_are_no_config(tmp_path):
         (tmp_path / "bad.yaml").write_text(text)
         with pytest.raises(UserError, match=message):
             load_config(tmp_path / "bad.yaml")
+
+
+def test_the_schema_lists_the_names_of_metrics_and_strategies():
+    definitions = RunConfig.model_json_schema()["$defs"]
+    metrics = {"type": "string", "enum": ["cosine", "angular"]}
+    assert definitions["ScoringConfig"]["properties"]["metrics"]["items"] == metrics
+    assert definitions["PlanSpec"]["properties"]["metric"]["anyOf"] == [metrics, {"type": "null"}]
+    strategies = definitions["PlanSpec"]["properties"]["strategy"]["anyOf"][0]["enum"]
+    assert strategies == ["attention", "mlp", "joint", "block", "block_consecutive", "random", "reverse"]

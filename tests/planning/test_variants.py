@@ -1,13 +1,15 @@
 """A model as changed: names, equality, and what of it identifies a result."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from drop_ray.config import QuantizationSpec
 from drop_ray.errors import UserError
-from drop_ray.planning.changes import CHANGES, Change, Drop
+from drop_ray.extensions import CHANGES
+from drop_ray.planning.changes import Change, Drop
 from drop_ray.planning.plans import DropPlan, read_plan
 from drop_ray.planning.variants import distinct, variant_of
 from drop_ray.quantization.change import Quantize
@@ -87,7 +89,7 @@ class Scale(Change):
 @pytest.fixture
 def scale(monkeypatch):
     own = {**CHANGES.own, "scale": f"{__name__}:Scale"}
-    monkeypatch.setattr("drop_ray.planning.changes.CHANGES", type(CHANGES)(CHANGES.group, CHANGES.noun, own))
+    monkeypatch.setattr("drop_ray.planning.changes.CHANGES", replace(CHANGES, own=own))
 
 
 def write(path, **values):

@@ -1,18 +1,15 @@
 """A sweep's numbers, against a plain forward of the whole model in float64, and that no arrangement changes them."""
 
 import math
-from typing import get_args
 
 import pytest
 import torch
 from tiny_models import Silenced, token_ids
 
-from drop_ray.config import Metric
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.families import DropLists
 from drop_ray.models.loading import load_model
 from drop_ray.scoring.scorer import Scorer
-from drop_ray.scoring.similarity import DISTANCES, make_state, sample_totals
 from drop_ray.scoring.sweep import SweepSettings
 
 SAMPLES = token_ids(6, 24)
@@ -84,42 +81,6 @@ def test_a_second_metric_changes_no_bit_of_the_first(llama_folder):
     both = score(llama_folder, metrics=METRICS)
     for metric in METRICS:
         assert [row for row in both if row.metric == metric] == score(llama_folder, metrics=(metric,))
-
-
-def distances(x, y):
-    """Of one token, by metric."""
-    before, after = (make_state(torch.tensor(values, dtype=torch.float32).view(1, 1, -1)) for values in (x, y))
-    return {metric: total.item() for metric, total in sample_totals(before, after, METRICS).items()}
-
-
-@pytest.mark.parametrize(
-    ("x", "y", "cosine", "angular"),
-    [
-        ([3.0, 0.0], [0.0, 7.0], 1.0, 0.5),
-        ([0.1, 0.2, 0.3], [0.1, 0.2, 0.3], 0.0, 0.0),
-        ([0.1, 0.2, 0.3], [-0.1, -0.2, -0.3], 2.0, 1.0),
-        ([1.0, 0.0], [1.0, 1.0], 1 - math.sqrt(0.5), 0.25),
-        ([0.0, 0.0], [1.0, 2.0], 1.0, 0.5),
-    ],
-)
-def test_distances_of_known_angles(x, y, cosine, angular):
-    assert distances(x, y) == {"cosine": pytest.approx(cosine, abs=2e-7), "angular": pytest.approx(angular, abs=1e-7)}
-
-
-@pytest.mark.parametrize("angle", [1e-6, 1e-4, 1e-2, 1.0, math.pi - 1e-4])
-def test_small_angles_are_not_lost_in_the_rounding_of_their_cosine(angle):
-    generator = torch.Generator().manual_seed(0)
-    plane = torch.linalg.qr(torch.randn(512, 2, generator=generator, dtype=torch.float64))[0]
-    x, y = 30 * plane[:, 0], 0.7 * (math.cos(angle) * plane[:, 0] + math.sin(angle) * plane[:, 1])
-    before, after = (make_state(values.float().view(1, 1, -1)) for values in (x, y))
-    exact = torch.stack([before.hidden.double().flatten(), after.hidden.double().flatten()])
-    unit = exact / exact.norm(dim=1, keepdim=True)
-    wanted = 2 * math.atan2((unit[0] - unit[1]).norm(), (unit[0] + unit[1]).norm()) / math.pi
-    assert sample_totals(before, after, ["angular"])["angular"].item() == pytest.approx(wanted, abs=1e-7)
-
-
-def test_every_metric_that_a_config_can_name_has_a_distance():
-    assert get_args(Metric) == (*DISTANCES,) == METRICS
 
 
 def test_streamed_and_resident_layers_give_the_same_numbers_in_waves_of_any_size(family_folder):
