@@ -29,9 +29,7 @@ BESIDE_CHECKPOINTS = {"modeling_dropped.py", "modeling_deepseek.py", "configurat
 PORTABLE = {"torch", "transformers", "accelerate", "safetensors", "numpy", "fsspec", "huggingface_hub", "drop_ray"}
 DATACLASS = re.compile(r"(dataclasses\.)?dataclass\b")
 # Where fields of dataclasses have no docstrings yet, relative to the package.
-FIELDS_TO_DOCUMENT = ("commands/", "planning/", "report/", "scoring/", "stages/", "text/", "pipeline.py")
-FIELDS_TO_DOCUMENT += ("job/heartbeat.py", "job/verify.py", "runtime/units.py", "runtime/worker.py")
-FIELDS_TO_DOCUMENT += ("runtime/dispatch.py", "runtime/bench_worker.py", "runtime/quantization_worker.py")
+FIELDS_TO_DOCUMENT = ("report/",)
 
 
 def imported(path):
@@ -136,7 +134,7 @@ def dataclass_fields(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef) and any(map(DATACLASS.match, map(ast.unparse, node.decorator_list))):
             for statement, following in zip(node.body, [*node.body[1:], None], strict=True):
-                if isinstance(statement, ast.AnnAssign):
+                if isinstance(statement, ast.AnnAssign) and "ClassVar" not in ast.unparse(statement.annotation):
                     yield f"{node.name}.{ast.unparse(statement.target)}", is_line_of_text(following)
 
 

@@ -71,10 +71,10 @@ class Conversions:
 
     renamings: list[Any]
     """Each a `WeightRenaming`: another name for a tensor."""
+    # A copy takes tensors by `add_tensor(target, name, pattern, tensor)`, and `convert(target, model=..., config=...)`
+    # gives the model's by name.
     converters: list[Any]
-    """Each a `WeightConverter`, with `source_patterns` and `target_patterns`: a copy takes tensors by
-    `add_tensor(target, name, pattern, tensor)`, and `convert(target, model=..., config=...)` gives the model's by name.
-    """
+    """Each a `WeightConverter`, with `source_patterns` and `target_patterns`."""
 
     def rename(self, name: str, base_model_prefix: str, expected: Mapping[str, Any]) -> tuple[str, str | None]:
         """A tensor's name in the model, and the pattern of the converter that it goes through, if any.
