@@ -1,10 +1,8 @@
 """Gathers what a run's artifacts say into the tables of its report, and writes the report into the run's folder."""
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from drop_ray.job import steps
 from drop_ray.job.artifacts import DOCUMENTS, METRICS, SERVING, SERVING_FACTS
@@ -19,30 +17,30 @@ from drop_ray.report.answer import find_answer
 from drop_ray.report.html import render_html
 from drop_ray.report.markdown import render_markdown
 from drop_ray.report.quantization import LOG_PERPLEXITY
-from drop_ray.report.results import (
-    ArtifactRow,
-    DocumentRow,
-    EvaluationRow,
-    Results,
-    RunFacts,
-    ScoreRow,
+from drop_ray.report.results import Results, RunFacts
+from drop_ray.report.rows import ArtifactRow, DocumentRow, EvaluationRow, ScoreRow, TrainingRow
+from drop_ray.report.tables import parquet_files
+from drop_ray.stages.report_rows import (
+    engine_row,
+    quantization_error_rows,
+    quantized_commit_of,
+    serving_rows,
+    variant_row,
 )
-from drop_ray.report.statistics import standings
-from drop_ray.report.table import write_results_parquet
-from drop_ray.stages.report_plans import plan_row, quantized_commit_of
-from drop_ray.stages.report_serving import serving_facts, serving_rows
 from drop_ray.store import Commit, Store
 from drop_ray.store.tables import read_table
 
-REPORT_HTML, REPORT_MARKDOWN, RESULTS = "report.html", "report.md", "results.parquet"
+REPORT_HTML, REPORT_MARKDOWN, TABLES = "report.html", "report.md", "tables"
 
 
 @dataclass(frozen=True)
 class Published:
-    """Where the HTML report is, and its first sentence."""
+    """What is said of a report when it is written."""
 
     report: str
+    """Where the page is."""
     answer: str
+    """Its first sentence."""
 
 
 def publish(
@@ -52,17 +50,14 @@ def publish(
     training: Mapping[str, ScoreTables],
     plans: tuple[DropPlan, ...],
 ) -> Published:
-    """Write report.html, report.md and results.parquet into the run's folder. training: base tables by revision."""
+    """Write report.html, report.md and tables/*.parquet into the run's folder. training: base tables by revision."""
     results = collect(job, ledger, tables, training, plans)
     folder = job.run_folder
     job.store.write_file(f"{folder}/{REPORT_HTML}", render_html(results).encode())
     job.store.write_file(f"{folder}/{REPORT_MARKDOWN}", render_markdown(results).encode())
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / RESULTS
-        write_results_parquet(results, path)
-        job.store.write_file(f"{folder}/{RESULTS}", path)
-    answer = find_answer(results, standings(results)).sentence
-    return Published(job.store.location(f"{folder}/{REPORT_HTML}"), answer)
+    for topic, content in parquet_files(results):
+        job.store.write_file(f"{folder}/{TABLES}/{topic}.parquet", content)
+    return Published(job.store.location(f"{folder}/{REPORT_HTML}"), find_answer(results).sentence)
 
 
 def collect(
@@ -72,7 +67,7 @@ def collect(
     training: Mapping[str, ScoreTables],
     plans: tuple[DropPlan, ...],
 ) -> Results:
-    """The report's tables. An evaluation or benchmark that equal plans share appears under each of their names."""
+    """The report's tables. An evaluation or benchmark that equal variants share appears under each of their names."""
     done = {entry.step.path: entry.commit for entry in ledger.entries if entry.commit is not None}
     quantized = quantized_variants(job.base_plan, plans, job.config.quantization)
     everything = [Variant(plan) for plan in (job.base_plan, *plans)]
@@ -87,27 +82,28 @@ def collect(
     return Results(
         run=_run_facts(job, done),
         scores=[row for drops, table in tables.items() for row in _score_rows(job, drops, table)],
-        plans=[plan_row(job, variant, done) for variant in everything],
+        variants=[variant_row(job, variant, done) for variant in everything],
         evaluations=[row for name, commit in evaluated for row in _evaluation_rows(job.store, name, commit)],
         documents=[row for name, commit in evaluated for row in _document_rows(job.store, name, commit)],
         artifacts=[_artifact_row(commit) for commit in done.values()],
-        training={
-            revision: [row for row in _score_rows(job, job.base_drops, tables_then) if row.gap == 1]
+        training=[
+            TrainingRow(**vars(row), revision=revision)
             for revision, tables_then in training.items()
-        },
+            for row in _score_rows(job, job.base_drops, tables_then)
+            if row.gap == 1
+        ],
         serving=[
             row
             for name, commit in served
             for row in serving_rows(name, read_table(job.store, commit, SERVING).to_pylist())
         ],
-        serving_facts=[
-            serving_facts(name, json.loads(job.store.read_bytes(commit, SERVING_FACTS))) for name, commit in served
-        ],
+        engines=[engine_row(name, json.loads(job.store.read_bytes(commit, SERVING_FACTS))) for name, commit in served],
+        quantization_errors=[row for variant in everything for row in quantization_error_rows(job, variant, done)],
     )
 
 
 def _served(job: Job, variants: Sequence[Variant], done: Mapping[str, Commit]) -> list[tuple[str, Commit]]:
-    """Benchmarks by name of plan, of which the base is the first. Its own is the control, and no other plan's."""
+    """Benchmarks by name of variant. The base's own is the control, and no other's: equal variants share one."""
     if job.config.serving is None:
         return []
     control = steps.bench_step(job, variants[0]).path
@@ -151,12 +147,12 @@ def _state_name(job: Job, drops: DropLists) -> str:
     return "without " + " ".join(f"{kind} {','.join(map(str, layers))}" for kind, layers in lacking.items() if layers)
 
 
-def _evaluation_rows(store: Store, plan: str, commit: Commit) -> Iterator[EvaluationRow]:
+def _evaluation_rows(store: Store, variant: str, commit: Commit) -> Iterator[EvaluationRow]:
     for metric in json.loads(store.read_bytes(commit, METRICS))["metrics"]:
         if metric["higher_is_better"] is None:
             continue  # neither the task nor lm-eval says how to read it; it stays in the artifact
         yield EvaluationRow(
-            plan=plan,
+            variant=variant,
             task=metric["task"],
             metric=_metric_name(metric),
             value=metric["value"],
@@ -168,7 +164,7 @@ def _evaluation_rows(store: Store, plan: str, commit: Commit) -> Iterator[Evalua
         )
 
 
-def _document_rows(store: Store, plan: str, commit: Commit) -> Iterator[DocumentRow]:
+def _document_rows(store: Store, variant: str, commit: Commit) -> Iterator[DocumentRow]:
     """Values of the primary metrics by document, and of texts each sample's loss, by which perplexities are paired; a
     group's are those of its tasks, numbered through."""
     rows = [row for row in read_table(store, commit, DOCUMENTS).to_pylist() if row["value"] is not None]
@@ -181,7 +177,7 @@ def _document_rows(store: Store, plan: str, commit: Commit) -> Iterator[Document
             same = [row for row in same if row["task"] == metric["task"]]
         for number, row in enumerate(same):
             doc_id = row["doc_id"] if metric["task"] in tasks else number
-            yield DocumentRow(plan, metric["task"], _metric_name(metric), doc_id, row["value"])
+            yield DocumentRow(variant, metric["task"], _metric_name(metric), doc_id, row["value"])
 
 
 def _metric_name(metric: Mapping[str, str]) -> str:

@@ -1,0 +1,28 @@
+"""What a report shows, in order: each section is one file with a pure function from `Results` to sections.
+
+A package from outside adds one by an entry point, and it stands before what was run:
+
+    [project.entry-points."drop_ray.sections"]
+    energy = "my_package.report:energy_section"
+"""
+
+from drop_ray.extensions import Registry
+from drop_ray.report.blocks import Section
+from drop_ray.report.results import Results
+
+LAST = "provenance"
+SECTIONS = Registry(
+    "drop_ray.sections",
+    "report section",
+    {
+        name: f"drop_ray.report.sections.{name}:{name}_sections"
+        for name in ("answer", "scores", "training", "quality", "variants", "quantization", "serving", LAST)
+    },
+)
+"""The first gives the report its title; a section with nothing to show gives none."""
+
+
+def report_sections(results: Results) -> list[Section]:
+    """All of a run, the answer first."""
+    names = [*(name for name in SECTIONS.names if name != LAST), LAST]
+    return [section for name in names for section in SECTIONS.load(name)(results)]
