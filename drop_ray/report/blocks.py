@@ -86,7 +86,7 @@ class Cell:
     """One cell of a table."""
 
     text: str
-    """The main thing."""
+    """The main thing; empty where the drawing is."""
     notes: tuple[str, ...] = ()
     """Beside or below it, small."""
     badge: str = ""
@@ -124,6 +124,8 @@ class Table:
     """Above the table."""
     note: str = ""
     """Below the table, small."""
+    look: Literal["", "stacked", "plain"] = ""
+    """`stacked`: a cell's notes below it, for many columns; `plain`: names and values, without frame and headings."""
 
 
 @dataclass(frozen=True)

@@ -123,8 +123,9 @@ def _table(table: Table) -> Markup:
         for column in table.columns
     )
     kinds = [column.kind for column in table.columns]
-    body = Markup('<div class="scroll"><table>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}\n</tbody></table></div>')
-    parts = [body.format(headings, _lines(_row(row, kinds) for row in table.rows))]
+    head = "" if table.look == "plain" else Markup("<thead><tr>{}</tr></thead>").format(headings)
+    body = Markup('<div class="scroll {0}"><table class="{0}">\n{1}\n<tbody>\n{2}\n</tbody></table></div>')
+    parts = [body.format(table.look, head, _lines(_row(row, kinds) for row in table.rows))]
     if table.title:
         parts.insert(0, Markup("<h3>{}</h3>").format(table.title))
     if table.note:

@@ -69,7 +69,8 @@ def block_markdown(block: Block) -> Iterator[str]:
         case Code():
             yield _fenced(block.text.rstrip("\n"), block.language)
         case Figures():
-            values = [f"{figure.name}: {' '.join(filter(None, (figure.value, figure.note)))}" for figure in block.items]
+            notes = [f" ({figure.note})" if figure.note else "" for figure in block.items]
+            values = (f"{one.name}: {one.value}{note}" for one, note in zip(block.items, notes, strict=True))
             yield "\n".join(f"- {escaped(value)}" for value in values)
         case Table():
             if block.title:

@@ -26,7 +26,7 @@ from drop_ray.report.charts.svg import (
     rectangle,
 )
 
-LEFT, TOP, RIGHT, BOTTOM = 48.0, 42.0, 14.0, 46.0
+LEFT, TOP, RIGHT, BOTTOM, TITLE = 48.0, 42.0, 14.0, 26.0, 20.0
 TICK_ROOM = 24.0
 """Pixels between a tick and an optional one."""
 BAR_SHARE, DODGE_SHARE, DODGE_ROOM, DODGE = 0.36, 0.6, 24.0, 4.0
@@ -159,11 +159,12 @@ def xy_chart(chart: XyChart) -> Markup | None:
     if not any(math.isfinite(value) for value in (*level, *(point.y for point in points))):
         return None
     labels = [curve for curve in chart.curves if curve.label and curve.end is not None]
-    width, height = chart.size[0], max(chart.size[1], len(labels) * LABEL_HEIGHT + TOP + BOTTOM)
+    bottom = BOTTOM + (TITLE if chart.x.title else 0.0)
+    width, height = chart.size[0], max(chart.size[1], len(labels) * LABEL_HEIGHT + TOP + bottom)
     longest = max((len(curve.label) for curve in labels), default=0)
     right = LABEL_MARGIN + LABEL_CHARACTER * longest if labels else RIGHT
     x = chart.x.scale(_bounds((point.x, point.x_interval) for point in points), LEFT, width - right)
-    y = chart.y.scale(_bounds((point.y, point.interval) for point in points), height - BOTTOM, TOP)
+    y = chart.y.scale(_bounds((point.y, point.interval) for point in points), height - bottom, TOP)
     root = figure(chart.name, chart.title, chart.description, width, height)
     label(root, (0, 14), chart.title, f"chart-title {chart.css}".rstrip())
     label(root, (0, 30), chart.subtitle, "note")

@@ -19,7 +19,9 @@ def provenance_sections(results: Results) -> list[Section]:
         "versions": ", ".join(f"{name}\u00a0{version}" for name, version in sorted(run.versions.items())),
     }
     blocks: list[Block] = [
-        Table([Column("fact", "name"), Column("value", "text")], [cells(*fact) for fact in facts.items()]),
+        Table(
+            [Column("fact", "name"), Column("value", "text")], [cells(*fact) for fact in facts.items()], look="plain"
+        ),
         Details("Resolved configuration", [Code(run.config_yaml, "yaml")]),
     ]
     if results.artifacts:

@@ -30,7 +30,7 @@ MODULES: tuple[str, ...] = ("attention", "mlp", "block")
 BASE_STATE = "base"
 NORMAL_95 = 1.96
 """Half width of a 95 % interval in standard errors, for a mean over many samples."""
-SIZE = (1120.0, 190.0)
+WIDTH, HEIGHT, TITLE = 1120.0, 162.0, 20.0
 NUM_RANKED = 12
 STRIPS_TEXT = (
     "One character per layer, the higher the more important, scaled within each strip from lowest to highest (by "
@@ -72,8 +72,9 @@ def score_charts(
     """
     log = bool(scores) and spans_decades(row.mean for row in scores)
     bounds = [bound for row in scores for bound in (row.mean, _interval(row)[1])]
-    charts = []
-    for module in dict.fromkeys(row.module for row in scores):
+    charts, modules = [], list(dict.fromkeys(row.module for row in scores))
+    for module in modules:
+        last = module == modules[-1]
         rows = [row for row in scores if row.module == module]
         points = [Point(row.layer, row.mean, tooltip(row), interval=_interval(row), css="score") for row in rows]
         line = (("profile", [(row.layer, row.mean) for row in rows]),) if log else ()
@@ -83,10 +84,10 @@ def score_charts(
                 title=f"{module}: importance by layer ({rows[0].metric})",
                 subtitle=_ranking(rows),
                 description=_ranking(rows),
-                x=Axis("layer", ends=(-0.6, num_layers - 0.4), ticks=whole_ticks(num_layers - 1, 26)),
+                x=Axis("layer" if last else "", ends=(-0.6, num_layers - 0.4), ticks=whole_ticks(num_layers - 1, 26)),
                 y=Axis(values=bounds, from_zero=True, log=log),
                 curves=[Curve(f"series module-{module}", "circle", points, line, bars=not log)],
-                size=SIZE,
+                size=(WIDTH, HEIGHT + TITLE if last else HEIGHT),
                 picked=[(layer - 0.5, layer + 0.5) for layer in picked.get(module, ())],
                 css=f"module-{module}",
             )

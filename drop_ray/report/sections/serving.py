@@ -54,8 +54,8 @@ GAMMA_TEXT = (
 )
 FRONT_TEXT = (
     "The line is the Pareto front: of the variants in bold, none is as good as another in both and better in one, by "
-    "the measured values, whose intervals may overlap. Bars are one standard error of the quality and the 95 % interval "
-    "of the speedup."
+    "the measured values, whose intervals may overlap. Bars are one standard error of the quality and the 95 % "
+    "interval of the speedup."
 )
 LATENCY_TEXT = "At equal batches, over the requests of a batch; medians over pairs."
 MEMORY_TEXT = (

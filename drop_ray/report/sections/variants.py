@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from drop_ray.report import formatting
 from drop_ray.report.answer import find_answer
-from drop_ray.report.blocks import NOTHING, Block, Cell, Column, Details, Paragraph, Section, Table
+from drop_ray.report.blocks import NOTHING, Block, Cell, Column, Details, Paragraph, Section, Strong, Table
 from drop_ray.report.charts.heat import drop_strip
 from drop_ray.report.results import Results
 from drop_ray.report.rows import EvaluationRow
@@ -29,15 +29,14 @@ def variants_sections(everything: Results) -> list[Section]:
         return [Section("Variants", "variants", [Paragraph("This run made no drop plans.")])]
     averaged = ", ".join(task for task, _ in averaged_tasks(results))
     text = (
-        "answer is the variant of the first line; within marks those whose average is at most one standard error of "
-        "the base's average below it. "
+        " marks those whose average is at most one standard error of the base's average below it. "
         + (f"The average covers {averaged}; the paired" if averaged else "The paired")
         + " difference is variant minus base on the same documents. "
         f"Values are {formatting.PLUS_MINUS} one standard error."
     )
     drawn = "Strips show attention (above) and MLP (below), first layer on the left."
     blocks: list[Block] = [
-        Paragraph(text),
+        Paragraph((Strong("answer"), " is the variant of the first line; ", Strong("within"), text)),
         Paragraph(drawn, of_drawings=True),
         _table(results, find_answer(results).winner),
     ]
@@ -66,7 +65,7 @@ def _table(results: Results, winner: str | None) -> Table:
         row = [*_size_cells(index, standing, results.run.num_layers, winner), _cell(standing.average)]
         row += [_cell(standing.paired, gain="+"), *(_cell(found.get(name)) for found in values)]
         rows.append([*row, Cell(standing.variant.checkpoint or "")] if has_checkpoints else row)
-    return Table([*columns, Column("checkpoint", "path")] if has_checkpoints else columns, rows)
+    return Table([*columns, Column("checkpoint", "path")] if has_checkpoints else columns, rows, look="stacked")
 
 
 def _heading(task: Task) -> Column:
@@ -85,7 +84,8 @@ def _size_cells(index: int, standing: Standing, num_layers: int, winner: str | N
     return [
         Cell(row.name, (how,), badge),
         Cell(
-            formatting.dropped_layers(*drops.values()),
+            "",
+            (formatting.dropped_layers(*drops.values()),),
             drawing=drop_strip(f"drops-{index}", row.name, drops, num_layers),
         ),
         Cell(
