@@ -4,9 +4,9 @@ A block knows nothing of its topic, and a renderer nothing of topics at all; a s
 these too. Texts are plain: renderers escape them.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from markupsafe import Markup
 
@@ -230,6 +230,21 @@ class Section:
     """In order."""
 
 
-def cells(*texts: str) -> tuple[Cell, ...]:
-    """Plain cells."""
-    return tuple(Cell(text) for text in texts)
+def table(columns: Sequence[str | Column], rows: Iterable[Sequence[str | Cell]], names: int = 1, **other: Any) -> Table:
+    """A table from plain texts, of which the first `names` columns are names, the others numbers; other: of `Table`."""
+    heads = [
+        Column(column, "name" if index < names else "number") if isinstance(column, str) else column
+        for index, column in enumerate(columns)
+    ]
+    return Table(heads, [[Cell(one) if isinstance(one, str) else one for one in row] for row in rows], **other)
+
+
+def estimate_cell(value: float, stderr: float | None, gain: str = "") -> Cell:
+    """A value with its standard error beside it; gain: sign of a positive value."""
+    notes = () if stderr is None else (f"{formatting.PLUS_MINUS} {formatting.error(value, stderr)}",)
+    return Cell((gain if value > 0 else "") + formatting.number(value), notes)
+
+
+def ratio_cell(value: float, low: float, high: float) -> Cell:
+    """A ratio with its interval beside it."""
+    return Cell(formatting.ratio(value), (formatting.interval(low, high),))

@@ -8,23 +8,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from drop_ray.report.blocks import (
-    Block,
-    Bullets,
-    Cell,
-    Chart,
-    Code,
-    Columns,
-    Details,
-    Figure,
-    Figures,
-    Heading,
-    HeatStrip,
-    Paragraph,
-    Section,
-    Strong,
-    Table,
-)
+from drop_ray.report import blocks
 from drop_ray.report.charts.heat import heat_map
 from drop_ray.report.results import Results
 from drop_ray.report.sections import report_sections
@@ -50,7 +34,7 @@ def render_html(results: Results) -> str:
     return str(page)
 
 
-def _section(section: Section, tag: str, heading: str) -> Markup:
+def _section(section: blocks.Section, tag: str, heading: str) -> Markup:
     text = '<{tag} id="{anchor}">\n<{heading}>{title}</{heading}>\n{blocks}\n</{tag}>'
     parts = {"title": section.title, "anchor": section.anchor, "blocks": _blocks(section.blocks)}
     return Markup(text).format(tag=tag, heading=heading, **parts)
@@ -64,58 +48,58 @@ def _each(template: str, parts: Iterable[object]) -> Markup:
     return Markup("").join(Markup(template).format(part) for part in parts)
 
 
-def _blocks(blocks: Sequence[Block]) -> Markup:
-    return _lines(map(block_html, blocks))
+def _blocks(parts: Sequence[blocks.Block]) -> Markup:
+    return _lines(map(block_html, parts))
 
 
-def block_html(block: Block) -> Markup:
+def block_html(block: blocks.Block) -> Markup:
     """One block."""
     match block:
-        case Paragraph():
+        case blocks.Paragraph():
             css = Markup(' class="note"' if block.note else "")
             return Markup("<p{}>{}</p>").format(css, Markup("").join(map(_piece, block.pieces)))
-        case Heading():
+        case blocks.Heading():
             return Markup("<h3>{}</h3>").format(block.text)
-        case Bullets():
+        case blocks.Bullets():
             return Markup("<ul>{}</ul>").format(_each("<li>{}</li>", block.items))
-        case Code():
+        case blocks.Code():
             return Markup("<pre>{}</pre>").format(block.text)
-        case Figures():
+        case blocks.Figures():
             return Markup('<dl class="figures">\n{}\n</dl>').format(_lines(map(_figure, block.items)))
-        case Table():
+        case blocks.Table():
             return _table(block)
-        case HeatStrip():
+        case blocks.HeatStrip():
             return Markup("<figure>{}</figure>").format(heat_map(block))
-        case Chart():
+        case blocks.Chart():
             return Markup("<figure>{}</figure>").format(block.drawing)
-        case Columns():
+        case blocks.Columns():
             return _columns(block)
-        case Details():
+        case blocks.Details():
             parts = _blocks(block.blocks)
             return Markup("<details><summary>{}</summary>\n{}\n</details>").format(block.summary, parts)
 
 
 def _piece(text: str) -> Markup:
-    return Markup("<b>{}</b>" if isinstance(text, Strong) else "{}").format(text)
+    return Markup("<b>{}</b>" if isinstance(text, blocks.Strong) else "{}").format(text)
 
 
-def _figure(figure: Figure) -> Markup:
+def _figure(figure: blocks.Figure) -> Markup:
     note = Markup("<small>{}</small>").format(figure.note) if figure.note else ""
     return Markup("<div><dt>{}</dt><dd>{}{}</dd></div>").format(figure.name, figure.value, note)
 
 
-def _columns(columns: Columns) -> Markup:
-    parts = [block_html(Heading(columns.title))] if columns.title else []
+def _columns(columns: blocks.Columns) -> Markup:
+    parts = [block_html(blocks.Heading(columns.title))] if columns.title else []
     if columns.text:
-        parts.append(block_html(Paragraph(columns.text)))
+        parts.append(block_html(blocks.Paragraph(columns.text)))
     if columns.legend:
         entries = Markup("").join(Markup("<li>{} {}</li>").format(mark, text) for text, mark in columns.legend)
         parts.append(Markup('<ul class="legend">{}</ul>').format(entries))
-    blocks = _lines(Markup("<div>{}</div>").format(block_html(block)) for block in columns.blocks)
-    return _lines([*parts, Markup('<div class="columns {}">\n{}\n</div>').format(columns.size, blocks)])
+    cells = _lines(Markup("<div>{}</div>").format(block_html(block)) for block in columns.blocks)
+    return _lines([*parts, Markup('<div class="columns {}">\n{}\n</div>').format(columns.size, cells)])
 
 
-def _table(table: Table) -> Markup:
+def _table(table: blocks.Table) -> Markup:
     headings = Markup("").join(
         Markup('<th scope="col" class="{}">{}{}</th>').format(
             column.kind, column.heading, _each("<br><small>{}</small>", [column.note] if column.note else [])
@@ -133,7 +117,7 @@ def _table(table: Table) -> Markup:
     return _lines(parts)
 
 
-def _row(row: Sequence[Cell], kinds: Sequence[str]) -> Markup:
+def _row(row: Sequence[blocks.Cell], kinds: Sequence[str]) -> Markup:
     """The first cell is the row's heading, and its badge the row's class."""
     first = Markup('<th scope="row" class="{}">{}</th>').format(kinds[0], _cell(row[0]))
     others = (
@@ -145,6 +129,6 @@ def _row(row: Sequence[Cell], kinds: Sequence[str]) -> Markup:
     return Markup('<tr class="{}">{}{}</tr>').format(row[0].badge, first, Markup("").join(others))
 
 
-def _cell(cell: Cell) -> Markup:
+def _cell(cell: blocks.Cell) -> Markup:
     badge = Markup(' <span class="badge {0}">{0}</span>').format(cell.badge) if cell.badge else ""
     return Markup("{}{}{}{}").format(cell.drawing or "", cell.text, badge, _each(" <small>{}</small>", cell.notes))

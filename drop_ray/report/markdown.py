@@ -9,21 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tabulate import tabulate
 
-from drop_ray.report import formatting
-from drop_ray.report.blocks import (
-    Block,
-    Bullets,
-    Cell,
-    Chart,
-    Code,
-    Columns,
-    Details,
-    Figures,
-    Heading,
-    HeatStrip,
-    Paragraph,
-    Table,
-)
+from drop_ray.report import blocks, formatting
 from drop_ray.report.charts.axes import levels
 from drop_ray.report.heat_strip import LEVELS, NO_SCORE
 from drop_ray.report.results import Results
@@ -35,8 +21,8 @@ def render_markdown(results: Results) -> str:
     head, *others = report_sections(results)
     parts = [escaped(head.title), *_blocks(head.blocks)]
     for section in others:
-        if blocks := [*_blocks(section.blocks)]:
-            parts += [f"## {escaped(section.title)}", *blocks]
+        if found := [*_blocks(section.blocks)]:
+            parts += [f"## {escaped(section.title)}", *found]
     return "\n\n".join(parts) + "\n"
 
 
@@ -51,49 +37,49 @@ def strip(values: Mapping[int, float], num_layers: int) -> str:
     return "".join(LEVELS[int(level(values[layer]))] if layer in values else NO_SCORE for layer in range(num_layers))
 
 
-def _blocks(blocks: Sequence[Block]) -> Iterator[str]:
-    for block in blocks:
+def _blocks(parts: Sequence[blocks.Block]) -> Iterator[str]:
+    for block in parts:
         yield from block_markdown(block)
 
 
-def block_markdown(block: Block) -> Iterator[str]:
+def block_markdown(block: blocks.Block) -> Iterator[str]:
     """One block, as none or more parts with an empty line between."""
     match block:
-        case Paragraph():
+        case blocks.Paragraph():
             if not block.of_drawings:
                 yield escaped("".join(block.pieces))
-        case Heading():
+        case blocks.Heading():
             yield f"### {escaped(block.text)}"
-        case Bullets():
+        case blocks.Bullets():
             yield "\n".join(f"- {escaped(item)}" for item in block.items)
-        case Code():
+        case blocks.Code():
             yield _fenced(block.text.rstrip("\n"), block.language)
-        case Figures():
+        case blocks.Figures():
             notes = [f" ({figure.note})" if figure.note else "" for figure in block.items]
             values = (f"{one.name}: {one.value}{note}" for one, note in zip(block.items, notes, strict=True))
             yield "\n".join(f"- {escaped(value)}" for value in values)
-        case Table():
+        case blocks.Table():
             if block.title:
                 yield f"### {escaped(block.title)}"
             yield _table(block)
             if block.note:
                 yield escaped(block.note)
-        case HeatStrip():
+        case blocks.HeatStrip():
             yield _heat_strip(block)
-        case Chart():
+        case blocks.Chart():
             yield from _blocks(block.in_text)
-        case Columns():
+        case blocks.Columns():
             parts = [*_blocks(block.blocks)]
             if parts and block.title:
                 yield f"### {escaped(block.title)}"
             yield from parts
-        case Details():
+        case blocks.Details():
             if block.in_markdown:
                 yield f"### {escaped(block.summary)}"
                 yield from _blocks(block.blocks)
 
 
-def _table(table: Table) -> str:
+def _table(table: blocks.Table) -> str:
     """Columns line up in a fixed-width font too."""
     headings = [escaped(f"{column.heading} {column.note}") for column in table.columns]
     rows = [[escaped(_cell(cell)) for cell in row] for row in table.rows]
@@ -102,12 +88,12 @@ def _table(table: Table) -> str:
     return text
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: blocks.Cell) -> str:
     badge = f"({cell.badge})" if cell.badge else ""
     return " ".join(filter(None, (cell.text, badge, *cell.notes)))
 
 
-def _heat_strip(block: HeatStrip) -> str:
+def _heat_strip(block: blocks.HeatStrip) -> str:
     width = max(len(row.label) for row in block.rows)
     lines = [f"{block.title}, layers 0-{block.num_layers - 1}", ""]
     for row in block.rows:

@@ -1,13 +1,12 @@
 """A heat strip as a drawing: rows over layers, and the small strip of what one variant drops."""
 
-from collections.abc import Iterable, Mapping
-
 from markupsafe import Markup
 
 from drop_ray.report import formatting
 from drop_ray.report.blocks import HeatRow, HeatStrip
 from drop_ray.report.charts.axes import Scale, levels, whole_ticks, x_axis
 from drop_ray.report.charts.svg import figure, group, label, markup, rectangle
+from drop_ray.report.rows import VariantRow
 
 WIDTH, TOP, ROW, LEFT, RIGHT = 1120.0, 30.0, 22.0, 150.0, 190.0
 LABEL_CHARACTER = 7.0
@@ -48,12 +47,11 @@ def heat_map(strip: HeatStrip) -> Markup:
     return markup(root)
 
 
-def drop_strip(name: str, variant: str, drops: Mapping[str, Iterable[int]], num_layers: int) -> Markup:
+def drop_strip(name: str, variant: VariantRow, num_layers: int) -> Markup:
     """Two rows of cells, attention above MLP, one per layer from the first on the left; dropped ones are filled."""
-    title = formatting.dropped_layers(*drops.values())
-    root = figure(name, f"Dropped: {title}", f"{variant} drops {title} of {num_layers} layers", STRIP_WIDTH, 17)
-    for index, (module, layers) in enumerate(drops.items()):
-        top = index * (STRIP_ROW + 1)
+    title = formatting.dropped_layers(variant.drop_attn, variant.drop_mlp)
+    root = figure(name, f"Dropped: {title}", f"{variant.name} drops {title} of {num_layers} layers", STRIP_WIDTH, 17)
+    for top, module, layers in ((0.0, "attention", variant.drop_attn), (STRIP_ROW + 1, "mlp", variant.drop_mlp)):
         rectangle(root, (0, top), (STRIP_WIDTH, STRIP_ROW), "kept")
         for run in formatting.runs(layers):
             left, width = (count * STRIP_WIDTH / num_layers for count in (run.start, len(run)))

@@ -11,20 +11,10 @@ from xml.etree.ElementTree import Element
 
 from markupsafe import Markup
 
+from drop_ray.report import blocks
 from drop_ray.report.charts.axes import Scale, fit, x_axis, y_axis
 from drop_ray.report.charts.labels import LABEL_CHARACTER, LABEL_HEIGHT, LABEL_MARGIN, Beside, end_labels, names_beside
-from drop_ray.report.charts.svg import (
-    Place,
-    Shape,
-    figure,
-    group,
-    label,
-    line,
-    marker,
-    markup,
-    polyline,
-    rectangle,
-)
+from drop_ray.report.charts.svg import Place, Shape, figure, group, label, line, marker, markup, polyline, rectangle
 
 LEFT, TOP, RIGHT, BOTTOM, TITLE = 48.0, 42.0, 14.0, 26.0, 20.0
 TICK_ROOM = 24.0
@@ -150,6 +140,11 @@ class XyChart:
     """Whether marks of one x stand side by side, so that they can be told apart."""
     css: str = ""
     """Class of the title."""
+
+
+def charts(found: Iterable[XyChart | None], in_text: Sequence[blocks.Block] = ()) -> list[blocks.Chart]:
+    """Blocks of those that have something to draw."""
+    return [blocks.Chart(drawing, in_text) for chart in found if chart and (drawing := xy_chart(chart))]
 
 
 def xy_chart(chart: XyChart) -> Markup | None:

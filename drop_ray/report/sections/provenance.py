@@ -1,12 +1,13 @@
 """What was run: model, versions, configuration, and where every artifact is."""
 
 from drop_ray.identity import canonical_json, fingerprint
-from drop_ray.report import formatting
-from drop_ray.report.blocks import Block, Cell, Code, Column, Details, Section, Table, cells
+from drop_ray.report import blocks
+from drop_ray.report.blocks import Cell, Column, table
+from drop_ray.report.formatting import binary_bytes
 from drop_ray.report.results import Results
 
 
-def provenance_sections(results: Results) -> list[Section]:
+def provenance_sections(results: Results) -> list[blocks.Section]:
     """Always one."""
     run = results.run
     facts = {
@@ -18,23 +19,17 @@ def provenance_sections(results: Results) -> list[Section]:
         "started": run.started,
         "versions": ", ".join(f"{name}\u00a0{version}" for name, version in sorted(run.versions.items())),
     }
-    blocks: list[Block] = [
-        Table(
-            [Column("fact", "name"), Column("value", "text")], [cells(*fact) for fact in facts.items()], look="plain"
-        ),
-        Details("Resolved configuration", [Code(run.config_yaml, "yaml")]),
+    found: list[blocks.Block] = [
+        table(("fact", Column("value", "text")), facts.items(), look="plain"),
+        blocks.Details("Resolved configuration", [blocks.Code(run.config_yaml, "yaml")]),
     ]
     if results.artifacts:
         rows = [
-            (
-                *cells(row.step, formatting.binary_bytes(row.bytes), row.created),
-                Cell(fingerprint(row.identity), tooltip=canonical_json(row.identity)),
-                Cell(row.path),
-            )
+            (row.step, row.created, binary_bytes(row.bytes), Cell(fingerprint(row.identity), tooltip=spelled), row.path)
             for row in results.artifacts
+            if (spelled := canonical_json(row.identity))
         ]
-        kinds = (Column("step", "name"), Column("size"), Column("created", "name"))
+        columns = ("step", "created", "size", Column("identity", "path"), Column("path", "path"))
         note = "The identity is a hash of everything that decides the numbers; it is spelled out under the pointer."
-        table = Table([*kinds, Column("identity", "path"), Column("path", "path")], rows, note=note)
-        blocks.append(Details(f"Artifacts ({len(results.artifacts)})", [table]))
-    return [Section("What was run", "provenance", blocks)]
+        found.append(blocks.Details(f"Artifacts ({len(rows)})", [table(columns, rows, names=2, note=note)]))
+    return [blocks.Section("What was run", "provenance", found)]

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping
 
 from markupsafe import Markup
 
-from drop_ray.report import formatting
+from drop_ray.report import blocks, formatting
 from drop_ray.report.answer import find_answer
-from drop_ray.report.blocks import Block, Chart, Columns, Paragraph, Section, Strong
 from drop_ray.report.charts.axes import whole_ticks
 from drop_ray.report.charts.svg import legend_mark
-from drop_ray.report.charts.xy import Axis, Curve, Point, XyChart, xy_chart
+from drop_ray.report.charts.xy import Axis, Curve, Point, XyChart, charts
 from drop_ray.report.results import Results
 from drop_ray.report.rows import VariantRow
 from drop_ray.report.series import Series, strategy_series
@@ -22,32 +21,29 @@ AVERAGE = Task("", "mean of the primary metrics", True, None)
 """What the main chart shows, as a task."""
 
 
-def quality_sections(everything: Results) -> list[Section]:
+def quality_sections(everything: Results) -> list[blocks.Section]:
     """Always one."""
     title, results = "Quality against what is dropped", everything.unquantized()
     winner = find_answer(results).winner
     averages = {row.variant.name: row.average for row in standings(results) if row.average}
     over = f"Average over {formatting.count(len(averaged_tasks(results)), 'task')}"
-    main = xy_chart(quality_chart("average", over, AVERAGE, results, averages, winner, labels=True))
-    charts = [
+    main = charts([quality_chart("average", over, AVERAGE, results, averages, winner, labels=True)])
+    small = charts(
         quality_chart(f"task-{index}", task.task, task, results, task.values(results), winner)
         for index, task in enumerate(primary_tasks(results))
-    ]
-    small = [Chart(drawing) for chart in charts if (drawing := xy_chart(chart))]
+    )
     if not main and not small:
-        return [Section(title, "quality", [Paragraph("Nothing was evaluated in this run.")])]
+        return [blocks.Section(title, "quality", [blocks.Paragraph("Nothing was evaluated in this run.")])]
     text = (
         "Each point is one variant; error bars are one standard error. A dropped block counts as two sub-layers. The "
         f"shaded band is the base {formatting.PLUS_MINUS} one standard error"
     )
-    ring = ("; the ring marks ", Strong(winner), ".") if winner else (".",)
-    blocks: list[Block] = [Paragraph((text, *ring), of_drawings=True)]
-    if main:
-        blocks.append(Chart(main))
+    ring = ("; the ring marks ", blocks.Strong(winner), ".") if winner else (".",)
+    found: list[blocks.Block] = [blocks.Paragraph((text, *ring), of_drawings=True), *main]
     if small:
         marks = legend(strategy_series(results.variants), "legend")
-        blocks.append(Columns(small, "By task", size="small", legend=marks))
-    return [Section(title, "quality", blocks)]
+        found.append(blocks.Columns(small, "By task", size="small", legend=marks))
+    return [blocks.Section(title, "quality", found)]
 
 
 def legend(series: Iterable[Series], name: str) -> list[tuple[str, Markup]]:

@@ -3,23 +3,9 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from drop_ray.report import formatting
-from drop_ray.report.blocks import (
-    Block,
-    Bullets,
-    Cell,
-    Chart,
-    Column,
-    Columns,
-    Details,
-    Heading,
-    Paragraph,
-    Section,
-    Table,
-    cells,
-)
-from drop_ray.report.charts.xy import xy_chart
-from drop_ray.report.formatting import interval, ratio
+from drop_ray.report import blocks, formatting
+from drop_ray.report.blocks import Cell, Column, Table, estimate_cell, ratio_cell, table
+from drop_ray.report.charts.xy import charts
 from drop_ray.report.quantization import (
     EffectsRow,
     Grid,
@@ -34,17 +20,9 @@ from drop_ray.report.quantization import (
 from drop_ray.report.results import Results
 from drop_ray.report.rows import VariantRow
 from drop_ray.report.sections.quality import AVERAGE, legend
-from drop_ray.report.sections.quantization_charts import column_series, error_charts, size_chart
+from drop_ray.report.sections.quantization_charts import column_series, error_charts, size_charts
 from drop_ray.report.serving import Reference, references
-from drop_ray.report.statistics import (
-    Estimate,
-    PairedDifference,
-    Task,
-    averaged_tasks,
-    documents_by_variant,
-    paired_average,
-    standings,
-)
+from drop_ray.report.statistics import Estimate, Task, averaged_tasks, documents_by_variant, paired_average, standings
 
 ERRORS = 2
 """So many standard errors from zero an excess is taken for real."""
@@ -52,36 +30,36 @@ RECONSTRUCTION_TEXT = (
     "Squared difference of a sub-layer's output to that of the unquantized weights, on samples that the method did not "
     "calibrate on. Rounding to nearest has the same bits and groups."
 )
-EFFECTS_HEADINGS = ("dropping alone", "quantizing alone", "their sum", "both", "both less the sum")
+EFFECTS = ("dropping alone", "quantizing alone", "their sum", "both", "both less the sum")
+SIZE_TEXT = "Colours are variants, shapes are columns; what was quantized from one variant hangs on a dotted line."
+NAMES = ("variant", "method")
 
 
-def quantization_sections(results: Results) -> list[Section]:
+def quantization_sections(results: Results) -> list[blocks.Section]:
     """None where nothing was quantized."""
     grid = quantization_grid(results)
     if grid is None:
         return []
     tables = [*quality_tables(results, grid), size_table(results, grid), *speed_tables(results, grid)]
-    blocks: list[Block] = [Paragraph(grid_text(results, grid)), Columns(tables)]
-    if charts := _size_charts(results, grid):
-        text = ["Colours are variants, shapes are columns; what was quantized from one variant hangs on a dotted line."]
+    found: list[blocks.Block] = [blocks.Paragraph(grid_text(results, grid)), blocks.Columns(tables)]
+    if sizes := charts(size_charts(results, grid)):
         marks = legend(column_series(results, grid).values(), "column")
-        blocks.append(Columns(charts, "Quality against size", text, legend=marks))
-    found = [(task, rows) for task in perplexity_tasks(results) if (rows := effects(results, task))]
-    if found:
-        blocks.append(Heading("Is the sum of the effects the effect of both?"))
-    for task, rows in found:
-        blocks += [Paragraph(effects_text(rows)), effects_table(task, rows)]
+        found.append(blocks.Columns(sizes, "Quality against size", [SIZE_TEXT], legend=marks))
+    by_task = {task: rows for task in perplexity_tasks(results) if (rows := effects(results, task))}
+    if by_task:
+        found.append(blocks.Heading("Is the sum of the effects the effect of both?"))
+    for task, rows in by_task.items():
+        found += [blocks.Paragraph(effects_text(rows)), effects_table(task, rows)]
     if errors := reconstructions(results, grid):
-        drawings = map(xy_chart, error_charts(results, grid))
-        blocks += [
-            *(Heading("Reconstruction"), Paragraph(RECONSTRUCTION_TEXT)),
-            Bullets(reconstruction_sentences(grid, errors)),
-            Columns([Chart(drawing) for drawing in drawings if drawing]),
+        found += [
+            *(blocks.Heading("Reconstruction"), blocks.Paragraph(RECONSTRUCTION_TEXT)),
+            blocks.Bullets(reconstruction_sentences(grid, errors)),
+            blocks.Columns(charts(error_charts(results, grid))),
             reconstruction_table(errors),
         ]
     checkpoints = settings_table(grid)
-    blocks.append(Details(f"Quantized checkpoints ({len(checkpoints.rows)})", [checkpoints]))
-    return [Section("Dropping and quantizing", "quantization", blocks)]
+    found.append(blocks.Details(f"Quantized checkpoints ({len(checkpoints.rows)})", [checkpoints]))
+    return [blocks.Section("Dropping and quantizing", "quantization", found)]
 
 
 def grid_text(results: Results, grid: Grid) -> str:
@@ -116,10 +94,11 @@ def size_table(results: Results, grid: Grid) -> Table:
         share = formatting.percent(variant.weight_bytes, base)
         return Cell(formatting.binary_bytes(variant.weight_bytes), (share,))
 
-    weights = _table(results, grid, "Size: weights, of which the base has 100 %; KV cache per token", cell)
+    title = "Size: weights, of which the base has 100 %; KV cache per token"
+    weights = _table(results, grid, title, cell)
     kv_bytes = [Cell(formatting.binary_bytes(row.kv_bytes_per_token)) for row in grid.rows]
     rows = [(*row, kv) for row, kv in zip(weights.rows, kv_bytes, strict=True)]
-    return Table([*weights.columns, Column("KV, any")], rows, weights.title)
+    return Table([*weights.columns, Column("KV, any")], rows, title)
 
 
 def speed_tables(results: Results, grid: Grid) -> list[Table]:
@@ -133,9 +112,9 @@ def effects_table(task: Task, rows: Sequence[EffectsRow]) -> Table:
     for row in rows:
         changes = (row.dropping, row.quantizing, row.dropping + row.quantizing, row.both)
         spelled = [formatting.signed(change, None) for change in changes]
-        lines.append(cells(row.variant, row.label, *spelled, formatting.signed(row.excess, row.stderr)))
+        lines.append((row.variant, row.label, *spelled, formatting.signed(row.excess, row.stderr)))
     note = f"{task.task}, log-perplexity less the base's, nats per token; above 0 is worse."
-    return Table([*_names(), *map(Column, EFFECTS_HEADINGS)], lines, note=note)
+    return table((*NAMES, *EFFECTS), lines, names=2, note=note)
 
 
 def effects_text(rows: Sequence[EffectsRow]) -> str:
@@ -176,57 +155,37 @@ def reconstruction_sentences(grid: Grid, rows: Sequence[Reconstruction]) -> list
 
 
 def reconstruction_table(rows: Sequence[Reconstruction]) -> Table:
-    headings = ("sub-layers", "summed squared error", "rounded to nearest", "ratio")
     lines = []
     for row in rows:
         assert row.variant.quantization is not None
         share = formatting.NOT_AVAILABLE if row.ratio is None else formatting.number(row.ratio, 3)
-        errors = (f"{row.error:.4g}", f"{row.round_to_nearest:.4g}", share)
-        lines.append(cells(row.variant.quantization.of, row.variant.quantization.label, str(row.num_modules), *errors))
-    return Table([*_names(), *map(Column, headings)], lines)
+        sums = (f"{row.error:.4g}", f"{row.round_to_nearest:.4g}")
+        how = row.variant.quantization
+        lines.append((how.of, how.label, str(row.num_modules), *sums, share))
+    return table((*NAMES, "sub-layers", "summed squared error", "rounded to nearest", "ratio"), lines, names=2)
 
 
 def settings_table(grid: Grid) -> Table:
     """How each was made, and where it is."""
     lines = [
-        cells(row.name, label, _settings(found), found.checkpoint or formatting.NOT_AVAILABLE)
+        (row.name, label, _settings(found), found.checkpoint or formatting.NOT_AVAILABLE)
         for label in grid.labels
         for row in grid.rows
         if (found := grid.quantized.get((row.name, label)))
     ]
-    return Table([*_names(), Column("settings", "name"), Column("checkpoint", "path")], lines)
-
-
-def _names() -> tuple[Column, Column]:
-    return Column("variant", "name"), Column("method", "name")
-
-
-def _size_charts(results: Results, grid: Grid) -> list[Chart]:
-    measures = [
-        (f"{task.task} against size", f"{task.metric}, lower is better", task.values(results))
-        for task in perplexity_tasks(results)
-    ]
-    averages = {row.variant.name: row.average for row in standings(results) if row.average is not None}
-    if averages:
-        measures.append(("Average against size", f"{AVERAGE.metric}, higher is better", averages))
-    charts = (
-        size_chart(f"size-{index}", title, measure, results, grid, values)
-        for index, (title, measure, values) in enumerate(measures)
-    )
-    return [Chart(drawing) for chart in charts if chart and (drawing := xy_chart(chart))]
+    return table((*NAMES, "settings", Column("checkpoint", "path")), lines, names=3)
 
 
 def _table(results: Results, grid: Grid, title: str, cell: Callable[[VariantRow], Cell]) -> Table:
     """cell: of a variant as it is, or quantized."""
 
-    def cells_of(row: VariantRow) -> Iterator[Cell]:
+    def cells(row: VariantRow) -> Iterator[Cell]:
         yield from (Cell(row.name), cell(row))
         for label in grid.labels:
             found = grid.quantized.get((row.name, label))
             yield cell(found) if found else _missing("not quantized")
 
-    columns = [Column("variant", "name"), Column(results.run.dtype), *map(Column, grid.labels)]
-    return Table(columns, [tuple(cells_of(row)) for row in grid.rows], title)
+    return table(("variant", results.run.dtype, *grid.labels), map(tuple, map(cells, grid.rows)), title=title)
 
 
 def _missing(reason: str) -> Cell:
@@ -241,7 +200,7 @@ def _perplexity_table(results: Results, grid: Grid, task: Task) -> Table:
         if value is None:
             return _missing("not evaluated")
         if variant.quantization is None:
-            return _spelled(value)
+            return estimate_cell(value.value, value.stderr)
         difference = log_difference(known, variant.name, variant.quantization.of)
         return Cell(formatting.number(value.value), (_growth(difference) if difference else "no difference known",))
 
@@ -266,30 +225,24 @@ def _average_table(results: Results, grid: Grid) -> Table:
         if value is None:
             return _missing("not evaluated")
         if variant.quantization is None:
-            return _spelled(value)
+            return estimate_cell(value.value, value.stderr)
         own = averages[variant.quantization.of]
         if own is None:
             return Cell(formatting.number(value.value), ("no difference known",))
         paired = paired_average(documents[variant.name], documents[variant.quantization.of], tasks)
-        difference = paired or PairedDifference(value.value - own.value, None, 0)
+        difference = paired or Estimate(value.value - own.value, None)
         return Cell(formatting.number(value.value), (formatting.signed(difference.value, difference.stderr),))
 
     title = f"Quality: {AVERAGE.metric} of {formatting.count(len(tasks), 'task')}, higher is better"
     return _table(results, grid, title, cell)
 
 
-def _spelled(value: Estimate) -> Cell:
-    error = value.stderr
-    notes = () if error is None else (f"{formatting.PLUS_MINUS} {formatting.error(value.value, error)}",)
-    return Cell(formatting.number(value.value), notes)
-
-
 def _speed_table(results: Results, grid: Grid, reference: Reference) -> Table:
     def cell(variant: VariantRow) -> Cell:
         if variant is grid.rows[0]:
-            return Cell(ratio(1.0), ("by definition",))
+            return Cell(formatting.ratio(1.0), ("by definition",))
         row = reference.rows.get(variant.name)
-        return Cell(ratio(row.ratio), (interval(row.low, row.high),)) if row else _missing("not measured")
+        return ratio_cell(row.ratio, row.low, row.high) if row else _missing("not measured")
 
     title = f"Speed: output tokens/s to the base's, workload {reference.workload}, batch {reference.batch_size}"
     return _table(results, grid, title, cell)

@@ -11,11 +11,12 @@ from drop_ray.report import formatting
 from drop_ray.report.charts.axes import whole_ticks
 from drop_ray.report.charts.svg import SHAPES
 from drop_ray.report.charts.xy import Axis, Curve, Point, XyChart
-from drop_ray.report.quantization import Grid, errors_of
+from drop_ray.report.quantization import Grid, errors_of, perplexity_tasks
 from drop_ray.report.results import Results
 from drop_ray.report.rows import QuantizationErrorRow, VariantRow
+from drop_ray.report.sections.quality import AVERAGE
 from drop_ray.report.series import OTHER_SHAPES, Series, variant_series
-from drop_ray.report.statistics import Estimate
+from drop_ray.report.statistics import Estimate, Task, standings
 
 SIZE = (550.0, 300.0)
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -28,18 +29,32 @@ def column_series(results: Results, grid: Grid) -> dict[str, Series]:
     return {"": Series(results.run.dtype, "series reference", SHAPES[0], False), **marks}
 
 
-def size_chart(
-    name: str, title: str, measure: str, results: Results, grid: Grid, values: Mapping[str, Estimate]
-) -> XyChart | None:
-    """A measure of quality against the bytes of the weights; values: by variant. None without a finite value."""
-    drawn: dict[str, list[VariantRow]] = {}
-    for row in grid.rows:
-        stored = [row, *(found for label in grid.labels if (found := grid.quantized.get((row.name, label))))]
-        known = [one for one in stored if one.name in values and math.isfinite(values[one.name].value)]
-        if known:
-            drawn[row.name] = known
-    if not drawn:
-        return None
+def size_charts(results: Results, grid: Grid) -> Iterator[XyChart]:
+    """Measures of quality against the bytes of the weights."""
+    averages = {row.variant.name: row.average for row in standings(results) if row.average}
+    measures = {f"{task.task} against size": (task, task.values(results)) for task in perplexity_tasks(results)}
+    measures["Average against size"] = (AVERAGE, averages)
+    for index, (title, (task, values)) in enumerate(measures.items()):
+        drawn: dict[str, list[VariantRow]] = {}
+        for row in grid.rows:
+            stored = [row, *(found for label in grid.labels if (found := grid.quantized.get((row.name, label))))]
+            known = [one for one in stored if one.name in values and math.isfinite(values[one.name].value)]
+            drawn |= {row.name: known} if known else {}
+        if drawn:
+            yield _size_chart(f"size-{index}", title, task, results, grid, drawn, values)
+
+
+def _size_chart(
+    name: str,
+    title: str,
+    task: Task,
+    results: Results,
+    grid: Grid,
+    drawn: Mapping[str, Sequence[VariantRow]],
+    values: Mapping[str, Estimate],
+) -> XyChart:
+    """drawn: variants by the one that they were quantized from."""
+    measure = f"{task.metric}, {'higher' if task.higher_is_better else 'lower'} is better"
     unit = formatting.binary_bytes(max(row.weight_bytes for known in drawn.values() for row in known)).split()[1]
     factor, columns, series = 1024 ** UNITS.index(unit), column_series(results, grid), variant_series(results.variants)
     curves = []

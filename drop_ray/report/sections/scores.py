@@ -2,25 +2,10 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from drop_ray.report import formatting
+from drop_ray.report import blocks, formatting
 from drop_ray.report.answer import find_answer
-from drop_ray.report.blocks import (
-    NOTHING,
-    Block,
-    Cell,
-    Chart,
-    Column,
-    Details,
-    Heading,
-    HeatRow,
-    HeatStrip,
-    Paragraph,
-    Section,
-    Strong,
-    Table,
-)
 from drop_ray.report.charts.axes import spans_decades, whole_ticks
-from drop_ray.report.charts.xy import Axis, Curve, Point, XyChart, xy_chart
+from drop_ray.report.charts.xy import Axis, Curve, Point, XyChart, charts
 from drop_ray.report.heat_strip import NO_SCORE
 from drop_ray.report.results import Results
 from drop_ray.report.rows import ScoreRow
@@ -38,11 +23,11 @@ STRIPS_TEXT = (
 )
 
 
-def scores_sections(results: Results) -> list[Section]:
+def scores_sections(results: Results) -> list[blocks.Section]:
     """Always one."""
     title, metrics = "Which layers matter", dict.fromkeys(row.metric for row in results.scores)
     if not metrics:
-        return [Section(title, "scores", [Paragraph("No scores were computed in this run.")])]
+        return [blocks.Section(title, "scores", [blocks.Paragraph("No scores were computed in this run.")])]
     text = (
         f"Importance is the distance between what goes into a sub-layer or block and what comes out ({METRICS_TEXT}), "
         "averaged over the calibration samples; a low score means that it changes little."
@@ -52,14 +37,14 @@ def scores_sections(results: Results) -> list[Section]:
     if winner:
         attention, mlp = winner.variant.drop_attn, winner.variant.drop_mlp
         picked = {"attention": attention, "mlp": mlp, "block": sorted({*attention} & {*mlp})}
-        drawn += [" Shaded layers are dropped by ", Strong(winner.variant.name), "."]
-    blocks: list[Block] = [Paragraph(text), Paragraph(drawn, of_drawings=True)]
+        drawn += [" Shaded layers are dropped by ", blocks.Strong(winner.variant.name), "."]
+    found: list[blocks.Block] = [blocks.Paragraph(text), blocks.Paragraph(drawn, of_drawings=True)]
     for index, metric in enumerate(metrics):
         if len(metrics) > 1:
-            blocks.append(Heading(metric))
+            found.append(blocks.Heading(metric))
         rows = [row for row in results.scores if row.metric == metric]
-        blocks += _metric(str(index), metric, rows, results.run.num_layers, picked)
-    return [Section(title, "scores", blocks)]
+        found += _metric(str(index), metric, rows, results.run.num_layers, picked)
+    return [blocks.Section(title, "scores", found)]
 
 
 def score_charts(
@@ -72,13 +57,13 @@ def score_charts(
     """
     log = bool(scores) and spans_decades(row.mean for row in scores)
     bounds = [bound for row in scores for bound in (row.mean, _interval(row)[1])]
-    charts, modules = [], list(dict.fromkeys(row.module for row in scores))
+    found, modules = [], list(dict.fromkeys(row.module for row in scores))
     for module in modules:
         last = module == modules[-1]
         rows = [row for row in scores if row.module == module]
         points = [Point(row.layer, row.mean, tooltip(row), interval=_interval(row), css="score") for row in rows]
         line = (("profile", [(row.layer, row.mean) for row in rows]),) if log else ()
-        charts.append(
+        found.append(
             XyChart(
                 name=f"scores-{name}-{module}",
                 title=f"{module}: importance by layer ({rows[0].metric})",
@@ -92,15 +77,15 @@ def score_charts(
                 css=f"module-{module}",
             )
         )
-    return charts
+    return found
 
 
-def heat_strips(name: str, scores: Sequence[ScoreRow], num_layers: int) -> Iterator[HeatStrip]:
+def heat_strips(name: str, scores: Sequence[ScoreRow], num_layers: int) -> Iterator[blocks.HeatStrip]:
     """Of one metric: a module over the drop states, and the block windows.
 
     A module that was scored in one state only has nothing to compare and gets none.
     """
-    found: list[tuple[str, list[HeatRow]]] = []
+    found: list[tuple[str, list[blocks.HeatRow]]] = []
     states = list(dict.fromkeys(row.drop_state for row in scores))
     for module in MODULES:
         single = [row for row in scores if row.module == module and row.gap == 1]
@@ -117,54 +102,52 @@ def heat_strips(name: str, scores: Sequence[ScoreRow], num_layers: int) -> Itera
         rows_by_window = [heat_row(label, rows) for label, rows in windows.items()]
         found.append(("block windows: importance by first layer", rows_by_window))
     for number, (title, rows) in enumerate(found):
-        yield HeatStrip(f"heat-{name}-{number}", title, num_layers, rows)
+        yield blocks.HeatStrip(f"heat-{name}-{number}", title, num_layers, rows)
 
 
-def heat_row(label: str, scores: Sequence[ScoreRow], marked: Collection[int] | None = None, note: str = "") -> HeatRow:
+def heat_row(
+    label: str, scores: Sequence[ScoreRow], marked: Collection[int] | None = None, note: str = ""
+) -> blocks.HeatRow:
     """scores: of one module and gap."""
     values = {row.layer: row.mean for row in scores}
-    return HeatRow(label, values, scores[0].gap, marked, note, {row.layer: tooltip(row) for row in scores})
+    return blocks.HeatRow(label, values, scores[0].gap, marked, note, {row.layer: tooltip(row) for row in scores})
 
 
 def tooltip(row: ScoreRow) -> str:
     layers = formatting.layer_ranges(range(row.layer, row.layer + row.gap))
-    interval = f"{formatting.score(row.mean)} {formatting.PLUS_MINUS} {formatting.score(NORMAL_95 * row.stderr)}"
-    return f"{row.module} {layers}, {row.drop_state}: {interval} (95 %)"
+    return f"{row.module} {layers}, {row.drop_state}: {_spelled(row.mean, NORMAL_95 * row.stderr)} (95 %)"
 
 
 def _metric(
     name: str, metric: str, scores: Sequence[ScoreRow], num_layers: int, picked: Mapping[str, Collection[int]]
-) -> Iterator[Block]:
+) -> Iterator[blocks.Block]:
     base = [row for row in scores if row.drop_state == BASE_STATE and row.gap == 1]
     base.sort(key=lambda row: (MODULES.index(row.module), row.layer))
     modules = dict.fromkeys(row.module for row in base)
     strips = [heat_row(module, [row for row in base if row.module == module]) for module in modules]
-    in_text: list[Block] = [
-        Paragraph(STRIPS_TEXT),
-        HeatStrip(f"strip-{name}", f"importance ({metric})", num_layers, strips),
+    in_text: list[blocks.Block] = [
+        blocks.Paragraph(STRIPS_TEXT),
+        blocks.HeatStrip(f"strip-{name}", f"importance ({metric})", num_layers, strips),
     ]
-    for index, chart in enumerate(score_charts(name, base, num_layers, picked)):
-        if drawing := xy_chart(chart):
-            yield Chart(drawing, in_text if index == 0 else ())
+    first, *others = score_charts(name, base, num_layers, picked) or (None,)
+    yield from (*charts([first], in_text), *charts(others))
     yield from heat_strips(name, scores, num_layers)
     if base:
-        yield Details(f"Scores of the base as numbers ({metric})", [_table(base)])
+        yield blocks.Details(f"Scores of the base as numbers ({metric})", [_table(base)])
 
 
-def _table(base: Sequence[ScoreRow]) -> Table:
-    by_place = {(row.layer, row.module): row for row in base}
+def _table(base: Sequence[ScoreRow]) -> blocks.Table:
+    spelled = {(row.layer, str(row.module)): _spelled(row.mean, row.stderr) for row in base}
     rows = [
-        (Cell(str(layer)), *(_cell(by_place.get((layer, module))) for module in MODULES))  # type: ignore[arg-type]
+        (str(layer), *(spelled.get((layer, module), formatting.NOT_AVAILABLE) for module in MODULES))
         for layer in sorted({row.layer for row in base})
     ]
     note = f"Mean {formatting.PLUS_MINUS} one standard error over the calibration samples."
-    return Table([Column("layer", "name"), *map(Column, MODULES)], rows, note=note)
+    return blocks.table(("layer", *MODULES), rows, note=note)
 
 
-def _cell(row: ScoreRow | None) -> Cell:
-    if row is None:
-        return NOTHING
-    return Cell(f"{formatting.score(row.mean)} {formatting.PLUS_MINUS} {formatting.score(row.stderr)}")
+def _spelled(value: float, error: float) -> str:
+    return f"{formatting.score(value)} {formatting.PLUS_MINUS} {formatting.score(error)}"
 
 
 def _interval(row: ScoreRow) -> tuple[float, float]:

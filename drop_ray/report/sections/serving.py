@@ -3,26 +3,11 @@
 import math
 from collections.abc import Sequence
 
-from drop_ray.report import formatting
+from drop_ray.report import blocks
 from drop_ray.report.answer import find_answer
-from drop_ray.report.blocks import (
-    NOTHING,
-    Block,
-    Bullets,
-    Cell,
-    Chart,
-    Column,
-    Columns,
-    Details,
-    Heading,
-    Paragraph,
-    Section,
-    Strong,
-    Table,
-    cells,
-)
-from drop_ray.report.charts.xy import xy_chart
-from drop_ray.report.formatting import interval, ratio
+from drop_ray.report.blocks import NOTHING, Cell, Column, Table, ratio_cell, table
+from drop_ray.report.charts.xy import charts
+from drop_ray.report.formatting import NOT_AVAILABLE, PLUS_MINUS, binary_bytes, count, number, percent, ratio
 from drop_ray.report.results import Results
 from drop_ray.report.rows import EngineRow, ServingRow
 from drop_ray.report.sections.quality import legend
@@ -43,10 +28,12 @@ RATES = {
     "prefill_tokens_per_s": "prefill tokens/s",
     "decode_tokens_per_s": "decode tokens/s",
 }
+PLACE = ("variant", "workload", "batch")
 RATIO_TEXT = (
     f"Above 1 the variant is faster. {INTERVAL_TEXT}. At equal memory the variant has the larger batch that its freed "
     "KV cache allows. Predicted ratios are a roofline estimate, from bytes and floating point operations of a step."
 )
+SPEEDUP_TEXT = "Hollow marks on dashed lines are at equal memory, at the variant's own batch. Bars are 95 % intervals."
 GAMMA_TEXT = (
     "Gamma is the average quality lost, in points of 100, per 1 % more output tokens per second, at the largest batch "
     "size that all variants were measured at; below 0 nothing is lost. Its 95 % interval comes from the standard error "
@@ -65,10 +52,9 @@ GATE_TEXT = (
     "No engine is timed before this: its log-probabilities of given texts against those of the model's own forward "
     "pass in the same dtype, and its KV cache against the variant. First choices are compared where they are clear."
 )
-PLACE = (Column("variant", "name"), Column("workload", "name"), Column("batch", "name"))
 
 
-def serving_sections(results: Results) -> list[Section]:
+def serving_sections(results: Results) -> list[blocks.Section]:
     """None where nothing was measured. Quantized variants stand in the tables and, hollow, among the trade-offs; lines
     by batch size would be too many."""
     if not results.serving:
@@ -76,46 +62,43 @@ def serving_sections(results: Results) -> list[Section]:
     plain, series = results.unquantized(), variant_series(results.variants)
     workloads = list(enumerate(dict.fromkeys(row.workload for row in results.serving)))
     speedups = [speedup_chart(f"speedup-{index}", plain, workload, series) for index, workload in workloads]
-    blocks: list[Block] = [
-        Paragraph(f"{engine_sentence(results)} {control_sentence(results)}"),
-        Paragraph(RATIO_TEXT, note=True),
-        Columns(
-            [Chart(drawing) for chart in speedups if chart and (drawing := xy_chart(chart))],
-            "Speedup by batch size",
-            ["Hollow marks on dashed lines are at equal memory, at the variant's own batch. Bars are 95 % intervals."],
-        ),
+    found: list[blocks.Block] = [
+        blocks.Paragraph(f"{engine_sentence(results)} {control_sentence(results)}"),
+        blocks.Paragraph(RATIO_TEXT, note=True),
+        blocks.Columns(charts(speedups), "Speedup by batch size", [SPEEDUP_TEXT]),
         ratio_table(results),
         *_trade_off_blocks(results),
     ]
     if gammas := gamma_rows(standings(results), references(results)):
-        blocks += [Heading("Gamma, points lost per 1 % of speedup"), Paragraph(GAMMA_TEXT), gamma_table(gammas)]
+        title = blocks.Heading("Gamma, points lost per 1 % of speedup")
+        found += [title, blocks.Paragraph(GAMMA_TEXT), gamma_table(gammas)]
     latencies = [
-        Chart(drawing)
-        for index, workload in workloads
-        for chart in latency_charts(f"latency-{index}", plain, workload, series)
-        if (drawing := xy_chart(chart))
+        chart for index, name in workloads for chart in latency_charts(f"latency-{index}", plain, name, series)
     ]
     if latencies:
         served = {results.variants[0].name, *(row.variant for row in plain.serving)}
         marks = legend((one for name, one in series.items() if name in served), "serving-legend")
-        blocks += [Heading("Latency"), Paragraph(LATENCY_TEXT)]
-        blocks.append(Columns(latencies, "", ["Bars reach from the median to the 99th percentile."], "small", marks))
-        blocks.append(Details("Latencies as numbers", [latency_table(results)]))
+        text = ["Bars reach from the median to the 99th percentile."]
+        found += [
+            *(blocks.Heading("Latency"), blocks.Paragraph(LATENCY_TEXT)),
+            blocks.Columns(charts(latencies), "", text, "small", marks),
+            blocks.Details("Latencies as numbers", [latency_table(results)]),
+        ]
     if results.engines:
-        blocks += [Heading("Memory"), Paragraph(MEMORY_TEXT), memory_table(results.engines)]
-        gate: list[Block] = [Paragraph(GATE_TEXT, note=True), gate_table(results.engines)]
-        blocks.append(Details("Acceptance gate: how near the engine is to the model's own forward pass", gate))
-    summary = f"All serving measurements ({formatting.count(len(results.serving), 'row')})"
-    blocks.append(Details(summary, [numbers_table(results)], in_markdown=False))
-    return [Section("Serving", "serving", blocks)]
+        gate: list[blocks.Block] = [blocks.Paragraph(GATE_TEXT, note=True), gate_table(results.engines)]
+        summary = "Acceptance gate: how near the engine is to the model's own forward pass"
+        found += [blocks.Heading("Memory"), blocks.Paragraph(MEMORY_TEXT), memory_table(results.engines)]
+        found.append(blocks.Details(summary, gate))
+    summary = f"All serving measurements ({count(len(results.serving), 'row')})"
+    found.append(blocks.Details(summary, [numbers_table(results)], in_markdown=False))
+    return [blocks.Section("Serving", "serving", found)]
 
 
 def front_text(points: Sequence[TradeOff]) -> str:
     """`base (1.000x, 0.7440), attention-4 (1.210x, 0.7000)`, the fastest last."""
     front = sorted((point for point in points if point.on_front), key=lambda point: point.speedup.value)
     return ", ".join(
-        f"{point.variant.name} ({ratio(point.speedup.value)}x, {formatting.number(point.quality.value)})"
-        for point in front
+        f"{point.variant.name} ({ratio(point.speedup.value)}x, {number(point.quality.value)})" for point in front
     )
 
 
@@ -130,14 +113,14 @@ def ratio_table(results: Results) -> Table:
             places.setdefault(_place(row), {})[row.metric] = row
     columns, lines = [*PLACE], []
     for metric in metrics:
-        columns += [Column(RATES[metric]), *([Column("predicted")] if metric in predicted else [])]
+        columns += [RATES[metric], "predicted"] if metric in predicted else [RATES[metric]]
     for place, found in places.items():
         line = [*place]
         for metric in metrics:
-            line.append(_ratio_cell(found.get(metric)))
-            line += [_predicted_cell(found.get(metric))] if metric in predicted else []
+            ratios = _ratio_cells(found.get(metric))
+            line += ratios if metric in predicted else ratios[:1]
         lines.append(line)
-    return Table(columns, lines)
+    return table(columns, lines, names=3)
 
 
 def latency_table(results: Results) -> Table:
@@ -149,50 +132,71 @@ def latency_table(results: Results) -> Table:
     lines = []
     for workload, batch_size in dict.fromkeys((row.workload, row.batch_size) for row in rows):
         for variant in dict.fromkeys((base, *(row.variant for row in rows))):
-            latencies = [_latency_cell(values, variant, workload, batch_size, latency) for latency in LATENCIES]
-            if any(cell is not NOTHING for cell in latencies):
-                lines.append((*cells(variant, workload, str(batch_size)), *latencies))
-    percentiles = " / ".join(PERCENTILES)
-    return Table([*PLACE, *(Column(title, note=percentiles) for title in LATENCIES.values())], lines)
+            latencies = [_latency(values, variant, workload, batch_size, latency) for latency in LATENCIES]
+            if any(latency != NOT_AVAILABLE for latency in latencies):
+                lines.append((variant, workload, str(batch_size), *latencies))
+    return table(
+        [*PLACE, *(Column(title, note=" / ".join(PERCENTILES)) for title in LATENCIES.values())], lines, names=3
+    )
 
 
 def gamma_table(rows: Sequence[GammaRow]) -> Table:
-    columns = [*PLACE, Column("speedup"), Column("points lost"), Column("gamma")]
-    return Table(columns, [_gamma_cells(row) for row in rows])
+    lines = []
+    for row in rows:
+        lost, gamma = NOTHING, Cell(row.why)
+        if row.points_lost is not None:
+            error = row.points_lost_stderr
+            lost = Cell(number(row.points_lost, 2), () if error is None else (f"{PLUS_MINUS} {error:.2f}",))
+        if row.gamma is not None:
+            limits = [number(limit, 3) for limit in (row.gamma_low, row.gamma_high) if limit is not None]
+            gamma = Cell(number(row.gamma, 3), (f"[{', '.join(limits)}]",) if limits else ())
+        speedup = ratio_cell(row.speedup, row.speedup_low, row.speedup_high)
+        lines.append((row.variant, row.workload, str(row.batch_size), speedup, lost, gamma))
+    return table([*PLACE, "speedup", "points lost", "gamma"], lines, names=3)
 
 
 def memory_table(rows: Sequence[EngineRow]) -> Table:
     """What the engines hold, from base to variant."""
-    headings = ("weights", "KV tokens", "KV ratio", "KV per token", "peak memory")
-    return Table([Column("variant", "name"), *map(Column, headings)], [_memory_cells(row) for row in rows])
+    lines = []
+    for row in rows:
+        tokens = measured = NOTHING
+        if row.kv_tokens_base is not None and row.kv_tokens_variant is not None:
+            predicted = row.kv_predicted_ratio
+            notes = () if predicted is None else (f"predicted {ratio(predicted)}",)
+            tokens = Cell(f"{row.kv_tokens_base:,} \u2192 {row.kv_tokens_variant:,}")
+            measured = Cell(ratio(row.kv_tokens_variant / row.kv_tokens_base), notes)
+        per_token = _change(row.kv_bytes_per_token_base, row.kv_bytes_per_token_variant)
+        peak = _change(row.peak_bytes_base, row.peak_bytes_variant)
+        weights = _change(row.weights_bytes_base, row.weights_bytes_variant)
+        lines.append((row.variant, weights, tokens, measured, per_token, peak))
+    return table(("variant", "weights", "KV tokens", "KV ratio", "KV per token", "peak memory"), lines)
 
 
 def gate_table(rows: Sequence[EngineRow]) -> Table:
     """How near the engine's log-probabilities are to those of drop_ray's own forward pass."""
-    headings = ("mean difference", "99th percentile", "same first choice", "tokens", "greedy tokens")
-    greedy = {None: formatting.NOT_AVAILABLE, True: "equal", False: "different"}
+    numbers = ("mean difference", "99th percentile", "same first choice", "tokens", "greedy tokens")
+    greedy = {None: NOT_AVAILABLE, True: "equal", False: "different"}
     lines = [
-        cells(
+        (
             *(row.variant, row.gate_dtype, f"{row.gate_mean:.2g}", f"{row.gate_p99:.2g}"),
             *(f"{100 * row.gate_top1_agreement:.1f} %", f"{row.gate_tokens:,}", greedy[row.gate_greedy]),
         )
         for row in rows
     ]
-    return Table([Column("variant", "name"), Column("dtype", "name"), *map(Column, headings)], lines)
+    return table(("variant", "dtype", *numbers), lines, names=2)
 
 
 def numbers_table(results: Results) -> Table:
     """Every measurement."""
-    headings = ("base", "variant", "ratio", "predicted", "pairs")
+    rows = sorted(results.serving, key=lambda row: not row.control)
     lines = [
         (
-            *_place(row),
-            *cells(row.metric, f"{row.base_value:.4g}", f"{row.variant_value:.4g}"),
-            *(_ratio_cell(row), _predicted_cell(row), Cell(str(row.pairs))),
+            *(*_place(row), row.metric, f"{row.base_value:.4g}", f"{row.variant_value:.4g}"),
+            *(*_ratio_cells(row), str(row.pairs)),
         )
-        for row in sorted(results.serving, key=lambda row: not row.control)
+        for row in rows
     ]
-    return Table([*PLACE, Column("metric", "name"), *map(Column, headings)], lines)
+    return table([*PLACE, "metric", "base", "variant", "ratio", "predicted", "pairs"], lines, names=4)
 
 
 def control_sentence(results: Results) -> str:
@@ -216,19 +220,19 @@ def engine_sentence(results: Results) -> str:
     return f"{', '.join(engines)}; engines {' and '.join(modes)}, {amount} pairs of measurements each."
 
 
-def _trade_off_blocks(results: Results) -> list[Block]:
-    series, winner, charts = variant_series(results.variants), find_answer(results).winner, []
+def _trade_off_blocks(results: Results) -> list[blocks.Block]:
+    series, winner, found = variant_series(results.variants), find_answer(results).winner, []
     for index, reference in enumerate(references(results)):
         points = trade_offs(standings(results), reference)
         if len(points) > 1:
             front = front_text(points)
-            drawing = xy_chart(trade_off_chart(f"trade-off-{index}", reference, points, series, winner, front))
             place = f"{reference.workload}, batch {reference.batch_size}"
-            charts += [Chart(drawing, [Bullets([f"on the Pareto front of {place}: {front}"])])] if drawing else []
-    text = [FRONT_TEXT, *((" The ring marks ", Strong(winner), ".") if winner else ())]
+            chart = trade_off_chart(f"trade-off-{index}", reference, points, series, winner, front)
+            found += charts([chart], [blocks.Bullets([f"on the Pareto front of {place}: {front}"])])
+    text = [FRONT_TEXT, *((" The ring marks ", blocks.Strong(winner), ".") if winner else ())]
     if any(row.quantization for row in results.variants):
         text.append(" Hollow marks are quantized.")
-    return [Columns(charts, "Quality against speedup", text)] if charts else []
+    return [blocks.Columns(found, "Quality against speedup", text)] if found else []
 
 
 def _place(row: ServingRow) -> tuple[Cell, Cell, Cell]:
@@ -239,59 +243,29 @@ def _place(row: ServingRow) -> tuple[Cell, Cell, Cell]:
     return name, Cell(row.workload), batch
 
 
-def _ratio_cell(row: ServingRow | None) -> Cell:
-    return NOTHING if row is None else Cell(ratio(row.ratio), (interval(row.low, row.high),))
+def _ratio_cells(row: ServingRow | None) -> tuple[Cell, Cell]:
+    """Measured and predicted."""
+    if row is None:
+        return NOTHING, NOTHING
+    predicted = NOTHING if row.predicted is None else Cell(ratio(row.predicted))
+    return ratio_cell(row.ratio, row.low, row.high), predicted
 
 
-def _predicted_cell(row: ServingRow | None) -> Cell:
-    return NOTHING if row is None or row.predicted is None else Cell(ratio(row.predicted))
-
-
-def _latency_cell(
+def _latency(
     values: dict[tuple[str, str, int, str], float], variant: str, workload: str, batch_size: int, latency: str
-) -> Cell:
+) -> str:
     """Three significant digits, all in one unit, so that they can be compared at a glance."""
     keys = [(variant, workload, batch_size, f"{latency}_{percentile}_s") for percentile in PERCENTILES]
     known = [values[key] for key in keys if key in values]
     if len(known) < len(keys):
-        return NOTHING
+        return NOT_AVAILABLE
     unit, factor = ("s", 1) if max(known) >= 1 else ("ms", 1000)
-    scaled = [value * factor for value in known]
-    spelled = (f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" for value in scaled)
-    return Cell(f"{' / '.join(spelled)} {unit}")
-
-
-def _gamma_cells(row: GammaRow) -> tuple[Cell, ...]:
-    lost, gamma = NOTHING, Cell(row.why)
-    if row.points_lost is not None:
-        error = row.points_lost_stderr
-        notes = () if error is None else (f"{formatting.PLUS_MINUS} {error:.2f}",)
-        lost = Cell(formatting.number(row.points_lost, 2), notes)
-    if row.gamma is not None:
-        gamma = Cell(formatting.number(row.gamma, 3))
-        if row.gamma_low is not None and row.gamma_high is not None:
-            bounds = f"[{formatting.number(row.gamma_low, 3)}, {formatting.number(row.gamma_high, 3)}]"
-            gamma = Cell(gamma.text, (bounds,))
-    speedup = Cell(ratio(row.speedup), (interval(row.speedup_low, row.speedup_high),))
-    return (*cells(row.variant, row.workload, str(row.batch_size)), speedup, lost, gamma)
-
-
-def _memory_cells(row: EngineRow) -> tuple[Cell, ...]:
-    tokens = measured = NOTHING
-    if row.kv_tokens_base is not None and row.kv_tokens_variant is not None:
-        predicted = row.kv_predicted_ratio
-        notes = () if predicted is None else (f"predicted {ratio(predicted)}",)
-        tokens = Cell(f"{row.kv_tokens_base:,} \u2192 {row.kv_tokens_variant:,}")
-        measured = Cell(ratio(row.kv_tokens_variant / row.kv_tokens_base), notes)
-    return (
-        *(Cell(row.variant), _change(row.weights_bytes_base, row.weights_bytes_variant), tokens, measured),
-        _change(row.kv_bytes_per_token_base, row.kv_bytes_per_token_variant),
-        _change(row.peak_bytes_base, row.peak_bytes_variant),
-    )
+    spelled = (f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" for value in (factor * one for one in known))
+    return f"{' / '.join(spelled)} {unit}"
 
 
 def _change(base: int | None, variant: int | None) -> Cell:
     if base is None or variant is None:
         return NOTHING
-    text = f"{formatting.binary_bytes(base)} \u2192 {formatting.binary_bytes(variant)}"
-    return Cell(text, (f"{formatting.percent(base - variant, base)} saved",))
+    saved = f"{percent(base - variant, base)} saved"
+    return Cell(f"{binary_bytes(base)} \u2192 {binary_bytes(variant)}", (saved,))

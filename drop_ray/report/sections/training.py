@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from drop_ray.report import formatting
-from drop_ray.report.blocks import NOTHING, Block, Bullets, Cell, Column, HeatStrip, Paragraph, Section, Table
+from drop_ray.report import blocks, formatting
 from drop_ray.report.results import Results
 from drop_ray.report.rows import TrainingRow
 from drop_ray.report.sections.scores import MODULES, heat_row
@@ -21,15 +20,15 @@ DRAWN_TEXT = (
 )
 
 
-def training_sections(results: Results) -> list[Section]:
+def training_sections(results: Results) -> list[blocks.Section]:
     """None where the run has no training checkpoints to compare."""
     metrics = dict.fromkeys(row.metric for row in results.training)
     if not metrics:
         return []
-    blocks: list[Block] = [Paragraph(TEXT), Paragraph(DRAWN_TEXT, of_drawings=True)]
+    found: list[blocks.Block] = [blocks.Paragraph(TEXT), blocks.Paragraph(DRAWN_TEXT, of_drawings=True)]
     for index, metric in enumerate(metrics):
-        blocks += _metric(str(index), metric, results)
-    return [Section("Importance through training", "training", blocks)]
+        found += _metric(str(index), metric, results)
+    return [blocks.Section("Importance through training", "training", found)]
 
 
 def checkpoints(results: Results, metric: str) -> Checkpoints:
@@ -50,33 +49,33 @@ def lines_of(known: Checkpoints) -> list[CheckpointLine]:
     )
 
 
-def _metric(name: str, metric: str, results: Results) -> Iterator[Block]:
+def _metric(name: str, metric: str, results: Results) -> Iterator[blocks.Block]:
     known = checkpoints(results, metric)
     lines, modules = lines_of(known), [*known[results.training[-1].revision]]
-    yield Paragraph("The most redundant quarter of the last checkpoint, by how long it has been so:")
-    yield Bullets([_finding(module, known) for module in modules])
+    yield blocks.Paragraph("The most redundant quarter of the last checkpoint, by how long it has been so:")
+    yield blocks.Bullets([_finding(module, known) for module in modules])
     for module in modules:
         rows = [
             heat_row(line.revision, known[line.revision][module], line.redundant[module], _note(line, module, lines))
             for line in lines
         ]
         title = f"{module}: importance through training ({metric})"
-        yield HeatStrip(f"training-{name}-{module}", title, results.run.num_layers, rows)
-    columns = [Column(heading) for module in modules for heading in (f"mean {module}", f"\u03c1 {module}")]
-    yield Table(
-        [Column("revision", "name"), *columns, Column("most redundant attention layers", "text")],
+        yield blocks.HeatStrip(f"training-{name}-{module}", title, results.run.num_layers, rows)
+    columns = [blocks.Column(heading) for module in modules for heading in (f"mean {module}", f"\u03c1 {module}")]
+    yield blocks.Table(
+        [blocks.Column("revision", "name"), *columns, blocks.Column("most redundant attention layers", "text")],
         [_row(line, modules) for line in lines],
         note=f"Metric {metric}. The mean is over layers; redundant layers stand lowest first.",
     )
 
 
-def _row(line: CheckpointLine, modules: list[str]) -> list[Cell]:
-    row = [Cell(line.revision)]
+def _row(line: CheckpointLine, modules: list[str]) -> list[blocks.Cell]:
+    row = [blocks.Cell(line.revision)]
     for module in modules:
         correlation = line.correlations[module]
-        row.append(Cell(formatting.score(line.means[module])))
-        row.append(NOTHING if correlation is None else Cell(formatting.number(correlation, 2)))
-    return [*row, Cell(", ".join(map(str, line.redundant.get("attention", ()))))]
+        row.append(blocks.Cell(formatting.score(line.means[module])))
+        row.append(blocks.NOTHING if correlation is None else blocks.Cell(formatting.number(correlation, 2)))
+    return [*row, blocks.Cell(", ".join(map(str, line.redundant.get("attention", ()))))]
 
 
 def _note(line: CheckpointLine, module: str, lines: list[CheckpointLine]) -> str:
