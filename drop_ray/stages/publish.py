@@ -19,7 +19,7 @@ from drop_ray.report.markdown import render_markdown
 from drop_ray.report.quantization import LOG_PERPLEXITY
 from drop_ray.report.results import Results, RunFacts
 from drop_ray.report.rows import ArtifactRow, DocumentRow, EvaluationRow, ScoreRow, TrainingRow
-from drop_ray.report.tables import parquet_files
+from drop_ray.report.tables import TOPICS, parquet_files
 from drop_ray.stages.report_rows import (
     engine_row,
     quantization_error_rows,
@@ -55,9 +55,19 @@ def publish(
     folder = job.run_folder
     job.store.write_file(f"{folder}/{REPORT_HTML}", render_html(results).encode())
     job.store.write_file(f"{folder}/{REPORT_MARKDOWN}", render_markdown(results).encode())
-    for topic, content in parquet_files(results):
-        job.store.write_file(f"{folder}/{TABLES}/{topic}.parquet", content)
+    write_tables(job.store, f"{folder}/{TABLES}", results)
     return Published(job.store.location(f"{folder}/{REPORT_HTML}"), find_answer(results).sentence)
+
+
+def write_tables(store: Store, folder: str, results: Results) -> None:
+    """One file per topic that has rows; what an earlier report of the run said of the others is removed."""
+    files = dict(parquet_files(results))
+    for topic in TOPICS:
+        path = f"{folder}/{topic}.parquet"
+        if topic in files:
+            store.write_file(path, files[topic])
+        else:
+            store.files.remove(path)
 
 
 def collect(

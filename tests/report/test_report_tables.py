@@ -4,6 +4,7 @@ import io
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,8 @@ import pytest
 from drop_ray.report.results import Results, RunFacts
 from drop_ray.report.rows import ArtifactRow, DocumentRow, EvaluationRow, ScoreRow, VariantRow
 from drop_ray.report.tables import TOPICS, documentation, parquet_files, table_columns, topic_table
+from drop_ray.stages.publish import write_tables
+from drop_ray.store import open_store
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "report-tables.md"
 RUN = RunFacts("r", "m", "id", 2, "float32", "c", "now", {}, "")
@@ -62,6 +65,14 @@ def test_files_keep_every_number_and_topics_without_rows_have_none() -> None:
     assert tables["artifacts"] == [
         {"step": "scores", "path": "artifacts/scores-1/", "bytes": 123, "identity": '{"k":1}', "created": "now"}
     ]
+
+
+def test_a_topic_that_has_no_rows_any_more_loses_its_file(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    write_tables(store, "runs/r/tables", RESULTS)
+    write_tables(store, "runs/r/tables", replace(RESULTS, scores=[]))
+    topics = ("artifacts", "comparisons", "documents", "evaluations", "variants")
+    assert store.list("runs/r/tables") == [f"{topic}.parquet" for topic in topics]
 
 
 def test_equal_results_give_equal_bytes() -> None:

@@ -1,8 +1,6 @@
 """Names in charts: right of the frame at the ends of lines, or beside marks, so that none covers another."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
 from xml.etree.ElementTree import Element
 
 from drop_ray.report.charts.axes import Scale
@@ -17,40 +15,18 @@ Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 
 
-class Labelled(Protocol):
-    """What has a label: a curve."""
+def end_labels(root: Element, ends: Sequence[tuple[Place, str, Shape, str]], x: Scale, y: Scale) -> None:
+    """Names right of the frame, moved apart where they would overlap, each led to from where its line ends.
 
-    @property
-    def css(self) -> str: ...
-    @property
-    def shape(self) -> Shape: ...
-    @property
-    def label(self) -> str: ...
-
-
-@dataclass(frozen=True)
-class Beside:
-    """A name beside a mark."""
-
-    at: Place
-    """The mark."""
-    name: str
-    """The text."""
-    css: str
-    """Class of the mark's curve."""
-    bold: bool
-    """Written in bold, and even where it covers something."""
-
-
-def end_labels(root: Element, ends: Sequence[tuple[Place, Labelled]], x: Scale, y: Scale) -> None:
-    """Names right of the frame, moved apart where they would overlap, each led to from where its line ends."""
+    ends: where that is, and the class, mark and name of the line.
+    """
     ordered = sorted(ends, key=lambda end: end[0][1])
-    heights = spread([at[1] for at, _ in ordered], LABEL_HEIGHT, y.stop, y.start)
-    for (at, curve), height in zip(ordered, heights, strict=True):
-        marks = group(root, curve.css)
+    heights = spread([end[0][1] for end in ordered], LABEL_HEIGHT, y.stop, y.start)
+    for (at, css, shape, name), height in zip(ordered, heights, strict=True):
+        marks = group(root, css)
         polyline(marks, [(at[0] + 7, at[1]), (x.stop + 4, at[1]), (x.stop + 14, height)], "leader")
-        marker(marks, (x.stop + 21, height), curve.shape, "mark", 3.5)
-        label(marks, (x.stop + 31, height + 4), curve.label, "series-label")
+        marker(marks, (x.stop + 21, height), shape, "mark", 3.5)
+        label(marks, (x.stop + 31, height + 4), name, "series-label")
 
 
 def spread(positions: Sequence[float], distance: float, low: float, high: float) -> list[float]:
@@ -68,24 +44,24 @@ def spread(positions: Sequence[float], distance: float, low: float, high: float)
     return moved
 
 
-def names_beside(root: Element, marks: Sequence[Place], names: Sequence[Beside], frame: Box) -> None:
-    """Each where it covers no mark or name and stays within the frame; where it cannot, only bold ones are written all
-    the same, above right."""
-    taken = [(x - MARK, y - MARK, x + MARK, y + MARK) for x, y in marks]
-    for one in sorted(names, key=lambda one: not one.bold):
-        length = BESIDE_CHARACTER * len(one.name)
-        places: list[tuple[Place, Anchor, Box]] = []
-        for dy in (-9, 17, -24, 32):
-            x, y = one.at[0], one.at[1] + dy
-            for at, anchor, left in (((x + 8, y), "start", x + 8), ((x - 8, y), "end", x - 8 - length)):
-                places.append((at, anchor, (left, y - BESIDE_HEIGHT + 3, left + length, y + 3)))  # type: ignore[arg-type]
+def names_beside(root: Element, marks: Sequence[tuple[Place, str, str, bool]], frame: Box) -> None:
+    """Each name where it covers no mark or name and stays within the frame; where it cannot, only bold ones are written
+    all the same, above right. marks: places, with class and name, if any, and whether it is bold."""
+    taken = [(x - MARK, y - MARK, x + MARK, y + MARK) for (x, y), *_ in marks]
+    for (x, y), css, name, bold in sorted(marks, key=lambda mark: not mark[3]):
+        length = BESIDE_CHARACTER * len(name)
+        sides: tuple[tuple[Anchor, float, float], ...] = (("start", x + 8, x + 8), ("end", x - 8, x - 8 - length))
+        places = [
+            ((at, y + dy), anchor, (left, y + dy - BESIDE_HEIGHT + 3, left + length, y + dy + 3))
+            for dy in (-9, 17, -24, 32)
+            for anchor, at, left in sides
+        ]
         free = (place for place in places if _within(place[2], frame) and not any(_overlap(place[2], b) for b in taken))
-        chosen = next(free, places[0] if one.bold else None)
-        if chosen is not None:
-            at, anchor, box = chosen
-            taken.append(box)
-            css = "series-label front-label" if one.bold else "series-label"
-            label(group(root, one.css), at, one.name, css, anchor)
+        chosen = next(free, places[0] if bold else None)
+        if name and chosen is not None:
+            taken.append(chosen[2])
+            text_css = "series-label front-label" if bold else "series-label"
+            label(group(root, css), chosen[0], name, text_css, chosen[1])
 
 
 def _within(box: Box, frame: Box) -> bool:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from drop_ray.report import blocks
 from drop_ray.report.charts.axes import Scale, fit, x_axis, y_axis
-from drop_ray.report.charts.labels import LABEL_CHARACTER, LABEL_HEIGHT, LABEL_MARGIN, Beside, end_labels, names_beside
+from drop_ray.report.charts.labels import LABEL_CHARACTER, LABEL_HEIGHT, LABEL_MARGIN, end_labels, names_beside
 from drop_ray.report.charts.svg import Place, Shape, figure, group, label, line, marker, markup, polyline, rectangle
 
 LEFT, TOP, RIGHT, BOTTOM, TITLE = 48.0, 42.0, 14.0, 26.0, 20.0
@@ -171,18 +171,10 @@ def xy_chart(chart: XyChart) -> Markup | None:
     spacing = _spacing(chart, x)
     for index, curve in enumerate(chart.curves):
         _draw_curve(root, curve, x, y, spacing * (index - (len(chart.curves) - 1) / 2))
-    end_labels(root, [((x(end[0]), y(end[1])), curve) for curve in labels if (end := curve.end)], x, y)
-    names_beside(
-        root,
-        [(x(point.x), y(point.y)) for point in points],
-        [
-            Beside((x(point.x), y(point.y)), point.name, curve.css, point.bold)
-            for curve in chart.curves
-            for point in curve.points
-            if point.name
-        ],
-        (x.start, y.stop, x.stop, y.start),
-    )
+    ends = [((x(end[0]), y(end[1])), curve.css, curve.shape, curve.label) for curve in labels if (end := curve.end)]
+    end_labels(root, ends, x, y)
+    marks = [((x(one.x), y(one.y)), curve.css, one.name, one.bold) for curve in chart.curves for one in curve.points]
+    names_beside(root, marks, (x.start, y.stop, x.stop, y.start))
     return markup(root)
 
 
