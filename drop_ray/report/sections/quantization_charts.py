@@ -32,16 +32,15 @@ def column_series(results: Results, grid: Grid) -> dict[str, Series]:
 def size_charts(results: Results, grid: Grid) -> Iterator[XyChart]:
     """Measures of quality against the bytes of the weights."""
     averages = {row.variant.name: row.average for row in standings(results) if row.average}
-    measures = {f"{task.task} against size": (task, task.values(results)) for task in perplexity_tasks(results)}
-    measures["Average against size"] = (AVERAGE, averages)
-    for index, (title, (task, values)) in enumerate(measures.items()):
+    measures = [(task.task, task, task.values(results)) for task in perplexity_tasks(results)]
+    for index, (title, task, values) in enumerate([*measures, ("Average", AVERAGE, averages)]):
         drawn: dict[str, list[VariantRow]] = {}
         for row in grid.rows:
             stored = [row, *(found for label in grid.labels if (found := grid.quantized.get((row.name, label))))]
             known = [one for one in stored if one.name in values and math.isfinite(values[one.name].value)]
             drawn |= {row.name: known} if known else {}
         if drawn:
-            yield _size_chart(f"size-{index}", title, task, results, grid, drawn, values)
+            yield _size_chart(f"size-{index}", f"{title} against size", task, results, grid, drawn, values)
 
 
 def _size_chart(
