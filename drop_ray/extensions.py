@@ -136,3 +136,13 @@ CHANGES = Registry(
     classes=True,
 )
 """What the `changes` of a plan file can be. What a section of the config makes, such as `quantization`, is none."""
+SECTIONS = Registry(
+    "drop_ray.sections",
+    "report section",
+    "collections.abc:Callable",
+    {
+        name: f"drop_ray.report.sections.{name}:{name}_sections"
+        for name in ("answer", "scores", "training", "quality", "variants", "quantization", "serving", "provenance")
+    },
+)
+"""Functions from the report's results to sections, in the order of the report; the first gives it its title."""

@@ -1,10 +1,9 @@
 """The report's first line: how much can be dropped from this model without a loss that the evaluation can see.
 
-In: `Results` and the plans' standings. Out: one sentence and the evidence for it, in plain text for both renderers.
-The answer is the plan with the most sub-layers dropped (a block counts two) among those whose average is at most one
-standard error of the base's average below it; ties go to more parameters saved, then to the earlier plan. Its
-speedup is said too where it was measured, and decides nothing. Quantized forms of plans do not compete: what they
-lose is not lost by dropping.
+The answer is the variant with the most sub-layers dropped (a block counts two) among those whose average is at most
+one standard error of the base's average below it; ties go to more parameters saved, then to the earlier one. Its
+speedup is said too where it was measured, and decides nothing. Quantized variants do not compete: what they lose is not
+lost by dropping.
 """
 
 import math
@@ -12,66 +11,72 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from drop_ray.report.formatting import count, dropped_layers, estimate, number, percent, signed
-from drop_ray.report.results import PlanRow, Results, ServingRow
+from drop_ray.report.results import Results
+from drop_ray.report.rows import ServingRow, VariantRow
 from drop_ray.report.serving import ratio_of, references
-from drop_ray.report.statistics import Standing, averaged_tasks
+from drop_ray.report.statistics import Standing, averaged_tasks, standings
 
 CRITERION = "one standard error of the base"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """`standing` is the winner's, None when there is none; `evidence` are the sentences that follow the first.
-
-    speedup: the winner's in the first workload that it was measured in, if any.
-    """
+    """What is said first."""
 
     sentence: str
+    """The answer, or why there is none."""
     evidence: tuple[str, ...] = ()
+    """The sentences that follow the first."""
     standing: Standing | None = None
+    """The winner's, if there is one."""
     speedup: ServingRow | None = None
+    """The winner's in the first workload that it was measured in, if any."""
+
+    @property
+    def winner(self) -> str | None:
+        return self.standing.variant.name if self.standing else None
 
 
-def find_answer(results: Results, standings: Sequence[Standing]) -> Answer:
+def find_answer(results: Results) -> Answer:
     """The answer, or a plain statement of why there is none."""
     results = results.unquantized()
-    standings = [row for row in standings if row.plan.quantization is None]
-    if not results.plans:
+    if not results.variants:
         return Answer("This run made no drop plans, so there is nothing to compare.")
     if not results.evaluations:
-        return Answer("Nothing was evaluated, so no plan can be said to be as good as the base.")
-    base = standings[0]
+        return Answer("Nothing was evaluated, so no variant can be said to be as good as the base.")
+    base, *others = standings(results)
     if base.average is None:
         return Answer(_why_no_base_average(results))
     if base.average.stderr is None or not math.isfinite(base.average.value + base.average.stderr):
         return Answer(
-            "The base's average has no usable standard error, so no plan can be said to be as good as the base.",
+            "The base's average has no usable standard error, so no variant can be said to be as good as the base.",
             (f"The base averages {estimate(base.average.value, base.average.stderr)}.",),
         )
-    compared = [row for row in standings[1:] if row.average is not None and row.plan.sublayers_dropped]
+    compared = [row for row in others if row.average is not None and row.variant.sublayers_dropped]
     if not compared:
-        return Answer("No plan was evaluated on all of the base's tasks, so none can be compared with it.")
+        return Answer("No variant was evaluated on all of the base's tasks, so none can be compared with it.")
     within = [row for row in compared if row.within_one_stderr]
     if not within:
         return _nothing_qualifies(results, base, compared)
-    winner = max(within, key=lambda row: (row.plan.sublayers_dropped, row.plan.parameters_saved))
-    rows = (reference.rows.get(winner.plan.name) for reference in references(results))
+    winner = max(within, key=lambda row: (row.variant.sublayers_dropped, row.variant.parameters_saved))
+    rows = (reference.rows.get(winner.variant.name) for reference in references(results))
     speedup = next((row for row in rows if row), None)
-    sentence = _sentence(winner.plan, results.run.num_layers, speedup)
+    sentence = _sentence(winner.variant, results.run.num_layers, speedup)
     return Answer(sentence, _evidence(results, base, winner, compared), winner, speedup)
 
 
-def is_baseline(plan: PlanRow) -> bool:
-    """Whether the plan ignores or inverts the scores on purpose, to be compared with."""
-    return plan.strategy.startswith(("random", "reverse"))
+def is_baseline(variant: VariantRow) -> bool:
+    """Whether its strategy ignores or inverts the scores on purpose, to be compared with."""
+    return variant.strategy.startswith(("random", "reverse"))
 
 
-def _sentence(plan: PlanRow, num_layers: int, speedup: ServingRow | None) -> str:
-    parameters = percent(plan.parameters_saved, plan.parameters + plan.parameters_saved)
-    kv_cache = percent(plan.kv_bytes_saved_per_token, plan.kv_bytes_per_token + plan.kv_bytes_saved_per_token)
+def _sentence(variant: VariantRow, num_layers: int, speedup: ServingRow | None) -> str:
+    parameters = percent(variant.parameters_saved, variant.parameters + variant.parameters_saved)
+    kv_bytes = variant.kv_bytes_per_token + variant.kv_bytes_saved_per_token
+    kv_cache = percent(variant.kv_bytes_saved_per_token, kv_bytes)
     drops = (
-        f"{plan.name} is the largest plan within {CRITERION}: it drops {plan.sublayers_dropped} of the "
-        f"{2 * num_layers} attention layers and MLPs ({dropped_layers(plan.drop_attn, plan.drop_mlp)})"
+        f"{variant.name} is the largest variant within {CRITERION}: it drops {variant.sublayers_dropped} of the "
+        f"{2 * num_layers} attention layers and MLPs ({dropped_layers(variant.drop_attn, variant.drop_mlp)})"
     )
     saves = f"saves {parameters} of the parameters and {kv_cache} of the KV cache"
     return f"{drops}, {saves}, and {_speed(speedup)}." if speedup else f"{drops} and {saves}."
@@ -105,10 +110,10 @@ def _evidence(results: Results, base: Standing, winner: Standing, compared: Sequ
         if paired.stderr is not None and paired.value < -2 * paired.stderr:
             sentences.append("That is more than two of its standard errors below zero: a small loss, but a real one.")
     qualifying = sum(row.within_one_stderr for row in compared)
-    sentences.append(f"Plans that qualify: {qualifying} of {len(compared)} evaluated; this is the largest.")
-    if is_baseline(winner.plan):
+    sentences.append(f"Variants that qualify: {qualifying} of {len(compared)} evaluated; this is the largest.")
+    if is_baseline(winner.variant):
         sentences.append(
-            f"It is a baseline ({winner.plan.strategy}), not a plan that follows the scores: on this evaluation "
+            f"It is a baseline ({winner.variant.strategy}), not one that follows the scores: on this evaluation "
             "the scores were not needed to find it."
         )
     return tuple(sentences)
@@ -116,21 +121,18 @@ def _evidence(results: Results, base: Standing, winner: Standing, compared: Sequ
 
 def _nothing_qualifies(results: Results, base: Standing, compared: Sequence[Standing]) -> Answer:
     assert base.average is not None
-    numeric = [row for row in compared if row.average is not None and not math.isnan(row.average.value)]
-    evidence = [
-        f"The base averages {estimate(base.average.value, base.average.stderr)} over "
-        f"{count(len(averaged_tasks(results)), 'task')}."
-    ]
-    if numeric:
-        closest = max(numeric, key=lambda row: row.average.value if row.average else -math.inf)
-        assert closest.average is not None
-        evidence.append(f"The closest plan is {closest.plan.name}, with {number(closest.average.value)}.")
-    plans = count(len(compared), "plan")
-    return Answer(f"No evaluated plan stays within {CRITERION} ({plans} compared).", tuple(evidence))
+    tasks = count(len(averaged_tasks(results)), "task")
+    evidence = [f"The base averages {estimate(base.average.value, base.average.stderr)} over {tasks}."]
+    averages = [(row.average.value, row) for row in compared if row.average and not math.isnan(row.average.value)]
+    if averages:
+        value, closest = max(averages, key=lambda pair: pair[0])
+        evidence.append(f"The closest variant is {closest.variant.name}, with {number(value)}.")
+    variants = count(len(compared), "variant")
+    return Answer(f"No evaluated variant stays within {CRITERION} ({variants} compared).", tuple(evidence))
 
 
 def _why_no_base_average(results: Results) -> str:
-    base = results.plans[0].name
-    if not any(row.plan == base for row in results.evaluations):
-        return "The base was not evaluated, so no plan can be said to be as good as the base."
+    base = results.variants[0].name
+    if not any(row.variant == base for row in results.evaluations):
+        return "The base was not evaluated, so no variant can be said to be as good as the base."
     return "No evaluated task has a primary metric where higher is better, so there is no average to compare."

@@ -43,6 +43,16 @@ def score(value: float) -> str:
     return f"{value:.3g}"
 
 
+def ratio(value: float) -> str:
+    """Three decimals: spreads of a few thousandths are what intervals are about."""
+    return f"{value:.3f}"
+
+
+def interval(low: float, high: float) -> str:
+    """`[1.012, 1.034]`, of a ratio."""
+    return f"[{ratio(low)}, {ratio(high)}]"
+
+
 def percent(part: int, whole: int) -> str:
     """`12.3 %`; nothing of nothing is 0.0 %."""
     return f"{100 * part / whole if whole else 0.0:.1f} %"

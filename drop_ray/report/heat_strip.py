@@ -6,7 +6,8 @@ the many redundant layers, which are the ones to tell apart, would share one sha
 
 from collections.abc import Mapping
 
-from drop_ray.report.markdown import LEVELS, NO_SCORE
+LEVELS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"  # one eighth block to full block
+NO_SCORE = "\u00d7"
 
 CELL = 2  # columns of a layer
 NUMBERED = 8  # every so many layers

@@ -1,138 +1,134 @@
-"""The report as one HTML file without network access: inline style, inline SVG, no scripts.
+"""The one HTML renderer: sections of blocks as one page without network access, inline style and SVG, no scripts.
 
-In: `Results`. Out: the page. Texts from the run (names, paths, the configuration) are escaped by the template engine
-or by the SVG tree; only this project's own style sheet and drawings are inserted as they are.
+Texts are escaped by `Markup.format`; only this project's own style sheet and drawings are inserted as they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from drop_ray.report import formatting
-from drop_ray.report.answer import Answer, find_answer
-from drop_ray.report.plan_table import drop_strip, plan_lines, table_tasks
-from drop_ray.report.quality_charts import QualityChart, legend_mark, quality_chart
-from drop_ray.report.quantization_section import quantization_section
-from drop_ray.report.results import Results, ScoreRow
-from drop_ray.report.score_charts import heat_map, score_panels
-from drop_ray.report.score_tables import METRICS_TEXT, by_metric, heat_rows, layer_scores, score_table
-from drop_ray.report.series import Series, plan_series
-from drop_ray.report.serving_section import serving_section
-from drop_ray.report.statistics import Estimate, Standing, averaged_tasks, standings
-from drop_ray.report.training_tables import TrainingTables, correlation, training_tables
-from drop_ray.store.identity import canonical_json, fingerprint
+from drop_ray.report import blocks
+from drop_ray.report.charts.heat import heat_map
+from drop_ray.report.results import Results
+from drop_ray.report.sections import report_sections
 
-FOLDER = Path(__file__).parent
-PAGE_WIDTH, SMALL_WIDTH = 1120, 366
-MAIN_HEIGHT, SMALL_HEIGHT = 420, 250
-STRIP_WIDTH = 96
+STYLE = Path(__file__).with_name("style.css")
+PAGE = Markup(
+    '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+    '<meta name="color-scheme" content="light dark">\n<title>{title}</title>\n<style>\n{style}\n</style>\n</head>\n'
+    "<body>\n<main>\n{header}\n{sections}\n</main>\n</body>\n</html>\n"
+)
 
 
-def render_html(everything: Results) -> str:
-    """The whole page; equal results give equal text.
-
-    Quantized forms have a section of their own and stand among the serving tables: elsewhere plans are as they are, so
-    that what quantizing costs is not taken for what dropping does.
-    """
-    results = everything.unquantized()
-    rows = standings(results)
-    answer = find_answer(results, rows)
-    series = plan_series(results.plans)
-    training = training_tables(results)
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+def render_html(results: Results) -> str:
+    """The whole page; equal results give equal text."""
+    head, *others = report_sections(results)
+    page = PAGE.format(
+        title=f"{results.run.name}: what can be dropped from {results.run.model}",
+        style=Markup(STYLE.read_text(encoding="utf-8")),
+        header=_section(head, "header", "h1"),
+        sections=_lines(_section(section, "section", "h2") for section in others),
     )
-    return environment.get_template("report.html.jinja").render(
-        style=Markup((FOLDER / "style.css").read_text(encoding="utf-8")),
-        format=formatting,
-        results=results,
-        evaluations=everything.evaluations,
-        answer=answer,
-        averaged=averaged_tasks(results),
-        metrics_text=METRICS_TEXT,
-        scores=[
-            (metric, _score_charts(str(index), rows, results, answer), score_table(rows))
-            for index, (metric, rows) in enumerate(by_metric(results.scores).items())
-        ],
-        training=[(tables, _training_charts(index, tables, results)) for index, tables in enumerate(training)],
-        correlation=correlation,
-        main_chart=_main_chart(results, rows, series, answer),
-        task_charts=_task_charts(results, series, answer),
-        legend=[(entry.label, legend_mark(f"legend-{index}", entry)) for index, entry in enumerate(series)],
-        tasks=table_tasks(results),
-        lines=plan_lines(results, rows, answer.standing),
-        strips=[
-            drop_strip(f"strip-{index}", plan, results.run.num_layers, STRIP_WIDTH)
-            for index, plan in enumerate(results.plans)
-        ],
-        quantization=quantization_section(everything, series),
-        serving=serving_section(everything, standings(everything), series, answer),
-        artifacts=[(row, fingerprint(row.identity), canonical_json(row.identity)) for row in results.artifacts],
-    )
+    return str(page)
 
 
-def _score_charts(name: str, scores: Sequence[ScoreRow], results: Results, answer: Answer) -> list[Markup]:
-    """Of one metric: the base's panels, then a heat map of the iteration states and one of the windows, if any."""
-    plan = answer.standing.plan if answer.standing else None
-    blocks = set(plan.drop_attn) & set(plan.drop_mlp) if plan else ()
-    picked = {"attention": plan.drop_attn, "mlp": plan.drop_mlp, "block": sorted(blocks)} if plan else {}
-    num_layers = results.run.num_layers
-    layers = layer_scores(scores)
-    charts = [score_panels(f"scores-{name}", layers, num_layers, PAGE_WIDTH, picked)] if layers else []
-    for number, (title, rows) in enumerate(heat_rows(scores)):
-        charts.append(heat_map(f"heat-{name}-{number}", title, rows, num_layers, PAGE_WIDTH))
-    return charts
+def _section(section: blocks.Section, tag: str, heading: str) -> Markup:
+    text = '<{tag} id="{anchor}">\n<{heading}>{title}</{heading}>\n{blocks}\n</{tag}>'
+    parts = {"title": section.title, "anchor": section.anchor, "blocks": _blocks(section.blocks)}
+    return Markup(text).format(tag=tag, heading=heading, **parts)
 
 
-def _training_charts(index: int, tables: TrainingTables, results: Results) -> list[Markup]:
-    """A heat map per module, training checkpoints over layers."""
-    return [
-        heat_map(f"training-{index}-{module}", title, rows, results.run.num_layers, PAGE_WIDTH)
-        for module, title, rows in tables.maps
-    ]
+def _lines(parts: Iterable[Markup]) -> Markup:
+    return Markup("\n").join(parts)
 
 
-def _main_chart(results: Results, rows: Sequence[Standing], series: Sequence[Series], answer: Answer) -> Markup | None:
-    values = {row.plan.name: row.average for row in rows if row.average is not None}
-    if not values:
-        return None
-    tasks = formatting.count(len(averaged_tasks(results)), "task")
-    chart = QualityChart(
-        name="average",
-        title=f"Average over {tasks}",
-        y_title="mean of the primary metrics",
-        base=results.plans[0],
-        series=series,
-        values=values,
-        winner=answer.standing.plan.name if answer.standing else None,
-        direct_labels=True,
-    )
-    return quality_chart(chart, PAGE_WIDTH, MAIN_HEIGHT)
+def _each(template: str, parts: Iterable[object]) -> Markup:
+    return Markup("").join(Markup(template).format(part) for part in parts)
 
 
-def _task_charts(results: Results, series: Sequence[Series], answer: Answer) -> list[Markup]:
-    charts = []
-    for index, task in enumerate(table_tasks(results)):
-        rows = [
-            row for row in results.evaluations if row.primary and (row.task, row.metric) == (task.task, task.metric)
-        ]
-        chart = QualityChart(
-            name=f"task-{index}",
-            title=task.task,
-            y_title=task.detail,
-            base=results.plans[0],
-            series=series,
-            values={row.plan: Estimate(row.value, row.stderr) for row in rows if row.num_fewshot == task.num_fewshot},
-            higher_is_better=task.higher_is_better,
-            winner=answer.standing.plan.name if answer.standing else None,
+def _blocks(parts: Sequence[blocks.Block]) -> Markup:
+    return _lines(map(block_html, parts))
+
+
+def block_html(block: blocks.Block) -> Markup:
+    """One block."""
+    match block:
+        case blocks.Paragraph():
+            css = Markup(' class="note"' if block.note else "")
+            return Markup("<p{}>{}</p>").format(css, Markup("").join(map(_piece, block.pieces)))
+        case blocks.Heading():
+            return Markup("<h3>{}</h3>").format(block.text)
+        case blocks.Bullets():
+            return Markup("<ul>{}</ul>").format(_each("<li>{}</li>", block.items))
+        case blocks.Code():
+            return Markup("<pre>{}</pre>").format(block.text)
+        case blocks.Figures():
+            return Markup('<dl class="figures">\n{}\n</dl>').format(_lines(map(_figure, block.items)))
+        case blocks.Table():
+            return _table(block)
+        case blocks.HeatStrip():
+            return Markup("<figure>{}</figure>").format(heat_map(block))
+        case blocks.Chart():
+            return Markup("<figure>{}</figure>").format(block.drawing)
+        case blocks.Columns():
+            return _columns(block)
+        case blocks.Details():
+            parts = _blocks(block.blocks)
+            return Markup("<details><summary>{}</summary>\n{}\n</details>").format(block.summary, parts)
+
+
+def _piece(text: str) -> Markup:
+    return Markup("<b>{}</b>" if isinstance(text, blocks.Strong) else "{}").format(text)
+
+
+def _figure(figure: blocks.Figure) -> Markup:
+    note = Markup("<small>{}</small>").format(figure.note) if figure.note else ""
+    return Markup("<div><dt>{}</dt><dd>{}{}</dd></div>").format(figure.name, figure.value, note)
+
+
+def _columns(columns: blocks.Columns) -> Markup:
+    parts = [block_html(blocks.Heading(columns.title))] if columns.title else []
+    if columns.text:
+        parts.append(block_html(blocks.Paragraph(columns.text)))
+    if columns.legend:
+        entries = Markup("").join(Markup("<li>{} {}</li>").format(mark, text) for text, mark in columns.legend)
+        parts.append(Markup('<ul class="legend">{}</ul>').format(entries))
+    cells = _lines(Markup("<div>{}</div>").format(block_html(block)) for block in columns.blocks)
+    return _lines([*parts, Markup('<div class="columns {}">\n{}\n</div>').format(columns.size, cells)])
+
+
+def _table(table: blocks.Table) -> Markup:
+    headings = Markup("").join(
+        Markup('<th scope="col" class="{}">{}{}</th>').format(
+            column.kind, column.heading, _each("<br><small>{}</small>", [column.note] if column.note else [])
         )
-        drawing = quality_chart(chart, SMALL_WIDTH, SMALL_HEIGHT)
-        if drawing is not None:
-            charts.append(drawing)
-    return charts
+        for column in table.columns
+    )
+    kinds = [column.kind for column in table.columns]
+    head = "" if table.look == "plain" else Markup("<thead><tr>{}</tr></thead>").format(headings)
+    body = Markup('<div class="scroll {0}"><table class="{0}">\n{1}\n<tbody>\n{2}\n</tbody></table></div>')
+    parts = [body.format(table.look, head, _lines(_row(row, kinds) for row in table.rows))]
+    if table.title:
+        parts.insert(0, Markup("<h3>{}</h3>").format(table.title))
+    if table.note:
+        parts.append(Markup('<p class="note">{}</p>').format(table.note))
+    return _lines(parts)
+
+
+def _row(row: Sequence[blocks.Cell], kinds: Sequence[str]) -> Markup:
+    """The first cell is the row's heading, and its badge the row's class."""
+    first = Markup('<th scope="row" class="{}">{}</th>').format(kinds[0], _cell(row[0]))
+    others = (
+        Markup('<td class="{}"{}>{}</td>').format(
+            kind, Markup(' title="{}"').format(cell.tooltip) if cell.tooltip else "", _cell(cell)
+        )
+        for cell, kind in zip(row[1:], kinds[1:], strict=True)
+    )
+    return Markup('<tr class="{}">{}{}</tr>').format(row[0].badge, first, Markup("").join(others))
+
+
+def _cell(cell: blocks.Cell) -> Markup:
+    badge = Markup(' <span class="badge {0}">{0}</span>').format(cell.badge) if cell.badge else ""
+    return Markup("{}{}{}{}").format(cell.drawing or "", cell.text, badge, _each(" <small>{}</small>", cell.notes))

@@ -1,14 +1,16 @@
-"""What serving measurements say of plans: one speedup to compare them by, gamma, and the Pareto front.
+"""What serving measurements say of variants: one speedup to compare them by, gamma, and the Pareto front.
 
-In: `Results` and the plans' standings. A workload's speedup is that of output tokens per second at an equal batch,
-at the largest batch size that every benchmarked plan was measured at.
+A workload's speedup is that of output tokens per second at an equal batch, at the largest batch size that every
+benchmarked variant was measured at.
 """
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from drop_ray.report.results import PlanRow, Results, ServingRow
+from drop_ray.report.results import Results
+from drop_ray.report.rows import ServingRow, VariantRow
 from drop_ray.report.statistics import Estimate, Standing
 from drop_ray.serving.ratios import Ratio
 from drop_ray.serving.sdr import Gamma, estimate_gamma
@@ -20,82 +22,102 @@ POINTS = 100
 
 @dataclass(frozen=True)
 class Reference:
-    """Where the plans are compared in one workload; rows: their speedups, by plan."""
+    """Where the variants are compared in one workload."""
 
     workload: str
+    """Name of the workload."""
     batch_size: int
+    """The largest that all were measured at."""
     rows: Mapping[str, ServingRow]
+    """Speedups by variant."""
 
 
 @dataclass(frozen=True)
 class GammaRow:
-    """A plan's gamma in one workload. points_lost and stderr (of 100) are None where there is no paired difference."""
+    """A variant's gamma in one workload: points of quality lost per 1 % more output tokens per second."""
 
-    plan: str
+    variant: str
+    """Name of the variant."""
     workload: str
+    """Prompt and output tokens."""
     batch_size: int
-    speedup: Ratio
+    """Where the speedup was measured."""
+    speedup: float
+    """Output tokens per second, to the base's."""
+    speedup_low: float
+    """Lower end of its 95 % interval."""
+    speedup_high: float
+    """Its upper end."""
     points_lost: float | None
-    stderr: float | None
-    gamma: Gamma
+    """Average lost, of 100, paired by document; none without a paired difference."""
+    points_lost_stderr: float | None
+    """Its standard error."""
+    gamma: float | None
+    """Below 0 nothing is lost; none where it is undefined."""
+    gamma_low: float | None
+    """Lower end of its 95 % interval."""
+    gamma_high: float | None
+    """Its upper end."""
+    why: str
+    """Why there is no gamma."""
 
 
 @dataclass(frozen=True)
 class TradeOff:
-    """A plan's place in quality against speedup; on_front: no other plan is as good in both and better in one."""
+    """A variant's place in quality against speedup."""
 
-    plan: PlanRow
+    variant: VariantRow
+    """The variant."""
     speedup: Ratio
+    """To the base."""
     quality: Estimate
+    """Its average."""
     on_front: bool
+    """Whether no other variant is as good in both and better in one."""
 
 
 def ratio_of(row: ServingRow) -> Ratio:
     return Ratio(row.ratio, row.low, row.high, row.pairs)
 
 
-def controls(results: Results) -> list[ServingRow]:
-    """The base against itself."""
-    return [row for row in results.serving if row.control]
-
-
 def references(results: Results) -> list[Reference]:
-    """One per workload, in the order of measurement; none for a workload without a batch size common to all plans."""
+    """One per workload, in the order of measurement; none for a workload without a batch size common to all."""
     rows = [
         row for row in results.serving if not row.control and row.metric == SPEEDUP and row.comparison == "equal_batch"
     ]
-    plans = {row.plan for row in rows}
+    variants = {row.variant for row in rows}
     found = []
     for workload in dict.fromkeys(row.workload for row in rows):
-        sizes = ({row.batch_size for row in rows if (row.plan, row.workload) == (plan, workload)} for plan in plans)
-        common = set.intersection(*sizes)
-        if common:
+        sizes = (
+            {row.batch_size for row in rows if (row.variant, row.workload) == (variant, workload)}
+            for variant in variants
+        )
+        if common := set.intersection(*sizes):
             largest = max(common)
-            chosen = {row.plan: row for row in rows if (row.workload, row.batch_size) == (workload, largest)}
+            chosen = {row.variant: row for row in rows if (row.workload, row.batch_size) == (workload, largest)}
             found.append(Reference(workload, largest, chosen))
     return found
 
 
 def gamma_rows(standings: Sequence[Standing], measured: Sequence[Reference]) -> list[GammaRow]:
-    """By plan, then by workload; plans that were not benchmarked have none, and no plan if none has a quality."""
+    """By variant, then by workload, of those that were benchmarked; none if no variant has a quality."""
     if all(standing.paired is None for standing in standings):
         return []
     return [
         _gamma_row(standing, reference)
         for standing in standings
         for reference in measured
-        if standing.plan.name in reference.rows
+        if standing.variant.name in reference.rows
     ]
 
 
 def trade_offs(standings: Sequence[Standing], reference: Reference) -> list[TradeOff]:
-    """Base and plans that were both benchmarked and evaluated, in the order of the plans."""
+    """Base and variants that were both benchmarked and evaluated, in their order."""
     points = []
     for standing in standings:
-        quality = standing.average
-        speedup = _speedup(standing, reference)
+        quality, speedup = standing.average, _speedup(standing, reference)
         if speedup is not None and quality is not None and math.isfinite(quality.value):
-            points.append((standing.plan, speedup, quality))
+            points.append((standing.variant, speedup, quality))
     front = pareto_front([(speedup.value, quality.value) for _, speedup, quality in points])
     return [TradeOff(*point, on_front) for point, on_front in zip(points, front, strict=True)]
 
@@ -108,18 +130,27 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
     ]
 
 
+def base_medians(results: Results) -> dict[tuple[str, int, str], float]:
+    """The base's value by (workload, batch size, metric): the median over everything that it was paired with."""
+    found: dict[tuple[str, int, str], list[float]] = {}
+    for row in results.serving:
+        found.setdefault((row.workload, row.batch_size, row.metric), []).append(row.base_value)
+    return {key: statistics.median(values) for key, values in found.items()}
+
+
 def _speedup(standing: Standing, reference: Reference) -> Ratio | None:
-    if standing.plan.strategy == "base" and standing.plan.quantization is None:
+    if standing.variant.strategy == "base" and standing.variant.quantization is None:
         return Ratio(1.0, 1.0, 1.0, 0)
-    row = reference.rows.get(standing.plan.name)
+    row = reference.rows.get(standing.variant.name)
     return ratio_of(row) if row else None
 
 
 def _gamma_row(standing: Standing, reference: Reference) -> GammaRow:
-    speedup, paired = ratio_of(reference.rows[standing.plan.name]), standing.paired
-    place = (standing.plan.name, reference.workload, reference.batch_size, speedup)
-    if paired is None or not math.isfinite(paired.value):
-        return GammaRow(*place, None, None, Gamma(None, why="unknown: no paired difference of quality"))
-    lost = POINTS * (0.0 - paired.value)  # so that nothing lost is not minus zero
-    stderr = None if paired.stderr is None else POINTS * paired.stderr
-    return GammaRow(*place, lost, stderr, estimate_gamma(lost, stderr, speedup))
+    row, paired = reference.rows[standing.variant.name], standing.paired
+    lost, stderr, gamma = None, None, Gamma(None, why="unknown: no paired difference of quality")
+    if paired is not None and math.isfinite(paired.value):
+        lost = POINTS * (0.0 - paired.value)  # so that nothing lost is not minus zero
+        stderr = None if paired.stderr is None else POINTS * paired.stderr
+        gamma = estimate_gamma(lost, stderr, ratio_of(row))
+    place = (row.variant, reference.workload, reference.batch_size, row.ratio, row.low, row.high)
+    return GammaRow(*place, lost, stderr, gamma.value, gamma.low, gamma.high, gamma.why)

@@ -1,64 +1,104 @@
-"""How plans compare with the base: averages over tasks, their standard errors, and differences paired by document.
+"""How variants compare with the base: averages over tasks, their standard errors, differences paired by document.
 
-In: `Results`. Out: one `Standing` per plan. Only primary metrics where higher is better are averaged, and only over the
-tasks that the base was evaluated on, so that every average covers the same tasks.
+Only primary metrics where higher is better are averaged, and only over the tasks that the base was evaluated on, so
+that every average covers the same tasks.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from drop_ray.report.results import PlanRow, Results
+from drop_ray.report.results import Results
+from drop_ray.report.rows import VariantRow
 
 TaskMetric = tuple[str, str]
 """(task, metric)."""
 Documents = Mapping[TaskMetric, Mapping[int, float]]
-"""Values of one plan by task and doc_id; a task without documents is missing."""
+"""Values of one variant by task and doc_id; a task without documents is missing."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its standard error; None where the error is unknown."""
+    """A value with its standard error."""
 
     value: float
+    """The value."""
     stderr: float | None
+    """Its standard error, where it is known."""
+
+    def bounds(self) -> tuple[float, float] | None:
+        """One standard error below and above; None where there is none to draw."""
+        error = self.stderr
+        return None if error is None or not math.isfinite(error) else (self.value - error, self.value + error)
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Plan minus base on the same documents; `num_documents` pairs in all."""
+    """One side less the other, on the documents that both have."""
 
     value: float
+    """The mean difference."""
     stderr: float | None
+    """Its standard error; unknown of a single document."""
     num_documents: int
+    """Pairs of documents."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a plan, or a quantized form of one, stands against the base as it is."""
+    """Where a variant stands against the base."""
 
-    plan: PlanRow
-    average: Estimate | None  # None unless the plan was evaluated on every averaged task
-    paired: PairedDifference | None  # None for the base, and where a task lacks common documents
+    variant: VariantRow
+    """Name of the variant."""
+    average: Estimate | None
+    """Mean of the primary metrics; none unless it was evaluated on every averaged task."""
+    paired: PairedDifference | None
+    """Variant less base by document; none for the base, and where a task lacks common documents."""
     within_one_stderr: bool
+    """Whether the average is at most one standard error of the base's average below it."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task by its primary metric."""
+
+    task: str
+    """Name of the task or text."""
+    metric: str
+    """The primary metric."""
+    higher_is_better: bool
+    """False for perplexities."""
+    num_fewshot: int | None
+    """Examples before each question."""
+
+    def values(self, results: Results) -> dict[str, Estimate]:
+        """The metric, by name of variant."""
+        return {
+            row.variant: Estimate(row.value, row.stderr)
+            for row in results.evaluations
+            if row.primary and (row.task, row.metric, row.num_fewshot) == (self.task, self.metric, self.num_fewshot)
+        }
+
+
+def primary_tasks(results: Results) -> list[Task]:
+    """The tasks with a primary metric, in order of evaluation."""
+    rows = (row for row in results.evaluations if row.primary)
+    return list(dict.fromkeys(Task(row.task, row.metric, row.higher_is_better, row.num_fewshot) for row in rows))
 
 
 def averaged_tasks(results: Results) -> list[TaskMetric]:
     """The base's tasks whose primary metric is better when higher, in order of evaluation."""
-    if not results.plans:
-        return []
-    base = results.plans[0].name
     return [
         (row.task, row.metric)
         for row in results.evaluations
-        if row.plan == base and row.primary and row.higher_is_better
+        if row.variant == results.variants[0].name and row.primary and row.higher_is_better
     ]
 
 
 def mean_over_tasks(estimates: Sequence[Estimate]) -> Estimate:
     """The mean of T independent estimates, with standard error sqrt(sum se_t^2) / T.
 
-    One unknown error makes the mean's error unknown. Raises ValueError without estimates.
+    One unknown error makes the mean's error unknown. ValueError without estimates.
     """
     if not estimates:
         raise ValueError("a mean over no tasks")
@@ -69,15 +109,14 @@ def mean_over_tasks(estimates: Sequence[Estimate]) -> Estimate:
     return Estimate(value, math.sqrt(math.fsum(error**2 for error in errors)) / len(estimates))
 
 
-def paired_difference(plan: Mapping[int, float], base: Mapping[int, float]) -> PairedDifference | None:
-    """The mean of plan - base over the documents (by doc_id) that both have; None without any.
+def paired_difference(one: Mapping[int, float], other: Mapping[int, float]) -> PairedDifference | None:
+    """The mean of one - other over the documents (by doc_id) that both have; None without any.
 
-    The standard error is sqrt(var(d) / n) with the unbiased variance, unknown for a single document.
+    The standard error is sqrt(var(d) / n) with the unbiased variance.
     """
-    shared = sorted(plan.keys() & base.keys())
-    if not shared:
+    differences = [one[doc_id] - other[doc_id] for doc_id in sorted(one.keys() & other.keys())]
+    if not differences:
         return None
-    differences = [plan[doc_id] - base[doc_id] for doc_id in shared]
     count = len(differences)
     mean = math.fsum(differences) / count
     if count == 1:
@@ -86,38 +125,38 @@ def paired_difference(plan: Mapping[int, float], base: Mapping[int, float]) -> P
     return PairedDifference(mean, math.sqrt(variance / count), count)
 
 
-def is_within(plan: Estimate, base: Estimate) -> bool:
-    """Whether the plan's average is at most one standard error of the base's average below it; higher is no fault."""
-    return base.stderr is not None and plan.value >= base.value - base.stderr
+def is_within(average: Estimate, base: Estimate) -> bool:
+    """Whether an average is at most one standard error of the base's below it; higher is no fault."""
+    return base.stderr is not None and average.value >= base.value - base.stderr
 
 
 def standings(results: Results) -> list[Standing]:
-    """One standing per plan, in the order of the plans."""
+    """One per variant, in their order."""
     tasks = averaged_tasks(results)
-    averages = [_average(results, plan.name, tasks) for plan in results.plans]
-    documents = documents_by_plan(results)
+    averages = [_average(results, variant.name, tasks) for variant in results.variants]
+    documents = documents_by_variant(results)
     rows = []
-    for plan, average in zip(results.plans, averages, strict=True):
-        base, base_average = results.plans[0], averages[0]
-        paired = None if plan is base else paired_average(documents[plan.name], documents[base.name], tasks)
+    for variant, average in zip(results.variants, averages, strict=True):
+        base, base_average = results.variants[0], averages[0]
+        paired = None if variant is base else paired_average(documents[variant.name], documents[base.name], tasks)
         within = average is not None and base_average is not None and is_within(average, base_average)
-        rows.append(Standing(plan, average, paired, within))
+        rows.append(Standing(variant, average, paired, within))
     return rows
 
 
-def documents_by_plan(results: Results) -> dict[str, Documents]:
-    """The documents of every plan; empty for one that has none."""
-    documents: dict[str, dict[TaskMetric, dict[int, float]]] = {plan.name: {} for plan in results.plans}
+def documents_by_variant(results: Results) -> dict[str, Documents]:
+    """The documents of every variant; empty for one that has none."""
+    documents: dict[str, dict[TaskMetric, dict[int, float]]] = {variant.name: {} for variant in results.variants}
     for row in results.documents:
-        documents[row.plan].setdefault((row.task, row.metric), {})[row.doc_id] = row.value
+        documents[row.variant].setdefault((row.task, row.metric), {})[row.doc_id] = row.value
     return {**documents}
 
 
-def paired_average(plan: Documents, other: Documents, tasks: Sequence[TaskMetric]) -> PairedDifference | None:
-    """The mean over tasks of plan - other, paired by document; None where a task lacks common documents."""
+def paired_average(one: Documents, other: Documents, tasks: Sequence[TaskMetric]) -> PairedDifference | None:
+    """The mean over tasks of one - other, paired by document; None where a task lacks common documents."""
     pairs = []
     for task in tasks:
-        pair = paired_difference(plan.get(task, {}), other.get(task, {}))
+        pair = paired_difference(one.get(task, {}), other.get(task, {}))
         if pair is None:
             return None
         pairs.append(pair)
@@ -127,11 +166,11 @@ def paired_average(plan: Documents, other: Documents, tasks: Sequence[TaskMetric
     return PairedDifference(mean.value, mean.stderr, sum(pair.num_documents for pair in pairs))
 
 
-def _average(results: Results, plan: str, tasks: Sequence[TaskMetric]) -> Estimate | None:
+def _average(results: Results, variant: str, tasks: Sequence[TaskMetric]) -> Estimate | None:
     estimates = {
         (row.task, row.metric): Estimate(row.value, row.stderr)
         for row in results.evaluations
-        if row.plan == plan and row.primary
+        if row.variant == variant and row.primary
     }
     if not tasks or not all(task in estimates for task in tasks):
         return None

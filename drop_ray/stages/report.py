@@ -1,13 +1,11 @@
 """Gathers what a run's artifacts say into the tables of its report, and writes the report into the run's folder."""
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from drop_ray.job import steps
-from drop_ray.job.artifacts import DOCUMENTS, METRICS, SERVING, SERVING_FACTS
+from drop_ray.job.artifacts import SERVING, SERVING_FACTS
 from drop_ray.job.job import Job
 from drop_ray.job.run_state import RunState
 from drop_ray.job.stage import Stage
@@ -17,48 +15,51 @@ from drop_ray.planning.variants import Variant
 from drop_ray.report.answer import find_answer
 from drop_ray.report.html import render_html
 from drop_ray.report.markdown import render_markdown
-from drop_ray.report.quantization import LOG_PERPLEXITY
-from drop_ray.report.results import (
-    ArtifactRow,
-    DocumentRow,
-    EvaluationRow,
-    Results,
-    RunFacts,
-    ScoreRow,
+from drop_ray.report.results import Results, RunFacts
+from drop_ray.report.rows import ArtifactRow, ScoreRow, TrainingRow
+from drop_ray.report.tables import TOPICS, parquet_files
+from drop_ray.stages.report_evaluations import Evaluated
+from drop_ray.stages.report_rows import (
+    engine_row,
+    quantization_error_rows,
+    serving_rows,
+    variant_row,
 )
-from drop_ray.report.statistics import standings
-from drop_ray.report.table import write_results_parquet
-from drop_ray.stages.report_plans import plan_row
-from drop_ray.stages.report_serving import serving_facts, serving_rows
 from drop_ray.store import Commit, Store
 from drop_ray.store.tables import read_table
 from drop_ray.store.versions import full_versions
 
-REPORT_HTML, REPORT_MARKDOWN, RESULTS = "report.html", "report.md", "results.parquet"
+REPORT_HTML, REPORT_MARKDOWN, TABLES = "report.html", "report.md", "tables"
 
 
 @dataclass(frozen=True)
 class Published:
-    """A report that was written."""
+    """What is said of a report when it is written."""
 
     report: str
-    """Where its HTML is."""
+    """Where the page is."""
     answer: str
     """Its first sentence."""
 
 
 def _run(run: RunState) -> None:
-    """Write report.html, report.md and results.parquet into the run's folder."""
-    job, folder = run.job, run.job.run_folder
-    results = collect(run)
-    job.store.write_file(f"{folder}/{REPORT_HTML}", render_html(results).encode())
-    job.store.write_file(f"{folder}/{REPORT_MARKDOWN}", render_markdown(results).encode())
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / RESULTS
-        write_results_parquet(results, path)
-        job.store.write_file(f"{folder}/{RESULTS}", path)
-    answer = find_answer(results, standings(results)).sentence
-    run.published = Published(job.store.location(f"{folder}/{REPORT_HTML}"), answer)
+    """Write report.html, report.md and tables/*.parquet into the run's folder."""
+    store, folder, results = run.job.store, run.job.run_folder, collect(run)
+    store.write_file(f"{folder}/{REPORT_HTML}", render_html(results).encode())
+    store.write_file(f"{folder}/{REPORT_MARKDOWN}", render_markdown(results).encode())
+    write_tables(store, f"{folder}/{TABLES}", results)
+    run.published = Published(store.location(f"{folder}/{REPORT_HTML}"), find_answer(results).sentence)
+
+
+def write_tables(store: Store, folder: str, results: Results) -> None:
+    """One file per topic that has rows; what an earlier report of the run said of the others is removed."""
+    files = dict(parquet_files(results))
+    for topic in TOPICS:
+        path = f"{folder}/{topic}.parquet"
+        if topic in files:
+            store.write_file(path, files[topic])
+        else:
+            store.files.remove(path)
 
 
 def collect(run: RunState) -> Results:
@@ -67,7 +68,7 @@ def collect(run: RunState) -> Results:
     done = {entry.step.path: entry.commit for entry in run.ledger.entries if entry.commit is not None}
     everything = [run.base, *run.variants]
     evaluated = [
-        (variant.name, done[step.path])
+        (variant.name, Evaluated.read(job.store, done[step.path]))
         for variant in everything
         for step in steps.evaluation_steps(job, variant).values()
         if step.path in done
@@ -76,27 +77,28 @@ def collect(run: RunState) -> Results:
     return Results(
         run=_run_facts(job, done),
         scores=[row for drops, table in scores.tables.items() for row in _score_rows(job, drops, table)],
-        plans=[plan_row(job, variant, done) for variant in everything],
-        evaluations=[row for name, commit in evaluated for row in _evaluation_rows(job.store, name, commit)],
-        documents=[row for name, commit in evaluated for row in _document_rows(job.store, name, commit)],
+        variants=[variant_row(job, variant, done) for variant in everything],
+        evaluations=[row for name, result in evaluated for row in result.evaluation_rows(name)],
+        documents=[row for name, result in evaluated for row in result.document_rows(name)],
         artifacts=[_artifact_row(commit) for commit in done.values()],
-        training={
-            revision: [row for row in _score_rows(job, job.base_drops, tables_then) if row.gap == 1]
+        training=[
+            TrainingRow(**vars(row), revision=revision)
             for revision, tables_then in scores.training.items()
-        },
+            for row in _score_rows(job, job.base_drops, tables_then)
+            if row.gap == 1
+        ],
         serving=[
             row
             for name, commit in served
             for row in serving_rows(name, read_table(job.store, commit, SERVING).to_pylist())
         ],
-        serving_facts=[
-            serving_facts(name, json.loads(job.store.read_bytes(commit, SERVING_FACTS))) for name, commit in served
-        ],
+        engines=[engine_row(name, json.loads(job.store.read_bytes(commit, SERVING_FACTS))) for name, commit in served],
+        quantization_errors=[row for variant in everything for row in quantization_error_rows(job, variant, done)],
     )
 
 
 def _served(job: Job, variants: Sequence[Variant], done: Mapping[str, Commit]) -> list[tuple[str, Commit]]:
-    """Benchmarks by name of plan, of which the base is the first. Its own is the control, and no other plan's."""
+    """Benchmarks by name of variant. The base's own is the control, and no other's: equal variants share one."""
     if job.config.serving is None:
         return []
     control = steps.bench_step(job, variants[0]).path
@@ -138,43 +140,6 @@ def _state_name(job: Job, drops: DropLists) -> str:
         "mlp": sorted({*drops.mlp} - {*job.base_drops.mlp}),
     }
     return "without " + " ".join(f"{kind} {','.join(map(str, layers))}" for kind, layers in lacking.items() if layers)
-
-
-def _evaluation_rows(store: Store, plan: str, commit: Commit) -> Iterator[EvaluationRow]:
-    for metric in json.loads(store.read_bytes(commit, METRICS))["metrics"]:
-        if metric["higher_is_better"] is None:
-            continue  # neither the task nor lm-eval says how to read it; it stays in the artifact
-        yield EvaluationRow(
-            plan=plan,
-            task=metric["task"],
-            metric=_metric_name(metric),
-            value=metric["value"],
-            stderr=metric["stderr"],
-            higher_is_better=metric["higher_is_better"],
-            num_documents=metric["num_documents"],
-            num_fewshot=metric["num_fewshot"],
-            primary=metric["primary"],
-        )
-
-
-def _document_rows(store: Store, plan: str, commit: Commit) -> Iterator[DocumentRow]:
-    """Values of the primary metrics by document, and of texts each sample's loss, by which perplexities are paired; a
-    group's are those of its tasks, numbered through."""
-    rows = [row for row in read_table(store, commit, DOCUMENTS).to_pylist() if row["value"] is not None]
-    tasks = {row["task"] for row in rows}
-    for metric in json.loads(store.read_bytes(commit, METRICS))["metrics"]:
-        if not metric["primary"] and metric["metric"] != LOG_PERPLEXITY:
-            continue
-        same = [row for row in rows if (row["metric"], row["filter"]) == (metric["metric"], metric["filter"])]
-        if metric["task"] in tasks:
-            same = [row for row in same if row["task"] == metric["task"]]
-        for number, row in enumerate(same):
-            doc_id = row["doc_id"] if metric["task"] in tasks else number
-            yield DocumentRow(plan, metric["task"], _metric_name(metric), doc_id, row["value"])
-
-
-def _metric_name(metric: Mapping[str, str]) -> str:
-    return metric["metric"] if metric["filter"] == "none" else f"{metric['metric']} ({metric['filter']})"
 
 
 def _artifact_row(commit: Commit) -> ArtifactRow:

@@ -1,21 +1,21 @@
-"""The report's first line: which plan wins, and what is said when none can."""
+"""The report's first line: which variant wins, and what is said when none can."""
 
 import math
 
 import pytest
 
 from drop_ray.report.answer import Answer, find_answer
-from drop_ray.report.results import DocumentRow, EvaluationRow, PlanRow, Results, RunFacts
-from drop_ray.report.statistics import standings
+from drop_ray.report.results import Results, RunFacts
+from drop_ray.report.rows import DocumentRow, EvaluationRow, VariantRow
 
 RUN = RunFacts("r", "m", "id", 4, "float32", "c", "now", {}, "")
-BASE = PlanRow("base", "base", None, 0, (), (), 1000, 0, 80, 0, None, 2_000)
+BASE = VariantRow("base", "base", None, 0, (), (), 1000, 0, 80, 0, None, 2_000)
 
 
-def plan(name: str, attn: tuple[int, ...], mlp: tuple[int, ...] = (), strategy: str = "attention") -> PlanRow:
+def variant(name: str, attn: tuple[int, ...], mlp: tuple[int, ...] = (), strategy: str = "attention") -> VariantRow:
     saved = 50 * len(attn) + 100 * len(mlp)
     num_dropped = len({*attn, *mlp})
-    return PlanRow(
+    return VariantRow(
         name,
         strategy,
         "cosine",
@@ -31,22 +31,24 @@ def plan(name: str, attn: tuple[int, ...], mlp: tuple[int, ...] = (), strategy: 
     )
 
 
-def scored(plan: str, value: float, stderr: float | None = 0.05, task: str = "a") -> EvaluationRow:
-    return EvaluationRow(plan, task, "acc", value, stderr, True, 4, None, True)
+def scored(variant: str, value: float, stderr: float | None = 0.05, task: str = "a") -> EvaluationRow:
+    return EvaluationRow(variant, task, "acc", value, stderr, True, 4, None, True)
 
 
 def answer(
-    plans: list[PlanRow], evaluations: list[EvaluationRow], documents: list[DocumentRow] | None = None
+    variants: list[VariantRow], evaluations: list[EvaluationRow], documents: list[DocumentRow] | None = None
 ) -> Answer:
-    results = Results(RUN, [], plans, evaluations, documents or [], [])
-    return find_answer(results, standings(results))
+    results = Results(RUN, [], variants, evaluations, documents or [], [])
+    return find_answer(results)
 
 
-def test_the_largest_plan_within_one_error_wins_and_says_what_it_saves() -> None:
-    plans = [BASE, plan("small", (1,)), plan("large", (1, 2, 3)), plan("too-large", (0, 1, 2, 3))]
-    found = answer(plans, [scored("base", 0.6), scored("small", 0.61), scored("large", 0.56), scored("too-large", 0.5)])
+def test_the_largest_variant_within_one_error_wins_and_says_what_it_saves() -> None:
+    variants = [BASE, variant("small", (1,)), variant("large", (1, 2, 3)), variant("too-large", (0, 1, 2, 3))]
+    found = answer(
+        variants, [scored("base", 0.6), scored("small", 0.61), scored("large", 0.56), scored("too-large", 0.5)]
+    )
     assert found.sentence == (
-        "large is the largest plan within one standard error of the base: it drops 3 of the 8 attention layers and "
+        "large is the largest variant within one standard error of the base: it drops 3 of the 8 attention layers and "
         "MLPs (attn 1-3) and saves 15.0 % of the parameters and 75.0 % of the KV cache."
     )
     assert "0.5600 \u00b1 0.0500, the base 0.6000 \u00b1 0.0500" in found.evidence[0]
@@ -54,56 +56,56 @@ def test_the_largest_plan_within_one_error_wins_and_says_what_it_saves() -> None
 
 
 def test_a_block_counts_two_sublayers() -> None:
-    plans = [BASE, plan("mlp-3", (), (0, 1, 2), "mlp"), plan("block-2", (1, 2), (1, 2), "block")]
-    found = answer(plans, [scored(row.name, 0.6) for row in plans])
+    variants = [BASE, variant("mlp-3", (), (0, 1, 2), "mlp"), variant("block-2", (1, 2), (1, 2), "block")]
+    found = answer(variants, [scored(row.name, 0.6) for row in variants])
     assert found.standing is not None
-    assert found.standing.plan.name == "block-2"
+    assert found.standing.variant.name == "block-2"
     assert "block 1-2" in found.sentence
 
 
 def test_ties_go_to_more_parameters_saved_then_to_the_earlier_plan() -> None:
-    plans = [BASE, plan("attention-1", (1,)), plan("mlp-1", (), (2,)), plan("mlp-1-again", (), (2,))]
-    found = answer(plans, [scored(row.name, 0.6) for row in plans])
+    variants = [BASE, variant("attention-1", (1,)), variant("mlp-1", (), (2,)), variant("mlp-1-again", (), (2,))]
+    found = answer(variants, [scored(row.name, 0.6) for row in variants])
     assert found.standing is not None
-    assert found.standing.plan.name == "mlp-1"
+    assert found.standing.variant.name == "mlp-1"
 
 
 @pytest.mark.parametrize("strategy", ["random-attention", "reverse-attention"])
 def test_a_winning_baseline_is_named_as_one(strategy: str) -> None:
-    plans = [BASE, plan("attention-1", (1,)), plan("other-2", (1, 2), strategy=strategy)]
-    found = answer(plans, [scored(row.name, 0.6) for row in plans])
+    variants = [BASE, variant("attention-1", (1,)), variant("other-2", (1, 2), strategy=strategy)]
+    found = answer(variants, [scored(row.name, 0.6) for row in variants])
     assert found.sentence.startswith("other-2 is")
     assert f"It is a baseline ({strategy})" in found.evidence[-1]
 
 
 def test_a_small_loss_that_pairing_resolves_is_called_real() -> None:
-    plans = [BASE, plan("p", (1,))]
+    variants = [BASE, variant("p", (1,))]
     losing = [float(index >= 10) for index in range(100)]
     documents = [
         *(DocumentRow("base", "a", "acc", index, 1.0) for index in range(100)),
         *(DocumentRow("p", "a", "acc", index, value) for index, value in enumerate(losing)),
     ]
-    found = answer(plans, [scored("base", 1.0, 0.2), scored("p", 0.9)], documents)
+    found = answer(variants, [scored("base", 1.0, 0.2), scored("p", 0.9)], documents)
     assert any("\u22120.1000 \u00b1 0.0302 (100 documents)" in sentence for sentence in found.evidence)
     assert any("a real one" in sentence for sentence in found.evidence)
 
 
 def test_missing_documents_are_said() -> None:
-    found = answer([BASE, plan("p", (1,))], [scored("base", 0.6), scored("p", 0.6)])
+    found = answer([BASE, variant("p", (1,))], [scored("base", 0.6), scored("p", 0.6)])
     assert any("no paired difference" in sentence for sentence in found.evidence)
 
 
 def test_nothing_qualifies_names_the_closest() -> None:
-    plans = [BASE, plan("p", (1,)), plan("q", (2,)), plan("broken", (3,))]
-    found = answer(plans, [scored("base", 0.9), scored("p", 0.1), scored("q", 0.7), scored("broken", math.nan)])
+    variants = [BASE, variant("p", (1,)), variant("q", (2,)), variant("broken", (3,))]
+    found = answer(variants, [scored("base", 0.9), scored("p", 0.1), scored("q", 0.7), scored("broken", math.nan)])
     assert found.standing is None
-    assert found.sentence == "No evaluated plan stays within one standard error of the base (3 plans compared)."
-    assert found.evidence[-1] == "The closest plan is q, with 0.7000."
+    assert found.sentence == "No evaluated variant stays within one standard error of the base (3 variants compared)."
+    assert found.evidence[-1] == "The closest variant is q, with 0.7000."
 
 
-def test_only_nan_plans_have_no_closest() -> None:
-    found = answer([BASE, plan("p", (1,))], [scored("base", 0.9), scored("p", math.nan)])
-    assert found.sentence.startswith("No evaluated plan stays within")
+def test_only_nan_averages_have_no_closest() -> None:
+    found = answer([BASE, variant("p", (1,))], [scored("base", 0.9), scored("p", math.nan)])
+    assert found.sentence.startswith("No evaluated variant stays within")
     assert len(found.evidence) == 1
 
 
@@ -112,33 +114,33 @@ def test_only_nan_plans_have_no_closest() -> None:
     [
         ([], "Nothing was evaluated"),
         ([scored("p", 0.6)], "The base was not evaluated"),
-        ([scored("base", 0.6)], "No plan was evaluated on all"),
-        ([scored("base", 0.6), scored("base", 0.5, task="b"), scored("p", 0.6)], "No plan was evaluated on all"),
+        ([scored("base", 0.6)], "No variant was evaluated on all"),
+        ([scored("base", 0.6), scored("base", 0.5, task="b"), scored("p", 0.6)], "No variant was evaluated on all"),
         ([scored("base", 0.6, None), scored("p", 0.6)], "The base's average has no usable standard error"),
         ([scored("base", math.nan), scored("p", 0.6)], "The base's average has no usable standard error"),
     ],
 )
 def test_without_a_comparison_the_reason_is_said(evaluations: list[EvaluationRow], sentence: str) -> None:
-    found = answer([BASE, plan("p", (1,))], evaluations)
+    found = answer([BASE, variant("p", (1,))], evaluations)
     assert found.standing is None
     assert found.sentence.startswith(sentence)
 
 
 def test_perplexity_alone_gives_no_answer() -> None:
     rows = [EvaluationRow(name, "wiki", "ppl", 10.0, None, False, 4, None, True) for name in ("base", "p")]
-    assert answer([BASE, plan("p", (1,))], rows).sentence.startswith("No evaluated task has a primary metric")
+    assert answer([BASE, variant("p", (1,))], rows).sentence.startswith("No evaluated task has a primary metric")
 
 
 def test_infinite_perplexity_does_not_disturb_the_average() -> None:
     wiki = [EvaluationRow(name, "wiki", "ppl", math.inf, None, False, 4, None, True) for name in ("base", "p")]
-    found = answer([BASE, plan("p", (1,))], [scored("base", 0.6), scored("p", 0.6), *wiki])
-    assert found.sentence.startswith("p is the largest plan")
+    found = answer([BASE, variant("p", (1,))], [scored("base", 0.6), scored("p", 0.6), *wiki])
+    assert found.sentence.startswith("p is the largest variant")
 
 
-def test_a_run_without_plans_says_so() -> None:
+def test_a_run_without_variants_says_so() -> None:
     assert answer([], []).sentence == "This run made no drop plans, so there is nothing to compare."
 
 
-def test_a_plan_that_drops_nothing_is_no_answer() -> None:
-    found = answer([BASE, plan("empty", ())], [scored("base", 0.6), scored("empty", 0.6)])
+def test_a_variant_that_drops_nothing_is_no_answer() -> None:
+    found = answer([BASE, variant("empty", ())], [scored("base", 0.6), scored("empty", 0.6)])
     assert found.standing is None

@@ -1,6 +1,7 @@
 """Geometry of the charts: scales, ticks, labels, and what happens to infinite, missing and equal values."""
 
 import math
+import re
 from itertools import pairwise
 from xml.etree import ElementTree
 
@@ -9,17 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drop_ray.report import formatting
-from drop_ray.report.axes import Scale, fit, levels, tick_label, whole_ticks
-from drop_ray.report.quality_charts import QualityChart, quality_chart, spread
-from drop_ray.report.results import PlanRow, ScoreRow
-from drop_ray.report.score_charts import HeatRow, heat_map, score_panels
-from drop_ray.report.score_tables import heat_rows
-from drop_ray.report.series import plan_series
-from drop_ray.report.statistics import Estimate
+from drop_ray.report.blocks import HeatRow, HeatStrip
+from drop_ray.report.charts.axes import Scale, fit, levels, tick_label, whole_ticks
+from drop_ray.report.charts.heat import heat_map
+from drop_ray.report.charts.labels import spread
+from drop_ray.report.charts.xy import xy_chart
+from drop_ray.report.results import Results, RunFacts
+from drop_ray.report.rows import ScoreRow, VariantRow
+from drop_ray.report.sections.quality import quality_chart
+from drop_ray.report.sections.scores import heat_strips, score_charts
+from drop_ray.report.series import strategy_series
+from drop_ray.report.statistics import Estimate, Task
 
 
-def plan(name: str, strategy: str, size: int, metric: str | None = "cosine") -> PlanRow:
-    return PlanRow(name, strategy, metric, size, tuple(range(size)), (), 90, 10, 8, 8, None, 2_000)
+def variant(name: str, strategy: str, size: int, metric: str | None = "cosine") -> VariantRow:
+    return VariantRow(name, strategy, metric, size, tuple(range(size)), (), 90, 10, 8, 8, None, 2_000)
 
 
 def score(layer: int, mean: float, module: str = "attention", state: str = "base", gap: int = 1) -> ScoreRow:
@@ -95,15 +100,15 @@ def test_spread_labels_never_overlap(positions: list[float]) -> None:
 
 
 def test_series_are_told_apart_by_strategy_and_metric() -> None:
-    plans = [
-        plan("base", "base", 0, None),
-        plan("a1", "attention", 1),
-        plan("a2", "attention", 2),
-        plan("b1", "attention", 1, "angular"),
-        plan("r1", "random-attention", 1, None),
-        plan("mine", "file", 1, None),
+    variants = [
+        variant("base", "base", 0, None),
+        variant("a1", "attention", 1),
+        variant("a2", "attention", 2),
+        variant("b1", "attention", 1, "angular"),
+        variant("r1", "random-attention", 1, None),
+        variant("mine", "file", 1, None),
     ]
-    series = plan_series(plans)
+    series = strategy_series(variants)
     assert [entry.label for entry in series] == [
         "attention (cosine)",
         "attention (angular)",
@@ -112,18 +117,21 @@ def test_series_are_told_apart_by_strategy_and_metric() -> None:
     ]
     assert len({(entry.css, entry.shape) for entry in series}) == 4
     assert [entry.connected for entry in series] == [True, True, True, False]
-    assert [len(entry.plans) for entry in series] == [2, 1, 1, 1]
+    assert [len(entry.variants) for entry in series] == [2, 1, 1, 1]
+
+
+RUN = RunFacts("r", "m", "id", 2, "float32", "c", "now", {}, "")
 
 
 def chart(values: dict[str, Estimate], higher_is_better: bool = True, winner: str | None = None) -> str | None:
-    plans = [plan("base", "base", 0, None), plan("a1", "attention", 1), plan("a2", "attention", 2)]
-    content = QualityChart(
-        "c", "title", "acc", plans[0], plan_series(plans), values, higher_is_better, winner, direct_labels=True
+    variants = [variant("base", "base", 0, None), variant("a1", "attention", 1), variant("a2", "attention", 2)]
+    task = Task("title", "acc", higher_is_better, None)
+    return xy_chart(
+        quality_chart("c", "title", task, Results(RUN, [], variants, [], [], []), values, winner, labels=True)
     )
-    return quality_chart(content, 600, 300)
 
 
-def test_quality_chart_draws_each_plan_once_with_its_error() -> None:
+def test_quality_chart_draws_each_variant_once_with_its_error() -> None:
     drawing = chart({"base": Estimate(0.6, 0.1), "a1": Estimate(0.5, 0.1), "a2": Estimate(0.4, None)}, winner="a1")
     assert drawing is not None
     root = ElementTree.fromstring(drawing)
@@ -152,41 +160,53 @@ def test_a_chart_without_finite_values_is_not_drawn() -> None:
     assert chart({}) is None
 
 
-def test_score_panels_are_bars_or_dots_by_range() -> None:
-    bars = score_panels("s", [score(0, 0.1), score(1, 0.2)], 2, 600, {"attention": [1]})
+def drawn(scores: list[ScoreRow], picked: dict[str, list[int]]) -> str:
+    (only,) = score_charts("s", scores, 2, picked)
+    return xy_chart(only) or ""
+
+
+def test_scores_are_bars_or_dots_by_range() -> None:
+    bars = drawn([score(0, 0.1), score(1, 0.2)], {"attention": [1]})
     assert bars.count('class="bar"') == 2
     assert bars.count('class="picked"') == 1
-    dots = score_panels("s", [score(0, 0.001), score(1, 0.2)], 2, 600, {})
-    assert dots.count('class="dot"') == 2
+    dots = drawn([score(0, 0.001), score(1, 0.2)], {})
+    assert dots.count('class="mark"') == 2
+    assert dots.count('class="profile"') == 1
     assert "most redundant first: 0, 1" in dots
     assert "attention 1, base: 0.2 \u00b1 0.0392 (95 %)" in dots
 
 
+def test_scores_of_all_modules_share_one_scale() -> None:
+    charts = score_charts("s", [score(0, 0.1), score(1, 0.2), score(0, 0.8, "mlp"), score(1, 0.7, "mlp")], 2, {})
+    ticks = [re.findall(r'text-anchor="end">([^<]*)<', str(xy_chart(chart))) for chart in charts]
+    assert ticks[0] == ticks[1]
+    assert "0.8" in ticks[0]
+
+
 def test_scores_of_zero_are_drawn() -> None:
-    drawing = score_panels("s", [score(0, 0.0), score(1, 0.0)], 2, 600, {})
-    assert drawing.count('class="bar"') == 2
+    assert drawn([score(0, 0.0), score(1, 0.0)], {}).count('class="bar"') == 2
 
 
 def test_heat_map_leaves_dropped_layers_empty_and_frames_the_lowest() -> None:
-    rows = [HeatRow("base", {0: score(0, 0.3), 1: score(1, 0.1)}), HeatRow("attention-1", {0: score(0, 0.2)})]
-    drawing = heat_map("h", "title", rows, 2, 600)
+    rows = [HeatRow("base", {0: 0.3, 1: 0.1}), HeatRow("attention-1", {0: 0.2})]
+    drawing = heat_map(HeatStrip("h", "title", 2, rows))
     assert drawing.count("empty-cell") == 1
     assert drawing.count(" lowest") >= 2
     assert "heat-8" in drawing
     assert "lowest 1 (0.1)" in drawing
 
 
+def strips(scores: list[ScoreRow]) -> list[tuple[str, list[str]]]:
+    return [(one.title.split(":")[0], [row.label for row in one.rows]) for one in heat_strips("0", scores, 2)]
+
+
 def test_heat_rows_exist_for_states_and_windows_only() -> None:
     single = [score(0, 0.1), score(1, 0.2), score(0, 0.3, "mlp")]
-    assert heat_rows(single) == []
-    states = heat_rows([*single, score(0, 0.4, state="attention-1")])
-    assert [(title.split(":")[0], [row.label for row in rows]) for title, rows in states] == [
-        ("attention", ["base", "attention-1"])
-    ]
-    windows = heat_rows([*single, score(0, 0.4, "block", gap=2), score(1, 0.4, "block", gap=2)])
-    assert [(title.split(":")[0], [row.label for row in rows]) for title, rows in windows] == [
-        ("block windows", ["2 blocks"])
-    ]
+    assert strips(single) == []
+    states = strips([*single, score(0, 0.4, state="attention-1")])
+    assert states == [("attention", ["base", "attention-1"])]
+    windows = strips([*single, score(0, 0.4, "block", gap=2), score(1, 0.4, "block", gap=2)])
+    assert windows == [("block windows", ["2 blocks"])]
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,13 @@
 
 import math
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantized_results import ADDED, EXCESS, GAIN, METHODS, NATS, NUM_SAMPLES, PLANS, SHARES, quantized_results
+from quantized_results import ADDED, EXCESS, GAIN, METHODS, NATS, NUM_SAMPLES, SHARES, VARIANTS, quantized_results
 from test_report_render import EVIL, Page, markdown_tables
 
 from drop_ray.report.answer import find_answer
@@ -17,25 +17,27 @@ from drop_ray.report.html import render_html
 from drop_ray.report.markdown import render_markdown
 from drop_ray.report.quantization import (
     Grid,
-    both_effects,
+    effects,
     log_difference,
     log_perplexities,
     perplexity_tasks,
     quantization_grid,
     reconstructions,
 )
-from drop_ray.report.quantization_tables import (
+from drop_ray.report.results import Results
+from drop_ray.report.sections.quantization import (
+    effects_text,
+    grid_text,
     quality_tables,
+    reconstruction_sentences,
     reconstruction_table,
     settings_table,
     size_table,
     speed_tables,
 )
-from drop_ray.report.quantization_texts import effects_text, grid_text, reconstruction_sentences
-from drop_ray.report.results import Results
 from drop_ray.report.serving import references, trade_offs
 from drop_ray.report.statistics import standings
-from drop_ray.report.table import results_table
+from drop_ray.report.tables import topic_table
 
 QUANTIZED = quantized_results()
 (WIKITEXT,) = perplexity_tasks(QUANTIZED)
@@ -51,48 +53,47 @@ def grid_of(results: Results) -> Grid:
 GRID = grid_of(QUANTIZED)
 
 
-def without(plan: str, *tables: str) -> Results:
-    """Without a plan's or form's rows in some tables; `plans` is the table of plans."""
-    column = {"plans": "name"}
+def without(variant: str, *tables: str) -> Results:
+    """Without a variant's rows in some tables; `variants` is the table of variants."""
+    column = {"variants": "name"}
     kept = {
-        table: [row for row in getattr(QUANTIZED, table) if getattr(row, column.get(table, "plan")) != plan]
+        table: [row for row in getattr(QUANTIZED, table) if getattr(row, column.get(table, "variant")) != variant]
         for table in tables
     }
     return replace(QUANTIZED, **kept)
 
 
 def tables_of(results: Results) -> dict[str, dict[str, tuple]]:
-    """First word of a table's title -> plan -> cells, of which the first is the plan as it is."""
+    """Measure -> row -> cells with their notes, of which the first is the variant as it is."""
     grid = grid_of(results)
-    perplexity, average = quality_tables(results, grid, perplexity_tasks(results))
+    perplexity, average = quality_tables(results, grid)
     speeds = speed_tables(results, grid)
     named = {"perplexity": perplexity, "average": average, "size": size_table(results, grid)}
     named |= {"speed": speeds[0]} if speeds else {}
-    return {name: {row[0][0]: row[1:] for row in table.rows} for name, table in named.items()}
+    return {
+        name: {row[0].text: tuple((cell.text, *cell.notes) for cell in row[1:]) for row in table.rows}
+        for name, table in named.items()
+    }
 
 
-VARIANTS = {
+RESULTS = {
     "full": QUANTIZED,
-    "a form missing": without(GONE, "plans", "evaluations", "documents", "serving", "serving_facts"),
-    "a form not evaluated": without(GONE, "evaluations", "documents"),
-    "not served": replace(QUANTIZED, serving=[], serving_facts=[]),
-    "not evaluated": replace(QUANTIZED, evaluations=[], documents=[]),
-    "no errors": replace(
-        QUANTIZED,
-        plans=[
-            replace(plan, quantization=replace(plan.quantization, errors=())) if plan.quantization else plan
-            for plan in QUANTIZED.plans
-        ],
+    "a form missing": without(
+        GONE, "variants", "evaluations", "documents", "serving", "engines", "quantization_errors"
     ),
+    "a form not evaluated": without(GONE, "evaluations", "documents"),
+    "not served": replace(QUANTIZED, serving=[], engines=[]),
+    "not evaluated": replace(QUANTIZED, evaluations=[], documents=[]),
+    "no errors": replace(QUANTIZED, quantization_errors=[]),
     "evil": replace(
         QUANTIZED,
-        plans=[
+        variants=[
             replace(
                 plan, checkpoint=EVIL, quantization=replace(plan.quantization, label=plan.quantization.label + EVIL)
             )
             if plan.quantization
             else plan
-            for plan in QUANTIZED.plans
+            for plan in QUANTIZED.variants
         ],
     ),
 }
@@ -100,10 +101,11 @@ VARIANTS = {
 
 def test_every_measure_has_the_same_rows_and_columns() -> None:
     for rows in tables_of(QUANTIZED).values():
-        assert [*rows] == [*PLANS]
-    tables = [*quality_tables(QUANTIZED, GRID, [WIKITEXT]), size_table(QUANTIZED, GRID), *speed_tables(QUANTIZED, GRID)]
+        assert [*rows] == [*VARIANTS]
+    tables = [*quality_tables(QUANTIZED, GRID), size_table(QUANTIZED, GRID), *speed_tables(QUANTIZED, GRID)]
     assert len(tables) == 5
-    assert {table.headings[:4] for table in tables} == {("plan", "bfloat16", *METHODS)}
+    headings = {tuple(column.heading for column in table.columns[:4]) for table in tables}
+    assert headings == {("variant", "bfloat16", *METHODS)}
 
 
 def test_a_form_is_compared_with_its_own_plan_and_not_with_the_base() -> None:
@@ -131,10 +133,10 @@ def test_speeds_are_ratios_to_the_base_as_it_is() -> None:
 
 
 def test_a_missing_cell_is_a_dash_with_its_reason() -> None:
-    cells = tables_of(VARIANTS["a form missing"])
+    cells = tables_of(RESULTS["a form missing"])
     for name in cells:
         assert cells[name]["attention-4"][2] == (NOT_AVAILABLE, "not quantized"), name
-    cells = tables_of(VARIANTS["a form not evaluated"])
+    cells = tables_of(RESULTS["a form not evaluated"])
     assert cells["perplexity"]["attention-4"][2] == cells["average"]["attention-4"][2]
     assert cells["average"]["attention-4"][2] == (NOT_AVAILABLE, "not evaluated")
     assert cells["size"]["attention-4"][2][0] == "4.4 GiB"
@@ -150,19 +152,19 @@ def test_a_form_of_an_unevaluated_plan_keeps_its_value_without_a_difference() ->
 
 
 def test_plans_that_are_never_quantized_are_counted_and_not_shown() -> None:
-    kept = [plan for plan in QUANTIZED.plans if not (plan.quantization and plan.quantization.of == "block-4")]
+    kept = [plan for plan in QUANTIZED.variants if not (plan.quantization and plan.quantization.of == "block-4")]
     names = {plan.name for plan in kept}
     results = replace(
         QUANTIZED,
-        plans=kept,
+        variants=kept,
         **{
-            table: [row for row in getattr(QUANTIZED, table) if row.plan in names]
-            for table in ("evaluations", "documents", "serving", "serving_facts")
+            table: [row for row in getattr(QUANTIZED, table) if row.variant in names]
+            for table in ("evaluations", "documents", "serving", "engines", "quantization_errors")
         },
     )
     grid = grid_of(results)
-    assert [plan.name for plan in grid.plans] == ["base", "attention-4"]
-    assert "not among the rows: 1 plan." in grid_text(results, grid)
+    assert [row.name for row in grid.rows] == ["base", "attention-4"]
+    assert "not among the rows: 1 variant." in grid_text(results, grid)
     assert "not among" not in grid_text(QUANTIZED, GRID)
 
 
@@ -180,8 +182,8 @@ def test_perplexities_are_paired_by_sample_where_there_are_samples() -> None:
 
 
 def test_effects_are_sums_of_logarithms() -> None:
-    rows = {(row.plan, row.label): row for row in both_effects(log_perplexities(QUANTIZED, WIKITEXT), GRID)}
-    assert [*rows] == [(plan, method) for plan in PLANS[1:] for method in METHODS]
+    rows = {(row.variant, row.label): row for row in effects(QUANTIZED, WIKITEXT)}
+    assert [*rows] == [(plan, method) for plan in VARIANTS[1:] for method in METHODS]
     for (plan, label), row in rows.items():
         assert row.dropping == pytest.approx(NATS[plan] - NATS["base"])
         assert row.quantizing == pytest.approx(ADDED[label])
@@ -194,44 +196,41 @@ def test_the_excess_is_none_exactly_where_perplexities_multiply(values: list[flo
     base, plan, base_form = values
     perplexities = {"base": base, "block-4": plan, "base-gptq": base_form, "block-4-gptq": plan * base_form / base}
     rows = [
-        replace(row, value=perplexities.get(row.plan, row.value)) if row.task == "wikitext" else row
+        replace(row, value=perplexities.get(row.variant, row.value)) if row.task == "wikitext" else row
         for row in QUANTIZED.evaluations
     ]
-    effects = both_effects(log_perplexities(replace(QUANTIZED, evaluations=rows), WIKITEXT), GRID)
-    (row,) = (row for row in effects if (row.plan, row.label) == ("block-4", "gptq"))
+    found = effects(replace(QUANTIZED, evaluations=rows), WIKITEXT)
+    (row,) = (row for row in found if (row.variant, row.label) == ("block-4", "gptq"))
     assert row.excess == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("value", [math.inf, math.nan, 0.0])
 def test_a_perplexity_without_a_logarithm_has_no_effects_and_no_difference(value: float) -> None:
     rows = [
-        replace(row, value=value) if row.plan == "block-4" and row.task == "wikitext" else row
+        replace(row, value=value) if row.variant == "block-4" and row.task == "wikitext" else row
         for row in QUANTIZED.evaluations
     ]
     results = replace(QUANTIZED, evaluations=rows)
-    assert {row.plan for row in both_effects(log_perplexities(results, WIKITEXT), GRID)} == {"attention-4"}
+    assert {row.variant for row in effects(results, WIKITEXT)} == {"attention-4"}
     assert tables_of(results)["perplexity"]["block-4"][1][1] == "no difference known"
     assert Page(render_html(results)).text.count("no difference known") == 2
 
 
 def test_the_sum_of_effects_is_put_in_words() -> None:
-    text = effects_text(both_effects(log_perplexities(QUANTIZED, WIKITEXT), GRID))
+    text = effects_text(effects(QUANTIZED, WIKITEXT))
     assert "farthest from its sum is block-4 with gptq: its perplexity is 5.13 % above" in text
     assert text.endswith("More than two standard errors from the sum: 1 of 4 (block-4 with gptq).")
-    below = [
-        replace(row, both=row.both - 0.1, stderr=None)
-        for row in both_effects(log_perplexities(QUANTIZED, WIKITEXT), GRID)
-    ]
+    below = [replace(row, both=row.both - 0.1, stderr=None) for row in effects(QUANTIZED, WIKITEXT)]
     assert "% below what" in effects_text(below)
     assert "standard errors from the sum" not in effects_text(below)
 
 
 def test_summed_errors_are_shares_of_rounding_to_nearest() -> None:
-    rows = reconstructions(GRID)
-    assert [row.plan.name for row in rows] == [f"{plan}-{method}" for method in METHODS for plan in PLANS]
+    rows = reconstructions(QUANTIZED, GRID)
+    assert [row.variant.name for row in rows] == [f"{plan}-{method}" for method in METHODS for plan in VARIANTS]
     for row in rows:
-        assert row.plan.quantization is not None
-        assert row.ratio == pytest.approx(SHARES[row.plan.quantization.label])
+        assert row.variant.quantization is not None
+        assert row.ratio == pytest.approx(SHARES[row.variant.quantization.label])
     assert [row.num_modules for row in rows[:3]] == [32, 28, 24]
     assert reconstruction_sentences(GRID, rows)[1] == "gptq: the summed error is 0.60 of that of rounding to nearest."
     rows[-1] = replace(rows[-1], error=1.25 * rows[-1].round_to_nearest)
@@ -239,26 +238,28 @@ def test_summed_errors_are_shares_of_rounding_to_nearest() -> None:
 
 
 def test_without_an_error_of_rounding_there_is_no_ratio() -> None:
-    (row, *_) = reconstructions(GRID)
+    (row, *_) = reconstructions(QUANTIZED, GRID)
     row = replace(row, round_to_nearest=0.0)
-    assert reconstruction_table([row]).rows[0][-1] == (NOT_AVAILABLE,)
+    assert reconstruction_table([row]).rows[0][-1].text == NOT_AVAILABLE
     assert reconstruction_sentences(GRID, [row]) == []
 
 
 def test_settings_and_checkpoints_are_listed() -> None:
     rows = settings_table(GRID).rows
-    assert len(rows) == len(PLANS) * len(METHODS)
-    assert rows[0][2:] == (("awq, 4 bits, groups of 128, with zero points",), ("s3://b/checkpoints/base-awq/",))
-    assert rows[3][2] == ("gptq, 4 bits, groups of 128, symmetric",)
+    assert len(rows) == len(VARIANTS) * len(METHODS)
+    settings = "awq, 4 bits, groups of 128, with zero points"
+    assert [cell.text for cell in rows[0][2:]] == [settings, "s3://b/checkpoints/base-awq/"]
+    assert rows[3][2].text == "gptq, 4 bits, groups of 128, symmetric"
 
 
 def test_other_sections_are_as_if_nothing_was_quantized() -> None:
     plain = QUANTIZED.unquantized()
-    assert find_answer(QUANTIZED, standings(QUANTIZED)) == find_answer(plain, standings(plain))
+    assert find_answer(QUANTIZED) == find_answer(plain)
     for render, end in ((render_html, "<h2>Dropping and quantizing"), (render_markdown, "## Dropping and quantizing")):
         before, _ = render(QUANTIZED).split(end)
         # All metrics are listed, those of forms too.
-        start = before.partition("<details><summary>All metrics")[0].rstrip().removesuffix("<section>").rstrip()
+        start = before.partition("<details><summary>All metrics")[0].rstrip()
+        start = start.removesuffix('<section id="quantization">').rstrip()
         assert render(plain).startswith(start)
         assert len(start) > 1000
 
@@ -280,16 +281,16 @@ def test_serving_has_lines_of_plans_and_hollow_marks_of_forms() -> None:
     assert "awq" not in lines
     forms = [element for element in by_name["trade-off-0"].iter() if "quantized" in element.get("class", "")]
     tooltips = {text for element in forms for text in element.itertext() if "speedup" in text}
-    assert len(tooltips) == len(PLANS) * len(METHODS)
+    assert len(tooltips) == len(VARIANTS) * len(METHODS)
     assert "Hollow marks are quantized." in page
-    points = {point.plan.name: point for point in trade_offs(standings(QUANTIZED), references(QUANTIZED)[0])}
+    points = {point.variant.name: point for point in trade_offs(standings(QUANTIZED), references(QUANTIZED)[0])}
     assert points["base"].speedup.value == 1
     assert points["base-awq"].speedup.value > 1.4
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", RESULTS)
 def test_the_page_is_well_formed_and_markdown_lines_up(name: str) -> None:
-    page = render_html(VARIANTS[name])
+    page = render_html(RESULTS[name])
     parsed = Page(page)
     assert "Dropping and quantizing" in parsed.text
     assert len(set(parsed.ids)) == len(parsed.ids)
@@ -297,7 +298,7 @@ def test_the_page_is_well_formed_and_markdown_lines_up(name: str) -> None:
     for drawing in re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL):
         root = ElementTree.fromstring(drawing)
         assert "nan" not in " ".join(value for element in root.iter() for value in element.attrib.values())
-    text = render_markdown(VARIANTS[name])
+    text = render_markdown(RESULTS[name])
     assert "<script" not in text
     for lines in markdown_tables(text):
         bars = [[match.start() for match in re.finditer(r"(?<!\\)\|", line)] for line in lines]
@@ -305,64 +306,54 @@ def test_the_page_is_well_formed_and_markdown_lines_up(name: str) -> None:
 
 
 def test_parts_without_numbers_are_left_out() -> None:
-    text = render_markdown(VARIANTS["not served"])
+    text = render_markdown(RESULTS["not served"])
     assert "Speed was not measured in this run." in text
     assert "### Speed" not in text
-    text = render_markdown(VARIANTS["not evaluated"])
+    text = render_markdown(RESULTS["not evaluated"])
     assert "Nothing was evaluated in this run." in text
     assert "### Quality" not in text
     assert "sum of the effects" not in text
-    assert "### Reconstruction" not in render_markdown(VARIANTS["no errors"])
-    assert "Reconstruction" not in Page(render_html(VARIANTS["no errors"])).text
+    assert "### Reconstruction" not in render_markdown(RESULTS["no errors"])
+    assert "Reconstruction" not in Page(render_html(RESULTS["no errors"])).text
 
 
 def test_errors_are_drawn_for_every_module_that_is_left_and_lines_break_at_dropped_layers() -> None:
-    middle = [
-        replace(plan, quantization=replace(plan.quantization, errors=tuple(kept)))
-        if (how := plan.quantization) and (kept := [row for row in how.errors if row.layer not in (5, 6)])
-        else plan
-        for plan in QUANTIZED.plans
-    ]
-    page = render_html(replace(QUANTIZED, plans=middle))
+    kept = [row for row in QUANTIZED.quantization_errors if row.layer not in (5, 6)]
+    page = render_html(replace(QUANTIZED, quantization_errors=kept))
     drawing = re.search(r'<svg id="error-0-attention".*?</svg>', page, flags=re.DOTALL)
     assert drawing is not None
     root = ElementTree.fromstring(drawing.group())
     points = [element for element in root.iter() if element.get("class") == "point"]
     assert len(points) == 14 + 10 + 10
     lines = [element for element in root.iter() if element.get("class") == "line"]
-    assert len(lines) == 2 * len(PLANS)
+    assert len(lines) == 2 * len(VARIANTS)
 
 
-def test_the_long_table_has_what_the_section_shows() -> None:
-    rows = results_table(QUANTIZED).to_pylist()
+def test_the_tables_have_what_the_section_shows() -> None:
+    def row(topic: str, **where: object) -> dict:
+        rows = topic_table(topic, QUANTIZED).to_pylist()
+        (found,) = [row for row in rows if all(row[key] == wanted for key, wanted in where.items())]
+        return found
 
-    def value(**where: object) -> float:
-        found = [row for row in rows if all(row[key] == wanted for key, wanted in where.items())]
-        assert len(found) == 1, where
-        return found[0]["value"]
-
-    form = {"plan": "block-4-gptq", "quantized_from": "block-4", "label": "gptq"}
-    assert value(kind="plan", plan="block-4-gptq", name="weight_bytes") == GRID.forms["block-4", "gptq"].weight_bytes
-    assert value(kind="quantized", name="bits", method="gptq", **form) == 4
-    assert value(kind="quantized", name="symmetric", **form) == 1
+    variant = row("variants", name="block-4-gptq")
+    assert variant["weight_bytes"] == GRID.quantized["block-4", "gptq"].weight_bytes
+    assert (variant["quantization_of"], variant["quantization_label"]) == ("block-4", "gptq")
+    assert (variant["quantization_bits"], variant["quantization_symmetric"]) == (4, True)
+    assert row("variants", name="block-4")["quantization_bits"] is None
     added = ADDED["gptq"] + EXCESS["block-4", "gptq"]
-    assert value(kind="difference", name="log_perplexity", task="wikitext", **form) == pytest.approx(added)
-    assert value(kind="effects", name="excess", **form) == pytest.approx(EXCESS["block-4", "gptq"])
-    assert value(kind="effects", name="both", **form) == pytest.approx(NATS["block-4"] - NATS["base"] + added)
-    errors = {row.module: row for row in GRID.forms["block-4", "gptq"].quantization.errors if row.layer == 3}
-    place = {"kind": "layer_error", "layer": 3, "module": "mlp", **form}
-    for name in ("error", "round_to_nearest", "error_sum", "round_to_nearest_sum"):
-        assert value(name=name, **place) == getattr(errors["mlp"], name)
-    kinds = {row["kind"] for row in results_table(QUANTIZED.unquantized()).to_pylist()}
-    assert not kinds & {"quantized", "difference", "effects", "layer_error"}
+    difference = row("quantization_differences", variant="block-4-gptq", task="wikitext")
+    assert difference["difference"] == pytest.approx(added)
+    effect = row("quantization_effects", variant="block-4", label="gptq")
+    assert effect["excess"] == pytest.approx(EXCESS["block-4", "gptq"])
+    assert effect["both"] == pytest.approx(NATS["block-4"] - NATS["base"] + added)
+    error = row("quantization_errors", variant="block-4-gptq", layer=3, module="mlp")
+    assert error in [asdict(row) for row in QUANTIZED.quantization_errors]
 
 
 def test_contradicting_forms_are_refused() -> None:
-    base, *others = QUANTIZED.plans
-    form = others[-1]
-    with pytest.raises(ValueError, match="forms of unknown plans"):
-        replace(
-            QUANTIZED, plans=[base, *others, replace(form, name="x", quantization=replace(form.quantization, of="y"))]
-        )
-    with pytest.raises(ValueError, match="more than one form"):
-        replace(QUANTIZED, plans=[base, *others, replace(form, name="x")])
+    *others, last = QUANTIZED.variants
+    stray = replace(last, name="x", quantization=replace(last.quantization, of="y"))
+    with pytest.raises(ValueError, match="from unknown variants"):
+        replace(QUANTIZED, variants=[*others, last, stray])
+    with pytest.raises(ValueError, match="quantized more than once"):
+        replace(QUANTIZED, variants=[*others, last, replace(last, name="x")])

@@ -10,15 +10,8 @@ import pytest
 
 from drop_ray.report.html import render_html
 from drop_ray.report.markdown import render_markdown, strip
-from drop_ray.report.results import (
-    ArtifactRow,
-    DocumentRow,
-    EvaluationRow,
-    PlanRow,
-    Results,
-    RunFacts,
-    ScoreRow,
-)
+from drop_ray.report.results import Results, RunFacts
+from drop_ray.report.rows import ArtifactRow, DocumentRow, EvaluationRow, ScoreRow, VariantRow
 
 VOID = {"meta", "br"}
 EVIL = "<script>alert('x')</script>&|`"
@@ -26,7 +19,7 @@ NUM_LAYERS = 4
 
 
 def example() -> Results:
-    """Four layers, seven plans, two accuracies and a perplexity that becomes infinite."""
+    """Four layers, seven variants, two accuracies and a perplexity that becomes infinite."""
     scores = [
         ScoreRow("base", module, layer, 1, "cosine", 0.01 * (layer + 1) ** 2, 0.001)
         for module in ("attention", "mlp", "block")
@@ -34,28 +27,30 @@ def example() -> Results:
     ]
     scores += [ScoreRow("base", "block", layer, 2, "cosine", 0.1 + 0.1 * layer, 0.01) for layer in range(3)]
     scores += [ScoreRow("attention-1", "attention", layer, 1, "cosine", 0.02 * layer, 0.001) for layer in range(1, 4)]
-    plans = [
-        PlanRow("base", "base", None, 0, (), (), 1_000_000, 0, 4096, 0, None, 2_000),
-        PlanRow(
+    variants = [
+        VariantRow("base", "base", None, 0, (), (), 1_000_000, 0, 4096, 0, None, 2_000),
+        VariantRow(
             "attention-1", "attention", "cosine", 1, (0,), (), 950_000, 50_000, 3072, 1024, "s3://b/attention-1/", 2_000
         ),
-        PlanRow("mlp-1", "mlp", "cosine", 1, (), (0,), 900_000, 100_000, 4096, 0, None, 2_000),
-        PlanRow("block-2", "block", "cosine", 2, (0, 1), (0, 1), 700_000, 300_000, 2048, 2048, None, 2_000),
-        PlanRow("random-1-s0", "random-attention", None, 1, (3,), (), 950_000, 50_000, 3072, 1024, None, 2_000),
-        PlanRow("reverse-1", "reverse-attention", "cosine", 1, (2,), (), 950_000, 50_000, 3072, 1024, None, 2_000),
-        PlanRow("by-hand", "file", None, 3, (0, 2), (1,), 800_000, 200_000, 2048, 2048, None, 2_000),
+        VariantRow("mlp-1", "mlp", "cosine", 1, (), (0,), 900_000, 100_000, 4096, 0, None, 2_000),
+        VariantRow("block-2", "block", "cosine", 2, (0, 1), (0, 1), 700_000, 300_000, 2048, 2048, None, 2_000),
+        VariantRow("random-1-s0", "random-attention", None, 1, (3,), (), 950_000, 50_000, 3072, 1024, None, 2_000),
+        VariantRow("reverse-1", "reverse-attention", "cosine", 1, (2,), (), 950_000, 50_000, 3072, 1024, None, 2_000),
+        VariantRow("by-hand", "file", None, 3, (0, 2), (1,), 800_000, 200_000, 2048, 2048, None, 2_000),
     ]
     evaluations, documents = [], []
-    for index, plan in enumerate(plans):
+    for index, variant in enumerate(variants):
         for task in ("boolq", "piqa"):
             correct = [float(doc_id >= index // 3 + 1 + (task == "piqa")) for doc_id in range(20)]
             mean = sum(correct) / 20
             stderr = math.sqrt(mean * (1 - mean) / 19)
-            evaluations.append(EvaluationRow(plan.name, task, "acc", mean, stderr, True, 20, 5, True))
-            documents += [DocumentRow(plan.name, task, "acc", *pair) for pair in enumerate(correct)]
-        perplexity = math.inf if plan.name == "block-2" else 10.0**index
-        evaluations.append(EvaluationRow(plan.name, "wiki", "word_perplexity", perplexity, None, False, 7, None, True))
-        evaluations.append(EvaluationRow(plan.name, "piqa", "acc_norm", 0.1234, 0.0567, True, 20, 5, False))
+            evaluations.append(EvaluationRow(variant.name, task, "acc", mean, stderr, True, 20, 5, True))
+            documents += [DocumentRow(variant.name, task, "acc", *pair) for pair in enumerate(correct)]
+        perplexity = math.inf if variant.name == "block-2" else 10.0**index
+        evaluations.append(
+            EvaluationRow(variant.name, "wiki", "word_perplexity", perplexity, None, False, 7, None, True)
+        )
+        evaluations.append(EvaluationRow(variant.name, "piqa", "acc_norm", 0.1234, 0.0567, True, 20, 5, False))
     artifacts = [ArtifactRow("scores", "artifacts/scores-1/", 2048, {"model": "abc"}, "2026-01-02T03:04:05Z")]
     facts = RunFacts(
         "first",
@@ -68,7 +63,7 @@ def example() -> Results:
         {"torch": "2.13.0"},
         "a: 1\n",
     )
-    return Results(facts, scores, plans, evaluations, documents, artifacts)
+    return Results(facts, scores, variants, evaluations, documents, artifacts)
 
 
 def with_evil_names() -> Results:
@@ -78,12 +73,12 @@ def with_evil_names() -> Results:
         results,
         run=replace(results.run, name=EVIL, model=EVIL, calibration=EVIL, config_yaml=EVIL, versions={EVIL: EVIL}),
         scores=[replace(row, metric=EVIL, drop_state=row.drop_state.replace("-1", EVIL)) for row in results.scores],
-        plans=[
-            replace(plan, name=EVIL, strategy=EVIL, metric=EVIL, checkpoint=EVIL) if plan.name == old else plan
-            for plan in results.plans
+        variants=[
+            replace(variant, name=EVIL, strategy=EVIL, metric=EVIL, checkpoint=EVIL) if variant.name == old else variant
+            for variant in results.variants
         ],
         evaluations=[
-            replace(row, task=row.task + EVIL, plan=EVIL if row.plan == old else row.plan)
+            replace(row, task=row.task + EVIL, variant=EVIL if row.variant == old else row.variant)
             for row in results.evaluations
         ],
         documents=[],
@@ -128,18 +123,18 @@ class Page(HTMLParser):
             self.headline += data
 
 
-VARIANTS = {
+RESULTS = {
     "full": example(),
     "evil": with_evil_names(),
     "empty": empty(),
     "no evaluation": replace(example(), evaluations=[], documents=[]),
-    "base only": replace(example(), plans=example().plans[:1], evaluations=[], documents=[], scores=[]),
+    "base only": replace(example(), variants=example().variants[:1], evaluations=[], documents=[], scores=[]),
 }
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", RESULTS)
 def test_html_is_well_formed_with_unique_ids(name: str) -> None:
-    page = render_html(VARIANTS[name])
+    page = render_html(RESULTS[name])
     parsed = Page(page)
     assert len(set(parsed.ids)) == len(parsed.ids)
     for drawing in re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL):
@@ -163,11 +158,11 @@ def test_names_reach_the_page_as_text() -> None:
 def test_html_starts_with_the_answer_and_has_every_plan_and_number() -> None:
     results = example()
     parsed = Page(render_html(results))
-    assert parsed.headline.startswith("mlp-1 is the largest plan within one standard error of the base")
+    assert parsed.headline.startswith("mlp-1 is the largest variant within one standard error of the base")
     body = parsed.tags[parsed.tags.index("body") :]
     assert body[:4] == ["body", "main", "header", "h1"]
-    for plan in results.plans:
-        assert plan.name in parsed.text
+    for variant in results.variants:
+        assert variant.name in parsed.text
     for number in (
         "95.0 %",
         "5.0 %",
@@ -193,9 +188,9 @@ def test_exact_sizes_are_in_the_page() -> None:
 
 
 def test_a_run_without_evaluation_still_shows_scores_and_plans() -> None:
-    page = render_html(VARIANTS["no evaluation"])
+    page = render_html(RESULTS["no evaluation"])
     text = Page(page).text
-    assert "Nothing was evaluated, so no plan can be said to be as good as the base." in text
+    assert "Nothing was evaluated, so no variant can be said to be as good as the base." in text
     assert "most redundant first: 0, 1, 2, 3" in text
     assert "block 0-1" in text
 
@@ -205,8 +200,8 @@ def test_each_metric_has_charts_and_a_table_of_its_own() -> None:
     angular = [replace(row, metric="angular", mean=0.5 + row.mean) for row in results.scores]
     both = replace(results, scores=[*results.scores, *angular])
     parsed = Page(render_html(both))
-    assert [name for name in parsed.ids if re.fullmatch(r"(scores|heat)-[0-9-]+", name)] == [
-        *("scores-0", "heat-0-0", "heat-0-1", "scores-1", "heat-1-0", "heat-1-1")
+    assert [name for name in parsed.ids if re.fullmatch(r"(scores|heat)-[0-9]-(mlp|[0-9])", name)] == [
+        *("scores-0-mlp", "heat-0-0", "heat-0-1", "scores-1-mlp", "heat-1-0", "heat-1-1")
     ]
     cosine_part, angular_part = parsed.text.split("Scores of the base as numbers (cosine)")
     assert "0.66 \u00b1 0.001" not in cosine_part  # the base's last layer: 0.16 cosine, 0.66 angular
@@ -238,7 +233,7 @@ def markdown_tables(text: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("name", ["full", "evil", "no evaluation"])
 def test_markdown_tables_line_up(name: str) -> None:
-    tables = markdown_tables(render_markdown(VARIANTS[name]))
+    tables = markdown_tables(render_markdown(RESULTS[name]))
     assert len(tables) == 4  # scores, plans, facts, artifacts
     for lines in tables:
         bars = [[match.start() for match in re.finditer(r"(?<!\\)\|", line)] for line in lines]
@@ -248,10 +243,10 @@ def test_markdown_tables_line_up(name: str) -> None:
 def test_markdown_says_the_same_as_the_page() -> None:
     text = render_markdown(example())
     first = text.splitlines()[0]
-    assert "is the largest plan within one standard error of the base" in first
+    assert "is the largest variant within one standard error of the base" in first
     assert first in Page(render_html(example())).text
-    for plan in example().plans:
-        assert f"| {plan.name} " in text
+    for variant in example().variants:
+        assert f"| {variant.name} " in text
     assert "0.9500 \u00b1 0.0500" in text
 
 
@@ -266,5 +261,4 @@ def test_markdown_never_lets_html_through_and_keeps_the_fence_closed() -> None:
 
 
 def test_text_strip_has_one_character_per_layer() -> None:
-    rows = [ScoreRow("base", "mlp", layer, 1, "cosine", mean, 0.0) for layer, mean in ((0, 1.0), (1, 2.2), (3, 3.0))]
-    assert strip(rows, 5) == "\u2581\u2585\u00d7\u2588\u00d7"
+    assert strip({0: 1.0, 1: 2.2, 3: 3.0}, 5) == "\u2581\u2585\u00d7\u2588\u00d7"

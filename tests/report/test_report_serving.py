@@ -14,24 +14,27 @@ from test_report_render import EVIL, Page, example, markdown_tables
 
 from drop_ray.job.artifacts import SERVING_SCHEMA
 from drop_ray.report.answer import find_answer
-from drop_ray.report.engine_tables import gate_table, memory_table
+from drop_ray.report.blocks import Table
 from drop_ray.report.html import render_html
 from drop_ray.report.markdown import render_markdown
-from drop_ray.report.results import Results, ServingRow
-from drop_ray.report.series import plan_series
-from drop_ray.report.serving import gamma_rows, pareto_front, references, trade_offs
-from drop_ray.report.serving_charts import plan_marks, speedup_chart
-from drop_ray.report.serving_tables import (
+from drop_ray.report.results import Results
+from drop_ray.report.rows import ServingRow
+from drop_ray.report.sections.serving import (
     control_sentence,
     engine_sentence,
     gamma_table,
+    gate_table,
     latency_table,
+    memory_table,
     numbers_table,
     ratio_table,
 )
+from drop_ray.report.sections.serving_charts import speedup_chart
+from drop_ray.report.series import variant_series
+from drop_ray.report.serving import gamma_rows, pareto_front, references, trade_offs
 from drop_ray.report.statistics import standings
-from drop_ray.report.table import results_table
-from drop_ray.stages.report_serving import serving_facts, serving_rows
+from drop_ray.report.tables import topic_table
+from drop_ray.stages.report_rows import engine_row, serving_rows
 
 SERVED = served_results()
 FIRST, SECOND = WORKLOADS
@@ -48,17 +51,24 @@ def without(wanted) -> Results:
     return replace(SERVED, serving=[row for row in SERVED.serving if not wanted(row)])
 
 
-def with_speedup(plan: str, low: float, value: float, high: float) -> Results:
-    return changed(SERVED, lambda row: row.plan == plan and row.metric == SPEED, low=low, ratio=value, high=high)
+def with_speedup(variant: str, low: float, value: float, high: float) -> Results:
+    return changed(SERVED, lambda row: row.variant == variant and row.metric == SPEED, low=low, ratio=value, high=high)
 
 
-def of_speed(plan: str, batch_size: int, workload: str = FIRST) -> ServingRow:
-    place = (plan, batch_size, workload, SPEED, "equal_batch")
+def of_speed(variant: str, batch_size: int, workload: str = FIRST) -> ServingRow:
+    place = (variant, batch_size, workload, SPEED, "equal_batch")
     rows = [
-        row for row in SERVED.serving if (row.plan, row.batch_size, row.workload, row.metric, row.comparison) == place
+        row
+        for row in SERVED.serving
+        if (row.variant, row.batch_size, row.workload, row.metric, row.comparison) == place
     ]
     assert len(rows) == 1
     return rows[0]
+
+
+def texts(table: Table) -> list[tuple[tuple[str, ...], ...]]:
+    """The cells of a table, each with its notes."""
+    return [tuple((cell.text, *cell.notes) for cell in row) for row in table.rows]
 
 
 def drawing(results: Results, name: str) -> ElementTree.Element:
@@ -71,7 +81,7 @@ def css(root: ElementTree.Element, name: str) -> list[ElementTree.Element]:
 
 
 def test_plans_are_compared_at_the_largest_batch_that_all_were_measured_at() -> None:
-    results = without(lambda row: row.plan == "mlp-4" and row.workload == FIRST and row.batch_size == 32)
+    results = without(lambda row: row.variant == "mlp-4" and row.workload == FIRST and row.batch_size == 32)
     found = references(results)
     assert [(reference.workload, reference.batch_size) for reference in found] == [(FIRST, 8), (SECOND, 32)]
     assert [*found[0].rows] == [*GAINS]
@@ -81,11 +91,11 @@ def test_plans_are_compared_at_the_largest_batch_that_all_were_measured_at() -> 
 def test_control_and_equal_memory_are_no_basis_of_comparison() -> None:
     results = without(lambda row: not row.control and row.comparison == "equal_batch")
     assert references(results) == []
-    assert "generates" not in find_answer(results, standings(results)).sentence
+    assert "generates" not in find_answer(results).sentence
 
 
 def test_a_workload_without_a_common_batch_size_has_no_comparison() -> None:
-    results = without(lambda row: row.workload == FIRST and (row.plan == "mlp-4") == (row.batch_size == 32))
+    results = without(lambda row: row.workload == FIRST and (row.variant == "mlp-4") == (row.batch_size == 32))
     assert [reference.workload for reference in references(results)] == [SECOND]
 
 
@@ -104,11 +114,11 @@ def test_every_point_off_the_front_is_beaten_by_one_on_it(points: list[tuple[int
 
 
 def test_trade_offs_are_of_the_base_and_of_plans_with_both_quality_and_speed() -> None:
-    evaluations = [row for row in SERVED.evaluations if row.plan != "mlp-4"]
-    evaluations = [replace(row, value=math.nan) if row.plan == "block-4" else row for row in evaluations]
+    evaluations = [row for row in SERVED.evaluations if row.variant != "mlp-4"]
+    evaluations = [replace(row, value=math.nan) if row.variant == "block-4" else row for row in evaluations]
     results = replace(SERVED, evaluations=evaluations)
     points = trade_offs(standings(results), references(results)[0])
-    assert [point.plan.name for point in points] == ["base", "attention-4", "attention-8"]
+    assert [point.variant.name for point in points] == ["base", "attention-4", "attention-8"]
     assert points[0].speedup.value == 1
     assert points[2].speedup.value == of_speed("attention-8", 32).ratio
 
@@ -116,19 +126,19 @@ def test_trade_offs_are_of_the_base_and_of_plans_with_both_quality_and_speed() -
 def test_gamma_is_points_of_the_paired_difference_per_percent_of_speedup() -> None:
     results = with_speedup("attention-8", 1.15, 1.2, 1.3)
     rows = standings(results)
-    paired = next(row.paired for row in rows if row.plan.name == "attention-8")
+    paired = next(row.paired for row in rows if row.variant.name == "attention-8")
     assert paired is not None
-    found = [row for row in gamma_rows(rows, references(results)) if row.plan == "attention-8"]
+    found = [row for row in gamma_rows(rows, references(results)) if row.variant == "attention-8"]
     assert [row.workload for row in found] == [FIRST, SECOND]
     assert found[0].points_lost == pytest.approx(-100 * paired.value)
-    assert found[0].stderr == pytest.approx(100 * paired.stderr)
-    assert found[0].gamma.value == pytest.approx(-100 * paired.value / 20)
+    assert found[0].points_lost_stderr == pytest.approx(100 * paired.stderr)
+    assert found[0].gamma == pytest.approx(-100 * paired.value / 20)
 
 
 def test_nothing_lost_is_not_minus_zero() -> None:
     same = [replace(row, value=1.0) for row in SERVED.documents]
     results = replace(SERVED, documents=same)
-    (cells,) = {line[4:] for line in gamma_table(gamma_rows(standings(results), references(results))).rows}
+    (cells,) = {line[4:] for line in texts(gamma_table(gamma_rows(standings(results), references(results))))}
     assert cells == (("0.00", "\u00b1 0.00"), ("0.000", "[0.000, 0.000]"))
 
 
@@ -136,14 +146,15 @@ def test_an_undefined_gamma_is_said_and_is_no_number() -> None:
     results = with_speedup("attention-8", 0.99, 1.0001, 1.01)
     for text in (Page(render_html(results)).text, render_markdown(results)):
         assert "undefined: the speedup's interval contains 1" in text
-    names = {row["plan"] for row in results_table(results).to_pylist() if row["kind"] == "gamma"}
-    assert names == {"attention-4", "mlp-4", "block-4"}
+    rows = topic_table("gamma", results).to_pylist()
+    assert {row["variant"] for row in rows if row["gamma"] is not None} == {"attention-4", "mlp-4", "block-4"}
+    assert {row["why"] for row in rows if row["variant"] != "attention-8"} == {""}
 
 
 def test_without_paired_documents_gamma_is_unknown_and_without_an_evaluation_there_is_none() -> None:
-    few = replace(SERVED, documents=[row for row in SERVED.documents if row.plan != "mlp-4"])
-    unknown = [row for row in gamma_rows(standings(few), references(few)) if row.gamma.value is None]
-    assert {(row.plan, row.gamma.why) for row in unknown} == {("mlp-4", "unknown: no paired difference of quality")}
+    few = replace(SERVED, documents=[row for row in SERVED.documents if row.variant != "mlp-4"])
+    unknown = [row for row in gamma_rows(standings(few), references(few)) if row.gamma is None]
+    assert {(row.variant, row.why) for row in unknown} == {("mlp-4", "unknown: no paired difference of quality")}
     nothing = replace(SERVED, evaluations=[], documents=[])
     assert "Gamma" not in Page(render_html(nothing)).text
     assert "Gamma" not in render_markdown(nothing)
@@ -151,7 +162,7 @@ def test_without_paired_documents_gamma_is_unknown_and_without_an_evaluation_the
 
 def test_the_first_sentence_says_the_speedup_of_the_chosen_plan() -> None:
     results = with_speedup("attention-8", 1.21, 1.25, 1.3)
-    answer = find_answer(results, standings(results))
+    answer = find_answer(results)
     assert answer.sentence.endswith(
         "saves 4.2 % of the parameters and 50.0 % of the KV cache, and generates 1.250 times the base's tokens per "
         "second (95 % interval 1.210 to 1.300; workload 2048+2048, batch 32)."
@@ -163,54 +174,54 @@ def test_the_first_sentence_says_the_speedup_of_the_chosen_plan() -> None:
 
 def test_the_first_sentence_claims_no_speedup_that_may_be_none() -> None:
     results = with_speedup("attention-8", 0.98, 1.01, 1.04)
-    sentence = find_answer(results, standings(results)).sentence
+    sentence = find_answer(results).sentence
     assert "generates as fast as the base, as far as can be told (95 % interval 0.980 to 1.040; " in sentence
 
 
 def test_a_plan_that_was_not_benchmarked_has_no_speed_in_the_first_sentence() -> None:
-    results = without(lambda row: row.plan == "attention-8")
-    assert find_answer(results, standings(results)).sentence.endswith(
-        "and saves 4.2 % of the parameters and 50.0 % of the KV cache."
-    )
+    results = without(lambda row: row.variant == "attention-8")
+    assert find_answer(results).sentence.endswith("and saves 4.2 % of the parameters and 50.0 % of the KV cache.")
 
 
 def test_ratios_stand_with_intervals_and_predictions_control_first() -> None:
     table = ratio_table(SERVED)
+    rows = texts(table)
     per_workload = len(BATCH_SIZES)
-    assert len(table.rows) == 2 * (per_workload * 5 + 3)  # three plans free KV and are measured at equal memory too
-    assert [row[0] for row in table.rows[: 2 * per_workload]] == [("base", "against itself")] * 2 * per_workload
-    assert table.headings[3:] == ("output tokens/s", "prefill tokens/s", "predicted", "decode tokens/s", "predicted")
+    assert len(rows) == 2 * (per_workload * 5 + 3)  # three variants free KV and are measured at equal memory too
+    assert [row[0] for row in rows[: 2 * per_workload]] == [("base", "against itself")] * 2 * per_workload
+    headings = [column.heading for column in table.columns[3:]]
+    assert headings == ["output tokens/s", "prefill tokens/s", "predicted", "decode tokens/s", "predicted"]
     row = of_speed("attention-4", 8)
-    line = next(line for line in table.rows if line[:3] == (("attention-4",), (FIRST,), ("8",)))
+    line = next(line for line in rows if line[:3] == (("attention-4",), (FIRST,), ("8",)))
     assert line[3] == (f"{row.ratio:.3f}", f"[{row.low:.3f}, {row.high:.3f}]")
     prefill = next(
         other
         for other in SERVED.serving
-        if (other.plan, other.workload, other.batch_size, other.metric)
+        if (other.variant, other.workload, other.batch_size, other.metric)
         == ("attention-4", FIRST, 8, "prefill_tokens_per_s")
     )
     assert line[5] == (f"{prefill.predicted:.3f}",)
-    assert any(line[2] == ("32 \u2192 64", "equal memory") for line in table.rows)
+    assert any(line[2] == ("32 \u2192 64", "equal memory") for line in rows)
 
 
 def test_a_metric_that_was_not_measured_leaves_a_gap() -> None:
-    results = without(lambda row: row.plan == "mlp-4" and row.metric.startswith(("decode", "tpot")))
-    lines = [line for line in ratio_table(results).rows if line[0] == ("mlp-4",)]
+    results = without(lambda row: row.variant == "mlp-4" and row.metric.startswith(("decode", "tpot")))
+    lines = [line for line in texts(ratio_table(results)) if line[0] == ("mlp-4",)]
     assert all(line[-2:] == (("\u2013",), ("\u2013",)) for line in lines)
-    assert [line[4] for line in latency_table(results).rows if line[0] == ("mlp-4",)] == [("\u2013",)] * 6
+    assert [line[4] for line in texts(latency_table(results)) if line[0] == ("mlp-4",)] == [("\u2013",)] * 6
 
 
 def test_latencies_have_one_unit_a_cell_and_the_bases_are_medians() -> None:
     def value(row: ServingRow) -> dict[str, float]:
         if row.metric == "ttft_p99_s":
-            return {"base_value": {"base": 1.0, "attention-4": 3.0}.get(row.plan, 2.0), "plan_value": 0.5}
-        return {"base_value": 0.01234, "plan_value": 0.01}
+            return {"base_value": {"base": 1.0, "attention-4": 3.0}.get(row.variant, 2.0), "variant_value": 0.5}
+        return {"base_value": 0.01234, "variant_value": 0.01}
 
     results = replace(SERVED, serving=[replace(row, **value(row)) for row in SERVED.serving])
-    base, plan, *_ = latency_table(results).rows
+    base, variant, *_ = texts(latency_table(results))
     assert base == (("base",), (FIRST,), ("1",), ("0.0123 / 0.0123 / 2.00 s",), *[("12.3 / 12.3 / 12.3 ms",)] * 2)
-    assert plan[0] == ("attention-4",)
-    assert plan[3] == ("10.0 / 10.0 / 500 ms",)
+    assert variant[0] == ("attention-4",)
+    assert variant[3] == ("10.0 / 10.0 / 500 ms",)
 
 
 def test_the_control_is_summed_up_or_its_absence_is_said() -> None:
@@ -226,7 +237,7 @@ def test_the_engine_is_named_with_its_mode_and_pairs() -> None:
 
 
 def test_memory_and_gate_are_spelled_out_where_known() -> None:
-    _, _, attention, *_ = memory_table(SERVED.serving_facts).rows
+    _, _, attention, *_ = texts(memory_table(SERVED.engines))
     assert attention == (
         ("attention-8",),
         ("15.0 GiB \u2192 14.3 GiB", "4.2 % saved"),
@@ -235,34 +246,34 @@ def test_memory_and_gate_are_spelled_out_where_known() -> None:
         ("64.0 KiB \u2192 32.0 KiB", "50.0 % saved"),
         ("30.0 GiB \u2192 29.0 GiB", "3.3 % saved"),
     )
-    unknown = replace(SERVED.serving_facts[2], kv_tokens_base=None, kv_tokens_plan=None, peak_bytes_plan=None)
-    (line,) = memory_table([unknown]).rows
+    unknown = replace(SERVED.engines[2], kv_tokens_base=None, kv_tokens_variant=None, peak_bytes_variant=None)
+    (line,) = texts(memory_table([unknown]))
     assert (line[2], line[3], line[5]) == (("\u2013",),) * 3
-    greedy = [gate_table([replace(unknown, gate_greedy=value)]).rows[0][-1] for value in (None, True, False)]
+    greedy = [texts(gate_table([replace(unknown, gate_greedy=value)]))[0][-1] for value in (None, True, False)]
     assert greedy == [("\u2013",), ("equal",), ("different",)]
 
 
 def test_a_run_without_serving_has_no_section() -> None:
-    results = replace(SERVED, serving=[], serving_facts=[])
+    results = replace(SERVED, serving=[], engines=[])
     assert "Serving" not in Page(render_html(results)).text
     assert "## Serving" not in render_markdown(results)
     assert "Serving" in Page(render_html(SERVED)).text
 
 
-VARIANTS = {
+RESULTS = {
     "full": SERVED,
     "control only": without(lambda row: not row.control),
     "no control": without(lambda row: row.control),
     "one batch size": without(lambda row: row.batch_size > 1),
     "equal memory only": without(lambda row: row.comparison == "equal_batch"),
     "no evaluation": replace(SERVED, evaluations=[], documents=[]),
-    "no facts": replace(SERVED, serving_facts=[]),
+    "no facts": replace(SERVED, engines=[]),
     "no latencies": without(lambda row: row.metric.endswith("_s") and not row.metric.endswith("per_s")),
     "no output rate": without(lambda row: row.metric == SPEED),
     "evil": changed(
         replace(
             SERVED,
-            serving_facts=[replace(row, device=EVIL, engine_version=EVIL) for row in SERVED.serving_facts],
+            engines=[replace(row, device=EVIL, engine_version=EVIL) for row in SERVED.engines],
         ),
         lambda row: row.workload == FIRST,
         workload=EVIL,
@@ -270,16 +281,16 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", RESULTS)
 def test_the_page_is_well_formed_and_markdown_lines_up(name: str) -> None:
-    page = render_html(VARIANTS[name])
+    page = render_html(RESULTS[name])
     parsed = Page(page)
     assert len(set(parsed.ids)) == len(parsed.ids)
     assert "<script" not in page
     for text in re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL):
         values = " ".join(value for element in ElementTree.fromstring(text).iter() for value in element.attrib.values())
         assert not re.search(r"\b(nan|inf)\b", values)
-    markdown = render_markdown(VARIANTS[name])
+    markdown = render_markdown(RESULTS[name])
     assert "<script" not in re.sub(r"^(`{3,}).*?^\1$", "", markdown, flags=re.DOTALL | re.MULTILINE)
     for lines in markdown_tables(markdown):
         bars = [[match.start() for match in re.finditer(r"(?<!\\)\|", line)] for line in lines]
@@ -301,8 +312,8 @@ def test_the_speedup_chart_has_a_line_and_a_mark_of_its_own_for_each_plan_and_th
     assert {element.text for element in css(root, "series-label")} == {"control", *GAINS}
     assert len(css(root, "point")) == 3 * 5 + 3
     assert len(css(root, "more-memory")) == 3
-    marks = plan_marks(plan_series(SERVED.plans))
-    assert len({mark.shape for mark in marks.values()}) == len(GAINS)
+    marks = variant_series(SERVED.variants)
+    assert len({mark.shape for mark in marks.values()}) == len(GAINS) + 1
 
 
 def test_faster_stands_higher_and_a_larger_batch_further_right() -> None:
@@ -316,10 +327,12 @@ def test_faster_stands_higher_and_a_larger_batch_further_right() -> None:
 
 
 def test_marks_of_many_plans_stay_within_the_frame() -> None:
-    plans = [replace(SERVED.plans[1], name=f"attention-4-{index}") for index in range(20)]
-    rows = [replace(row, plan=plan.name) for plan in plans for row in SERVED.serving if row.plan == "attention-4"]
+    variants = [replace(SERVED.variants[1], name=f"attention-4-{index}") for index in range(20)]
+    rows = [
+        replace(row, variant=one.name) for one in variants for row in SERVED.serving if row.variant == "attention-4"
+    ]
     results = replace(
-        SERVED, plans=[SERVED.plans[0], *plans], serving=rows, serving_facts=[], evaluations=[], documents=[]
+        SERVED, variants=[SERVED.variants[0], *variants], serving=rows, engines=[], evaluations=[], documents=[]
     )
     root = drawing(results, "speedup-0")
     (base_line,) = css(root, "base-line")
@@ -328,7 +341,7 @@ def test_marks_of_many_plans_stay_within_the_frame() -> None:
 
 
 def test_a_workload_that_was_not_measured_has_no_speedup_chart() -> None:
-    assert speedup_chart("x", SERVED, "unknown", {}, (550, 330)) is None
+    assert speedup_chart("x", SERVED, "unknown", variant_series(SERVED.variants)) is None
 
 
 def test_the_scatter_names_the_front_in_bold_and_rings_the_answer() -> None:
@@ -349,41 +362,28 @@ def test_names_in_the_scatter_do_not_cover_each_other() -> None:
     assert len(set(places)) == 5
 
 
-def test_the_long_table_has_every_serving_number() -> None:
-    rows = results_table(SERVED).to_pylist()
-    serving = [row for row in rows if row["kind"] == "serving"]
-    predicted = sum(row.predicted is not None for row in SERVED.serving)
-    assert len(serving) == 6 * len(SERVED.serving) + predicted
-    wanted = of_speed("mlp-4", 8)
-    found = {
-        row["name"]: row["value"]
-        for row in serving
-        if (row["plan"], row["workload"], row["batch_size"], row["metric"]) == ("mlp-4", FIRST, 8, SPEED)
-    }
-    assert found == {
-        **{"base": wanted.base_value, "plan": wanted.plan_value, "ratio": wanted.ratio},
-        **{"low": wanted.low, "high": wanted.high, "pairs": 5},
-    }
-    engine = {row["name"]: row["value"] for row in rows if row["kind"] == "engine" and row["plan"] == "attention-8"}
-    assert engine["kv_tokens_plan"] == 80_000
+def test_the_tables_have_every_serving_number() -> None:
+    serving = topic_table("serving", SERVED).to_pylist()
+    assert serving == [asdict(row) for row in SERVED.serving]
+    engine = next(row for row in topic_table("engines", SERVED).to_pylist() if row["variant"] == "attention-8")
+    assert engine["kv_tokens_variant"] == 80_000
     assert engine["gate_p99"] == 0.034
-    assert "device" not in engine
-    gamma = [row for row in rows if row["kind"] == "gamma" and row["plan"] == "attention-8"]
-    assert [(row["workload"], row["name"]) for row in gamma] == [
-        (workload, name) for workload in WORKLOADS for name in ("gamma", "low", "high")
-    ]
+    assert engine["device"] == "NVIDIA H100"
+    gamma = [row for row in topic_table("gamma", SERVED).to_pylist() if row["variant"] == "attention-8"]
+    assert [row["workload"] for row in gamma] == [*WORKLOADS]
+    assert all(row["gamma_low"] <= row["gamma"] <= row["gamma_high"] for row in gamma)
 
 
 def test_measurements_of_unknown_plans_are_refused() -> None:
-    for table in ({"serving": SERVED.serving[-1:]}, {"serving_facts": SERVED.serving_facts[-1:]}):
-        with pytest.raises(ValueError, match="serving measurements of unknown plans: \\['block-4'\\]"):
+    for table in ({"serving": SERVED.serving[-1:]}, {"engines": SERVED.engines[-1:]}):
+        with pytest.raises(ValueError, match="serving measurements of unknown variants: \\['block-4'\\]"):
             replace(example(), **table)
 
 
 def test_what_a_benchmark_stored_becomes_the_reports_rows() -> None:
     row = of_speed("attention-8", 32)
-    stored = {name: value for name, value in asdict(row).items() if name not in ("plan", "base_value", "plan_value")}
-    stored |= {"base": row.base_value, "plan": row.plan_value}
+    renamed = {"base_value": "base", "variant_value": "plan", "variant_batch_size": "plan_batch_size"}
+    stored = {renamed.get(name, name): value for name, value in asdict(row).items() if name != "variant"}
     table = pa.Table.from_pylist([stored], schema=SERVING_SCHEMA)
     assert set(stored) == set(SERVING_SCHEMA.names)
     assert list(serving_rows("attention-8", table.to_pylist())) == [row]
@@ -404,12 +404,13 @@ def test_what_a_benchmark_says_of_its_engines_becomes_the_reports_facts() -> Non
         },
         "engine": {"name": "vllm", "version": "0.32.0", "device": "cpu", "settings": {}},
     }
-    found = serving_facts("p", facts)
+    found = engine_row("p", facts)
     assert asdict(found) == {
-        **{"plan": "p", "engine": "vllm", "engine_version": "0.32.0", "device": "cpu"},
-        **{"kv_tokens_base": 100, "kv_tokens_plan": 200, "kv_predicted_ratio": 2.0},
-        **{"kv_bytes_per_token_base": 64, "kv_bytes_per_token_plan": 32},
-        **{"weights_bytes_base": 7, "weights_bytes_plan": 6, "peak_bytes_base": None, "peak_bytes_plan": None},
+        **{"variant": "p", "engine": "vllm", "engine_version": "0.32.0", "device": "cpu"},
+        **{"kv_tokens_base": 100, "kv_tokens_variant": 200, "kv_predicted_ratio": 2.0},
+        **{"kv_bytes_per_token_base": 64, "kv_bytes_per_token_variant": 32},
+        **{"weights_bytes_base": 7, "weights_bytes_variant": 6},
+        **{"peak_bytes_base": None, "peak_bytes_variant": None},
         **{"gate_dtype": "float32", "gate_mean": 1e-6, "gate_p99": 2e-6, "gate_top1_agreement": 1.0},
         **{"gate_tokens": 1016, "gate_greedy": True},
     }

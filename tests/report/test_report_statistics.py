@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from drop_ray.report.results import DocumentRow, EvaluationRow, PlanRow, Results, RunFacts
+from drop_ray.report.results import Results, RunFacts
+from drop_ray.report.rows import DocumentRow, EvaluationRow, VariantRow
 from drop_ray.report.statistics import (
     Estimate,
     averaged_tasks,
@@ -18,20 +19,20 @@ from drop_ray.report.statistics import (
 RUN = RunFacts("r", "m", "id", 2, "float32", "c", "now", {}, "")
 
 
-def plan(name: str, strategy: str = "attention") -> PlanRow:
-    return PlanRow(name, strategy, None, 1, () if name == "base" else (0,), (), 90, 10, 8, 8, None, 2_000)
+def variant(name: str, strategy: str = "attention") -> VariantRow:
+    return VariantRow(name, strategy, None, 1, () if name == "base" else (0,), (), 90, 10, 8, 8, None, 2_000)
 
 
-def evaluation(plan: str, task: str, value: float, stderr: float | None = 0.1) -> EvaluationRow:
-    return EvaluationRow(plan, task, "acc", value, stderr, True, 4, 0, True)
+def evaluation(variant: str, task: str, value: float, stderr: float | None = 0.1) -> EvaluationRow:
+    return EvaluationRow(variant, task, "acc", value, stderr, True, 4, 0, True)
 
 
 def results(evaluations: list[EvaluationRow], documents: list[DocumentRow] | None = None) -> Results:
-    return Results(RUN, [], [plan("base", "base"), plan("p")], evaluations, documents or [], [])
+    return Results(RUN, [], [variant("base", "base"), variant("p")], evaluations, documents or [], [])
 
 
-def documents(plan: str, task: str, values: list[float], first: int = 0) -> list[DocumentRow]:
-    return [DocumentRow(plan, task, "acc", first + index, value) for index, value in enumerate(values)]
+def documents(variant: str, task: str, values: list[float], first: int = 0) -> list[DocumentRow]:
+    return [DocumentRow(variant, task, "acc", first + index, value) for index, value in enumerate(values)]
 
 
 def test_mean_over_tasks_adds_variances() -> None:
@@ -101,7 +102,7 @@ def test_a_secondary_row_of_the_same_metric_is_not_averaged() -> None:
     assert standings(table)[1].average == Estimate(0.5, 0.1)
 
 
-def test_a_plan_without_all_tasks_has_no_average() -> None:
+def test_a_variant_without_all_tasks_has_no_average() -> None:
     rows = [evaluation("base", "a", 0.6), evaluation("base", "b", 0.6), evaluation("p", "a", 0.9)]
     dropped = standings(results(rows))[1]
     assert dropped.average is None
@@ -137,9 +138,9 @@ def test_one_task_without_documents_leaves_no_paired_difference() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"plans": [plan("p")]}, "first plan must be the base"),
-        ({"plans": [plan("base", "base"), plan("p"), plan("p")]}, "not unique"),
-        ({"evaluations": [evaluation("ghost", "a", 1.0)]}, "unknown plans.*ghost"),
+        ({"variants": [variant("p")]}, "first variant must be the base"),
+        ({"variants": [variant("base", "base"), variant("p"), variant("p")]}, "not unique"),
+        ({"evaluations": [evaluation("ghost", "a", 1.0)]}, "unknown variants.*ghost"),
         ({"evaluations": [evaluation("p", "a", 1.0), evaluation("p", "a", 0.5)]}, "more than one primary"),
     ],
 )

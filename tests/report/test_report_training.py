@@ -1,5 +1,6 @@
 """Importance through training: rank correlation, which layers are redundant since when, and what the reports show."""
 
+import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -11,10 +12,10 @@ from test_report_render import EVIL, NUM_LAYERS, Page, example, markdown_tables
 from drop_ray.planning.scores import Importance, ScoreTable
 from drop_ray.report.html import render_html
 from drop_ray.report.markdown import render_markdown
-from drop_ray.report.results import ScoreRow
-from drop_ray.report.table import results_table
+from drop_ray.report.rows import TrainingRow
+from drop_ray.report.sections.training import checkpoints, lines_of, training_sections
+from drop_ray.report.tables import topic_table
 from drop_ray.report.training import checkpoint_lines, most_redundant, redundant_since, spearman
-from drop_ray.report.training_tables import training_tables
 from drop_ray.text.summary import training_table
 
 
@@ -76,9 +77,9 @@ def test_every_checkpoint_is_compared_with_the_last():
     assert [line.redundant["mlp"] for line in lines] == [(0,), (0,), (3,)]
 
 
-def rows(mean_of, metric="cosine"):
+def rows(revision, mean_of, metric="cosine"):
     return [
-        ScoreRow("base", module, layer, 1, metric, mean_of(layer), 0.001)
+        TrainingRow("base", module, layer, 1, metric, mean_of(layer), 0.001, revision)
         for module in ("attention", "mlp", "block")
         for layer in range(NUM_LAYERS)
     ]
@@ -86,9 +87,9 @@ def rows(mean_of, metric="cosine"):
 
 def with_training(first="step1", metric="cosine"):
     """Three training checkpoints of four layers: the ranking is turned over, then stays."""
-    rising = rows(lambda layer: 0.01 * (layer + 1), metric)
-    falling = rows(lambda layer: 0.05 - 0.01 * layer, metric)
-    return replace(example(), training={first: rising, "step2": falling, "main": falling})
+    rising = rows(first, lambda layer: 0.01 * (layer + 1), metric)
+    falling = [row for name in ("step2", "main") for row in rows(name, lambda layer: 0.05 - 0.01 * layer, metric)]
+    return replace(example(), training=[*rising, *falling])
 
 
 def test_a_heat_map_has_a_row_per_checkpoint_and_frames_its_redundant_quarter():
@@ -123,7 +124,10 @@ def test_markdown_has_the_same_table_and_a_strip_per_checkpoint_and_module():
         ["main", "0.035", "1.00", "3"],
     ]
     assert "- attention: layers 3 since step2." in text
-    assert sum(line.startswith(("attention, step", "attention, main")) for line in text.splitlines()) == 3
+    for module in ("attention", "mlp", "block"):
+        _, _, rest = text.partition(f"{module}: importance through training (cosine)")
+        strips = rest.partition("```")[0].strip().splitlines()[2:]
+        assert [strip.split()[0] for strip in strips] == ["step1", "step2", "main"]
 
 
 def test_names_of_checkpoints_reach_the_reports_as_text():
@@ -136,29 +140,29 @@ def test_names_of_checkpoints_reach_the_reports_as_text():
 
 
 def test_a_run_of_a_single_checkpoint_shows_nothing_of_training():
-    assert training_tables(example()) == []
+    assert training_sections(example()) == []
     assert "through training" not in render_html(example()) + render_markdown(example())
 
 
 def test_metrics_are_not_mixed():
-    both = replace(example(), training={"a": rows(float), "b": rows(float) + rows(lambda layer: -layer, "angular")})
-    both = replace(both, training={"a": both.training["b"], "b": both.training["b"]})
-    tables = training_tables(both)
-    assert [table.metric for table in tables] == ["cosine", "angular"]
-    assert [table.lines[0].redundant["mlp"] for table in tables] == [(0,), (3,)]
+    training = [row for revision in ("a", "b") for row in rows(revision, float)]
+    training += [row for revision in ("a", "b") for row in rows(revision, lambda layer: 4.0 - layer, "angular")]
+    both = replace(example(), training=training)
+    lines = {metric: lines_of(checkpoints(both, metric)) for metric in ("cosine", "angular")}
+    assert {metric: found[0].redundant["mlp"] for metric, found in lines.items()} == {"cosine": (0,), "angular": (3,)}
+    ids = Page(render_html(both)).ids
+    assert [name for name in ids if re.fullmatch("training-[0-9]-mlp", name)] == ["training-0-mlp", "training-1-mlp"]
 
 
-def test_results_parquet_has_a_row_per_checkpoint_module_and_layer():
-    table = results_table(with_training()).to_pylist()
-    training = [row for row in table if row["kind"] == "training"]
+def test_the_table_has_a_row_per_checkpoint_module_and_layer():
+    training = topic_table("training", with_training()).to_pylist()
     assert len(training) == 3 * 3 * NUM_LAYERS
     [value] = [
-        row["value"]
+        row["mean"]
         for row in training
         if (row["revision"], row["module"], row["layer"], row["metric"]) == ("step2", "mlp", 1, "cosine")
     ]
     assert value == pytest.approx(0.04)
-    assert {row["revision"] for row in table if row["kind"] == "score"} == {None}
 
 
 def test_the_terminal_shows_a_line_per_checkpoint():
@@ -181,8 +185,7 @@ def test_the_terminal_shows_a_line_per_checkpoint():
 
 def test_checkpoints_that_have_no_attention_are_shown_too():
     results = with_training()
-    without = {name: [row for row in rows if row.module == "mlp"] for name, rows in results.training.items()}
-    results = replace(results, training=without)
+    results = replace(results, training=[row for row in results.training if row.module == "mlp"])
     assert "mlp: layers 3 since step2." in Page(render_html(results)).text
     assert "- mlp: layers 3 since step2." in render_markdown(results)
     table = ScoreTable({("mlp", layer, 1): Importance(1e-5 * (layer + 1), 0.0) for layer in range(4)})

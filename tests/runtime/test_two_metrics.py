@@ -25,8 +25,8 @@ def test_both_metrics_are_scored_at_once_and_plans_rank_by_their_own(make_config
     alone = run(make_config(store="alone", scoring=scoring), "score")
     assert alone.scores["cosine"] == outcome.scores["cosine"]
 
-    rows = pq.read_table(Path(outcome.published.report).with_name("results.parquet")).to_pylist()
-    scored = {(row["metric"], row["module"], row["layer"]) for row in rows if row["kind"] == "score"}
+    rows = pq.read_table(Path(outcome.published.report).with_name("tables") / "scores.parquet").to_pylist()
+    scored = {(row["metric"], row["module"], row["layer"]) for row in rows}
     modules = ("attention", "mlp", "block")
     assert scored == {
         (metric, module, layer) for metric in ("cosine", "angular") for module in modules for layer in range(4)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
-from drop_ray.report.svg import label, line
+from drop_ray.report.charts.svg import label, line
 
 LOG_SCALE_RANGE = 10.0
 """Values that differ by more than this factor are drawn on a logarithmic scale where the chart allows one."""
@@ -16,10 +16,15 @@ class Scale:
     """Maps low..high in data to start..stop in pixels."""
 
     low: float
+    """In data."""
     high: float
+    """In data."""
     start: float
+    """Pixel of `low`."""
     stop: float
+    """Pixel of `high`."""
     log: bool = False
+    """Whether distances are of logarithms."""
 
     def __call__(self, value: float) -> float:
         """The pixel of a value; values outside (also infinite ones) stick to the nearer end. NaN has no pixel."""

@@ -1,0 +1,160 @@
+"""Which layers matter: importance by layer of the base, of every drop state of an iteration, and of block windows."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from drop_ray.report import blocks, formatting
+from drop_ray.report.answer import find_answer
+from drop_ray.report.charts.axes import spans_decades, whole_ticks
+from drop_ray.report.charts.xy import Axis, Curve, Point, XyChart, charts
+from drop_ray.report.heat_strip import NO_SCORE
+from drop_ray.report.results import Results
+from drop_ray.report.rows import ScoreRow
+
+METRICS_TEXT = "cosine: 1 \u2212 cos; angular: the angle, of which a half turn is 1"
+MODULES: tuple[str, ...] = ("attention", "mlp", "block")
+BASE_STATE = "base"
+NORMAL_95 = 1.96
+"""Half width of a 95 % interval in standard errors, for a mean over many samples."""
+WIDTH, HEIGHT, TITLE = 1120.0, 162.0, 20.0
+NUM_RANKED = 12
+STRIPS_TEXT = (
+    "One character per layer, the higher the more important, scaled within each strip from lowest to highest (by "
+    f"logarithm where they differ more than 10x); {NO_SCORE} has no score (dropped, or past the last window)."
+)
+
+
+def scores_sections(results: Results) -> list[blocks.Section]:
+    """Always one."""
+    title, metrics = "Which layers matter", dict.fromkeys(row.metric for row in results.scores)
+    if not metrics:
+        return [blocks.Section(title, "scores", [blocks.Paragraph("No scores were computed in this run.")])]
+    text = (
+        f"Importance is the distance between what goes into a sub-layer or block and what comes out ({METRICS_TEXT}), "
+        "averaged over the calibration samples; a low score means that it changes little."
+    )
+    drawn: list[str] = ["Whiskers are 95 % confidence intervals."]
+    winner, picked = find_answer(results).standing, {}
+    if winner:
+        attention, mlp = winner.variant.drop_attn, winner.variant.drop_mlp
+        picked = {"attention": attention, "mlp": mlp, "block": sorted({*attention} & {*mlp})}
+        drawn += [" Shaded layers are dropped by ", blocks.Strong(winner.variant.name), "."]
+    found: list[blocks.Block] = [blocks.Paragraph(text), blocks.Paragraph(drawn, of_drawings=True)]
+    for index, metric in enumerate(metrics):
+        if len(metrics) > 1:
+            found.append(blocks.Heading(metric))
+        rows = [row for row in results.scores if row.metric == metric]
+        found += _metric(str(index), metric, rows, results.run.num_layers, picked)
+    return [blocks.Section(title, "scores", found)]
+
+
+def score_charts(
+    name: str, scores: Sequence[ScoreRow], num_layers: int, picked: Mapping[str, Collection[int]]
+) -> list[XyChart]:
+    """One per module; all share one scale, because joint plans rank them together.
+
+    scores: the base's single layers in one metric. Bars from zero, or dots on a logarithmic scale where means span more
+    than 10x. picked: layers to shade, by module.
+    """
+    log = bool(scores) and spans_decades(row.mean for row in scores)
+    bounds = [bound for row in scores for bound in (row.mean, _interval(row)[1])]
+    found, modules = [], list(dict.fromkeys(row.module for row in scores))
+    for module in modules:
+        last = module == modules[-1]
+        rows = [row for row in scores if row.module == module]
+        points = [Point(row.layer, row.mean, tooltip(row), interval=_interval(row), css="score") for row in rows]
+        line = (("profile", [(row.layer, row.mean) for row in rows]),) if log else ()
+        found.append(
+            XyChart(
+                name=f"scores-{name}-{module}",
+                title=f"{module}: importance by layer ({rows[0].metric})",
+                subtitle=_ranking(rows),
+                description=_ranking(rows),
+                x=Axis("layer" if last else "", ends=(-0.6, num_layers - 0.4), ticks=whole_ticks(num_layers - 1, 26)),
+                y=Axis(values=bounds, from_zero=True, log=log),
+                curves=[Curve(f"series module-{module}", "circle", points, line, bars=not log)],
+                size=(WIDTH, HEIGHT + TITLE if last else HEIGHT),
+                picked=[(layer - 0.5, layer + 0.5) for layer in picked.get(module, ())],
+                css=f"module-{module}",
+            )
+        )
+    return found
+
+
+def heat_strips(name: str, scores: Sequence[ScoreRow], num_layers: int) -> Iterator[blocks.HeatStrip]:
+    """Of one metric: a module over the drop states, and the block windows.
+
+    A module that was scored in one state only has nothing to compare and gets none.
+    """
+    found: list[tuple[str, list[blocks.HeatRow]]] = []
+    states = list(dict.fromkeys(row.drop_state for row in scores))
+    for module in MODULES:
+        single = [row for row in scores if row.module == module and row.gap == 1]
+        by_state = {state: [row for row in single if row.drop_state == state] for state in states}
+        scored = [heat_row(state, rows) for state, rows in by_state.items() if rows]
+        if len(scored) > 1:
+            found.append((f"{module}: importance as plans grow step by step", scored))
+    windows: dict[str, list[ScoreRow]] = {}
+    for row in scores:
+        if row.gap > 1:
+            state = "" if row.drop_state == BASE_STATE else f"{row.drop_state}, "
+            windows.setdefault(f"{state}{row.gap} blocks", []).append(row)
+    if windows:
+        rows_by_window = [heat_row(label, rows) for label, rows in windows.items()]
+        found.append(("block windows: importance by first layer", rows_by_window))
+    for number, (title, rows) in enumerate(found):
+        yield blocks.HeatStrip(f"heat-{name}-{number}", title, num_layers, rows)
+
+
+def heat_row(
+    label: str, scores: Sequence[ScoreRow], marked: Collection[int] | None = None, note: str = ""
+) -> blocks.HeatRow:
+    """scores: of one module and gap."""
+    values = {row.layer: row.mean for row in scores}
+    return blocks.HeatRow(label, values, scores[0].gap, marked, note, {row.layer: tooltip(row) for row in scores})
+
+
+def tooltip(row: ScoreRow) -> str:
+    layers = formatting.layer_ranges(range(row.layer, row.layer + row.gap))
+    return f"{row.module} {layers}, {row.drop_state}: {_spelled(row.mean, NORMAL_95 * row.stderr)} (95 %)"
+
+
+def _metric(
+    name: str, metric: str, scores: Sequence[ScoreRow], num_layers: int, picked: Mapping[str, Collection[int]]
+) -> Iterator[blocks.Block]:
+    base = [row for row in scores if row.drop_state == BASE_STATE and row.gap == 1]
+    base.sort(key=lambda row: (MODULES.index(row.module), row.layer))
+    modules = dict.fromkeys(row.module for row in base)
+    strips = [heat_row(module, [row for row in base if row.module == module]) for module in modules]
+    in_text: list[blocks.Block] = [
+        blocks.Paragraph(STRIPS_TEXT),
+        blocks.HeatStrip(f"strip-{name}", f"importance ({metric})", num_layers, strips),
+    ]
+    first, *others = score_charts(name, base, num_layers, picked) or (None,)
+    yield from (*charts([first], in_text), *charts(others))
+    yield from heat_strips(name, scores, num_layers)
+    if base:
+        yield blocks.Details(f"Scores of the base as numbers ({metric})", [_table(base)])
+
+
+def _table(base: Sequence[ScoreRow]) -> blocks.Table:
+    spelled = {(row.layer, str(row.module)): _spelled(row.mean, row.stderr) for row in base}
+    rows = [
+        (str(layer), *(spelled.get((layer, module), formatting.NOT_AVAILABLE) for module in MODULES))
+        for layer in sorted({row.layer for row in base})
+    ]
+    note = f"Mean {formatting.PLUS_MINUS} one standard error over the calibration samples."
+    return blocks.table(("layer", *MODULES), rows, note=note)
+
+
+def _spelled(value: float, error: float) -> str:
+    return f"{formatting.score(value)} {formatting.PLUS_MINUS} {formatting.score(error)}"
+
+
+def _interval(row: ScoreRow) -> tuple[float, float]:
+    return row.mean - NORMAL_95 * row.stderr, row.mean + NORMAL_95 * row.stderr
+
+
+def _ranking(rows: Sequence[ScoreRow]) -> str:
+    ranked = sorted(rows, key=lambda row: (row.mean, row.layer))
+    more = ", ..." if len(ranked) > NUM_RANKED else ""
+    return "most redundant first: " + ", ".join(str(row.layer) for row in ranked[:NUM_RANKED]) + more

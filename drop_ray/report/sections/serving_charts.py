@@ -1,0 +1,169 @@
+"""Charts of serving: speedups and latencies by batch size, and quality against speedup; one drawing per workload.
+
+Batch sizes stand on a logarithmic axis, variants measured at the same one side by side.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from drop_ray.report import formatting
+from drop_ray.report.charts.xy import Axis, Curve, Point, XyChart
+from drop_ray.report.formatting import interval, ratio
+from drop_ray.report.results import Results
+from drop_ray.report.rows import ServingRow
+from drop_ray.report.series import Series
+from drop_ray.report.serving import SPEEDUP, Reference, TradeOff, base_medians
+
+MIDDLE_SIZE, SMALL_SIZE = (550.0, 330.0), (366.0, 250.0)
+LATENCIES = {"ttft": "time to first token", "tpot": "time per output token", "e2e": "end to end"}
+PERCENTILES = ("p50", "p95", "p99")
+ROOM = 1.4
+"""How much of the axis, as a factor of batch size, is left beside the outermost ones."""
+
+
+def speedup_chart(name: str, results: Results, workload: str, series: Mapping[str, Series]) -> XyChart | None:
+    """Ratios of output tokens per second, with the control; comparisons at equal memory hang on a dashed line, at the
+    variant's own larger batch. None where there is none of this workload."""
+    rows = [row for row in results.serving if (row.workload, row.metric) == (workload, SPEEDUP)]
+    if not rows:
+        return None
+    by_variant = {row.name: [found for found in rows if found.variant == row.name] for row in results.variants}
+    base, best = results.variants[0].name, max(rows, key=lambda row: row.ratio)
+    styles = {**series, base: replace(series[base], label="control")}
+    return XyChart(
+        name=name,
+        title=f"Workload {workload}",
+        subtitle="output tokens/s, variant to base",
+        description=f"Speedup by batch size, with the control, in workload {workload}; the largest is "
+        f"{ratio(best.ratio)}, of {best.variant} at batch {best.variant_batch_size}.",
+        x=_batches({row.batch_size for row in rows}, {row.variant_batch_size for row in rows}),
+        y=Axis(also=[1.0]),
+        curves=[_speedups(found, styles[variant]) for variant, found in by_variant.items() if found],
+        size=MIDDLE_SIZE,
+        level=1.0,
+        dodge=True,
+    )
+
+
+def latency_charts(name: str, results: Results, workload: str, series: Mapping[str, Series]) -> Iterator[XyChart]:
+    """One per latency: medians by batch size of base and variants at equal batches."""
+    base = results.variants[0].name
+    values = {
+        (row.variant, row.batch_size, row.metric): row.variant_value
+        for row in results.serving
+        if row.workload == workload and row.comparison == "equal_batch" and not row.control
+    }
+    for (measured, batch_size, metric), value in base_medians(results).items():
+        if measured == workload:
+            values[base, batch_size, metric] = value
+    for latency, title in LATENCIES.items():
+        medians, tails = (
+            {(key[0], key[1]): value for key, value in values.items() if key[2] == f"{latency}_{percentile}_s"}
+            for percentile in (PERCENTILES[0], PERCENTILES[-1])
+        )
+        if medians:
+            yield _latency_chart(f"{name}-{latency}", f"{title}, {workload}", medians, {**medians, **tails}, series)
+
+
+def trade_off_chart(
+    name: str,
+    reference: Reference,
+    points: Sequence[TradeOff],
+    series: Mapping[str, Series],
+    winner: str | None,
+    front: str,
+) -> XyChart:
+    """A mark per variant, the Pareto front as a line with its variants in bold. front: the same in words."""
+    best = sorted((point for point in points if point.on_front), key=lambda point: point.speedup.value)
+    corners = [(best[0].speedup.value, best[0].quality.value)]
+    # A speedup between those of two variants is had with the faster one, at its quality: hence steps.
+    for before, after in pairwise(best):
+        corners += [(before.speedup.value, after.quality.value), (after.speedup.value, after.quality.value)]
+    return XyChart(
+        name=name,
+        title=f"Workload {reference.workload}, batch {reference.batch_size}",
+        subtitle="mean of the primary metrics",
+        description=f"Average quality against speedup; the Pareto front: {front}.",
+        x=Axis("speedup (output tokens/s, variant to base)"),
+        y=Axis(),
+        curves=[_trade_off(point, series[point.variant.name], winner) for point in points],
+        size=MIDDLE_SIZE,
+        upright=1.0,
+        front=corners,
+    )
+
+
+def _speedups(rows: Sequence[ServingRow], style: Series) -> Curve:
+    equal = sorted((row for row in rows if row.comparison == "equal_batch"), key=lambda row: row.batch_size)
+    line = {row.batch_size: (float(row.batch_size), row.ratio) for row in equal}
+    points = []
+    for row in rows:
+        more = row.comparison == "equal_memory"
+        batch = f"{row.batch_size} against {row.variant_batch_size}" if more else str(row.batch_size)
+        points.append(
+            Point(
+                row.variant_batch_size,
+                row.ratio,
+                f"{style.label}, batch {batch}: {ratio(row.ratio)} {interval(row.low, row.high)}",
+                interval=(row.low, row.high),
+                css="point off-scale" if more else "point",
+                hangs_from=line.get(row.batch_size) if more else None,
+            )
+        )
+    end = max(line.values(), default=(points[-1].x, points[-1].y))
+    return Curve(style.css, style.shape, points, [("line", [*line.values()])], style.label, end)
+
+
+def _latency_chart(
+    name: str,
+    title: str,
+    medians: Mapping[tuple[str, int], float],
+    tails: Mapping[tuple[str, int], float],
+    series: Mapping[str, Series],
+) -> XyChart:
+    """medians, tails: in seconds by variant and batch size."""
+    unit, factor = ("s", 1.0) if max(tails.values()) >= 1 else ("ms", 1000.0)
+    variants = [variant for variant in series if any(key[0] == variant for key in medians)]
+    curves = []
+    for variant in variants:
+        points = []
+        for batch in sorted(size for name, size in medians if name == variant):
+            value, tail = medians[variant, batch] * factor, tails[variant, batch] * factor
+            tooltip = f"{variant}, batch {batch}: {value:.3g} {unit}, 99th percentile {tail:.3g} {unit}"
+            points.append(Point(batch, value, tooltip, interval=(value, tail)))
+        line = [(point.x, point.y) for point in points]
+        curves.append(Curve(series[variant].css, series[variant].shape, points, [("line", line)], radius=3.2))
+    return XyChart(
+        name=name,
+        title=title,
+        subtitle=f"{unit}, median to 99th percentile",
+        description=f"{title}: median and 99th percentile by batch size, of {', '.join(variants)}; lower is better.",
+        x=_batches({batch for _, batch in medians}, set()),
+        y=Axis(from_zero=True, log=True),
+        curves=curves,
+        size=SMALL_SIZE,
+        dodge=True,
+    )
+
+
+def _trade_off(point: TradeOff, style: Series, winner: str | None) -> Curve:
+    speedup, quality = point.speedup, point.quality
+    spelled = f"{ratio(speedup.value)} {interval(speedup.low, speedup.high)}"
+    mark = Point(
+        speedup.value,
+        quality.value,
+        f"{point.variant.name}: speedup {spelled}, average {formatting.estimate(quality.value, quality.stderr)}",
+        interval=quality.bounds(),
+        x_interval=(speedup.low, speedup.high),
+        ring=point.variant.name == winner,
+        name=point.variant.name,
+        bold=point.on_front,
+    )
+    return Curve(style.css, style.shape, [mark], radius=4.5)
+
+
+def _batches(sizes: set[int], more: set[int]) -> Axis:
+    known = sizes | more
+    ends = (min(known) / ROOM, max(known) * ROOM)
+    return Axis("batch size", ends=ends, log=True, ticks=sorted(sizes), more_ticks=sorted(more))

@@ -1,0 +1,92 @@
+"""The table of variants: what each drops, what that saves, and what it costs in every task."""
+
+from collections.abc import Sequence
+
+from drop_ray.report import blocks, formatting
+from drop_ray.report.answer import find_answer
+from drop_ray.report.blocks import NOTHING, Cell, Column, Strong, Table, estimate_cell, table
+from drop_ray.report.charts.heat import drop_strip
+from drop_ray.report.results import Results
+from drop_ray.report.rows import EvaluationRow
+from drop_ray.report.statistics import Estimate, PairedDifference, Standing, averaged_tasks, primary_tasks, standings
+
+ARROWS = {True: "\u2191", False: "\u2193"}
+
+
+def variants_sections(everything: Results) -> list[blocks.Section]:
+    """Always one. Quantized variants have a section of their own: what quantizing costs is not taken for what dropping
+    does."""
+    results = everything.unquantized()
+    if not results.variants:
+        return [blocks.Section("Variants", "variants", [blocks.Paragraph("This run made no drop plans.")])]
+    averaged = ", ".join(task for task, _ in averaged_tasks(results))
+    text = (
+        " marks those whose average is at most one standard error of the base's average below it. "
+        + (f"The average covers {averaged}; the paired" if averaged else "The paired")
+        + " difference is variant minus base on the same documents. "
+        f"Values are {formatting.PLUS_MINUS} one standard error."
+    )
+    drawn = "Strips show attention (above) and MLP (below), first layer on the left."
+    found: list[blocks.Block] = [
+        blocks.Paragraph((Strong("answer"), " is the variant of the first line; ", Strong("within"), text)),
+        blocks.Paragraph(drawn, of_drawings=True),
+        _table(results, find_answer(results).winner),
+    ]
+    if everything.evaluations:
+        summary = f"All metrics ({formatting.count(len(everything.evaluations), 'value')})"
+        found.append(blocks.Details(summary, [_metrics(everything.evaluations)], in_markdown=False))
+    return [blocks.Section("Variants", "variants", found)]
+
+
+def _table(results: Results, winner: str | None) -> Table:
+    tasks, columns, checkpoint = primary_tasks(results), [Column("variant", "name"), Column("dropped", "text")], []
+    columns += [Column("parameters", note="kept, saved"), Column("KV/token", note="saved")]
+    columns += [Column("average"), Column("paired difference")]
+    for task in tasks:
+        fewshot = "" if task.num_fewshot is None else f", {task.num_fewshot}-shot"
+        columns.append(Column(f"{task.task} {ARROWS[task.higher_is_better]}", note=f"{task.metric}{fewshot}"))
+    if any(row.checkpoint for row in results.variants):
+        checkpoint = [Column("checkpoint", "path")]
+    values, rows = [task.values(results) for task in tasks], []
+    for index, standing in enumerate(standings(results)):
+        variant = standing.variant
+        cells = [*_size_cells(index, standing, results.run.num_layers, winner), _cell(standing.average)]
+        cells += [_cell(standing.paired, gain="+"), *(_cell(found.get(variant.name)) for found in values)]
+        rows.append([*cells, *(Cell(variant.checkpoint or "") for _ in checkpoint)])
+    return Table([*columns, *checkpoint], rows, look="stacked")
+
+
+def _size_cells(index: int, standing: Standing, num_layers: int, winner: str | None) -> list[Cell]:
+    row = standing.variant
+    parameters, kv_bytes = row.parameters + row.parameters_saved, row.kv_bytes_per_token + row.kv_bytes_saved_per_token
+    how = ", ".join(filter(None, (row.strategy, row.metric, f"{row.num_dropped} dropped")))
+    within = "within" if standing.within_one_stderr and row.strategy != "base" else ""
+    dropped = formatting.dropped_layers(row.drop_attn, row.drop_mlp)
+    kept = f"{row.parameters:,} kept, {row.parameters_saved:,} saved"
+    kept_kv = f"{row.kv_bytes_per_token:,} bytes kept, {row.kv_bytes_saved_per_token:,} bytes saved"
+    saved = formatting.percent(row.parameters_saved, parameters)
+    saved_kv = formatting.binary_bytes(row.kv_bytes_saved_per_token)
+    return [
+        Cell(row.name, (how,), "answer" if row.name == winner else within),
+        Cell("", (dropped,), drawing=drop_strip(f"drops-{index}", row, num_layers)),
+        Cell(formatting.percent(row.parameters, parameters), (saved,), tooltip=kept),
+        Cell(formatting.percent(row.kv_bytes_saved_per_token, kv_bytes), (saved_kv,), tooltip=kept_kv),
+    ]
+
+
+def _cell(found: Estimate | PairedDifference | None, gain: str = "") -> Cell:
+    return estimate_cell(found.value, found.stderr, gain) if found else NOTHING
+
+
+def _metrics(rows: Sequence[EvaluationRow]) -> Table:
+    lines = [
+        (
+            *(row.variant, row.task, row.metric),
+            formatting.NOT_AVAILABLE if row.num_fewshot is None else str(row.num_fewshot),
+            *(f"{row.num_documents:,}", formatting.estimate(row.value, row.stderr)),
+            *("higher" if row.higher_is_better else "lower", "yes" if row.primary else ""),
+        )
+        for row in rows
+    ]
+    numbers = ("few-shot", "documents", "value", "better", "primary")
+    return table(("variant", "task", "metric", *numbers), lines, names=3)

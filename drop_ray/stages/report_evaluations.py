@@ -1,0 +1,65 @@
+"""From what an evaluation left in the store (metrics.json, documents.parquet) to the rows of the report."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from drop_ray.job.artifacts import DOCUMENTS, METRICS
+from drop_ray.report.quantization import LOG_PERPLEXITY
+from drop_ray.report.rows import DocumentRow, EvaluationRow
+from drop_ray.store import Commit, Store
+from drop_ray.store.tables import read_table
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The result of a task or text on a variant, read once."""
+
+    metrics: Sequence[Mapping[str, Any]]
+    """Of metrics.json."""
+    documents: Sequence[Mapping[str, Any]]
+    """Rows of documents.parquet that have a value."""
+
+    @staticmethod
+    def read(store: Store, commit: Commit) -> "Evaluated":
+        documents = read_table(store, commit, DOCUMENTS).to_pylist()
+        return Evaluated(
+            json.loads(store.read_bytes(commit, METRICS))["metrics"],
+            [row for row in documents if row["value"] is not None],
+        )
+
+    def evaluation_rows(self, variant: str) -> Iterator[EvaluationRow]:
+        for metric in self.metrics:
+            if metric["higher_is_better"] is None:
+                continue  # neither the task nor lm-eval says how to read it; it stays in the artifact
+            yield EvaluationRow(
+                variant=variant,
+                task=metric["task"],
+                metric=_metric_name(metric),
+                value=metric["value"],
+                stderr=metric["stderr"],
+                higher_is_better=metric["higher_is_better"],
+                num_documents=metric["num_documents"],
+                num_fewshot=metric["num_fewshot"],
+                primary=metric["primary"],
+            )
+
+    def document_rows(self, variant: str) -> Iterator[DocumentRow]:
+        """Values of the primary metrics by document, and of texts each sample's loss, by which perplexities are paired.
+        A group's rows are those of its tasks, numbered through."""
+        tasks = {row["task"] for row in self.documents}
+        for metric in self.metrics:
+            if not metric["primary"] and metric["metric"] != LOG_PERPLEXITY:
+                continue
+            key = metric["metric"], metric["filter"]
+            same = [row for row in self.documents if (row["metric"], row["filter"]) == key]
+            if metric["task"] in tasks:
+                same = [row for row in same if row["task"] == metric["task"]]
+            for number, row in enumerate(same):
+                doc_id = row["doc_id"] if metric["task"] in tasks else number
+                yield DocumentRow(variant, metric["task"], _metric_name(metric), doc_id, row["value"])
+
+
+def _metric_name(metric: Mapping[str, str]) -> str:
+    return metric["metric"] if metric["filter"] == "none" else f"{metric['metric']} ({metric['filter']})"

@@ -1,0 +1,91 @@
+"""Blocks are rendered by kind alone, and a package from outside adds a section without a line here."""
+
+import importlib
+import sys
+from dataclasses import replace
+
+import pytest
+from markupsafe import Markup
+from test_report_render import EVIL, Page, example
+
+from drop_ray.report import blocks, sections
+from drop_ray.report.html import block_html, render_html
+from drop_ray.report.markdown import block_markdown, render_markdown
+
+FOREIGN = """
+from drop_ray.report.blocks import Paragraph, Section, table
+
+def energy_sections(results):
+    rows = [(variant.name, str(variant.parameters)) for variant in results.variants]
+    return [Section("Energy", "energy", [Paragraph("From outside."), table(("variant", "joules"), rows)])]
+"""
+
+
+@pytest.fixture
+def foreign_section(tmp_path, monkeypatch):
+    """An installed package with an entry point of its own."""
+    (tmp_path / "my_energy_report.py").write_text(FOREIGN)
+    package = tmp_path / "my_energy_report-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: my-energy-report\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[drop_ray.sections]\nenergy = my_energy_report:energy_sections\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    monkeypatch.setattr(sections, "SECTIONS", replace(sections.SECTIONS))
+    yield
+    sys.modules.pop("my_energy_report", None)
+
+
+def test_a_section_from_outside_stands_before_what_was_run(foreign_section) -> None:
+    page, text = render_html(example()), render_markdown(example())
+    for found, heading in ((page, "<h2>{}</h2>"), (text, "## {}\n")):
+        places = [found.index(heading.format(title)) for title in ("Variants", "Energy", "What was run")]
+        assert places == sorted(places)
+    assert "From outside." in Page(page).text
+    assert "joules" in text
+
+
+def test_without_a_package_there_are_the_projects_own() -> None:
+    anchors = [section.anchor for section in sections.report_sections(example())]
+    assert anchors == ["answer", "scores", "quality", "variants", "provenance"]
+
+
+EVERY_BLOCK = [
+    blocks.Paragraph((EVIL, blocks.Strong(EVIL))),
+    blocks.Heading(EVIL),
+    blocks.Bullets([EVIL]),
+    blocks.Figures([blocks.Figure(EVIL, EVIL, EVIL)]),
+    blocks.Table([blocks.Column(EVIL, note=EVIL)], [[blocks.Cell(EVIL, (EVIL,), EVIL, EVIL)]], EVIL, EVIL),
+    blocks.HeatStrip("h", EVIL, 2, [blocks.HeatRow(EVIL, {0: 1.0}, note=EVIL, tooltips={0: EVIL})]),
+    blocks.Columns([blocks.Bullets([EVIL])], EVIL, [EVIL], legend=[(EVIL, Markup("<svg/>"))]),
+    blocks.Details(EVIL, [blocks.Paragraph(EVIL)]),
+]
+
+
+@pytest.mark.parametrize("block", EVERY_BLOCK, ids=lambda block: type(block).__name__)
+def test_texts_of_every_block_are_escaped(block: blocks.Block) -> None:
+    page = block_html(block)
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    text = "\n".join(part for part in block_markdown(block) if not part.startswith("```"))
+    assert "<script" not in text
+
+
+def test_columns_of_drawings_alone_are_nothing_in_markdown() -> None:
+    drawing = blocks.Chart(Markup("<svg/>"))
+    assert list(block_markdown(blocks.Columns([drawing], "Title", ["how to read them"]))) == []
+    found = blocks.Columns([blocks.Chart(Markup("<svg/>"), [blocks.Bullets(["in words"])])], "Title", ["no"])
+    assert list(block_markdown(found)) == ["### Title", "- in words"]
+
+
+def test_details_that_markdown_cannot_hide_are_left_out_of_it() -> None:
+    hidden = blocks.Details("all of it", [blocks.Paragraph("much")], in_markdown=False)
+    assert list(block_markdown(hidden)) == []
+    assert "<details><summary>all of it</summary>" in block_html(hidden)
+
+
+def test_a_badge_marks_the_row() -> None:
+    row = [blocks.Cell("a", badge="answer"), blocks.Cell("1")]
+    found = blocks.Table([blocks.Column("name", "name"), blocks.Column("value")], [row])
+    assert '<tr class="answer"><th scope="row" class="name">a <span class="badge answer">' in block_html(found)
+    assert "| a (answer) |" in next(block_markdown(found))
