@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from drop_ray.stages.publish import write_tables
+from drop_ray.stages.report import write_tables
 
 from drop_ray.report.results import Results, RunFacts
 from drop_ray.report.rows import ArtifactRow, DocumentRow, EvaluationRow, ScoreRow, VariantRow
