@@ -136,7 +136,16 @@ def test_the_guide_lists_the_strategies_as_they_are():
     ]
 
 
-@pytest.mark.parametrize("file", ["pyproject.toml", "drop_ray_toy/relative_change.py", "drop_ray_toy/inner.py"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "pyproject.toml",
+        "drop_ray_toy/relative_change.py",
+        "drop_ray_toy/inner.py",
+        "drop_ray_toy/scale_mlp.py",
+        "drop_ray_toy/changed.py",
+    ],
+)
 def test_the_guide_has_the_toy_packages_files_as_they_are(file):
     _, _, rest = GUIDE.partition(f"`{file}`:\n\n```")
     language, _, text = rest.partition("\n")

@@ -86,6 +86,8 @@ class VariantRow:
     """Bytes of the weights as stored; the other sizes are as without quantization."""
     quantization: Quantization | None = None
     """How the weights were quantized, if they were."""
+    changes: tuple[str, ...] = ()
+    """Labels of the changes after the drop, in their order: `awq`."""
 
     @property
     def sublayers_dropped(self) -> int:

@@ -45,7 +45,7 @@ TOPICS: dict[str, tuple[type, Callable[[Results], Iterable[Any]]]] = {
     "artifacts": (rows.ArtifactRow, lambda results: results.artifacts),
 }
 """The type of a topic's rows, and the rows."""
-ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), tuple: pa.list_(pa.int64())}
+ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 HEAD = """# Tables of a report
 
 A run's folder has `tables/<topic>.parquet` for every topic that has rows. Tables are joined by `variant`, a name in
@@ -117,11 +117,18 @@ def _columns(row: type, path: tuple[str, ...] = (), about: str = "") -> Iterator
         elif isinstance(hint, type) and is_dataclass(hint):
             yield from _columns(hint, inner, text)
         else:
-            yield TableColumn("_".join(inner), ARROW.get(hint, pa.string()), text, inner)
+            yield TableColumn("_".join(inner), _arrow(hints[field.name]), text, inner)
     for name, found in vars(row).items():
         if isinstance(found, property):
-            hint = _plain(typing.get_type_hints(found.fget)["return"])
-            yield TableColumn("_".join((*path, name)), ARROW[hint], inspect.getdoc(found) or "", (*path, name))
+            arrow = _arrow(typing.get_type_hints(found.fget)["return"])
+            yield TableColumn("_".join((*path, name)), arrow, inspect.getdoc(found) or "", (*path, name))
+
+
+def _arrow(hint: Any) -> pa.DataType:
+    """Mappings and literals are text."""
+    if typing.get_origin(hint) is tuple:
+        return pa.list_(ARROW[typing.get_args(hint)[0]])
+    return ARROW.get(_plain(hint), pa.string())
 
 
 def _plain(hint: Any) -> Any:

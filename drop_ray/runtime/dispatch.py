@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 
 from drop_ray.errors import WorkerFailedError
+from drop_ray.extensions import CHANGES, METRICS
 from drop_ray.job.change_sections import change_sections
 from drop_ray.job.job import Job
 from drop_ray.job.stage import Stage
@@ -66,5 +67,8 @@ def _further_libraries(job: Job) -> Iterator[str]:
     for section in change_sections():
         if section.lines(job.config):
             yield from section.libraries
+    packages = [METRICS.package(name) for name in job.config.scoring.metrics]
+    packages += [CHANGES.package(change.kind) for plan in job.given_plans for change in plan.changes]
+    yield from sorted({package for package in packages if package is not None})
     if job.config.serving is not None and job.config.serving.engine == "vllm":
         yield "vllm"

@@ -8,6 +8,7 @@ from drop_ray.job import steps
 from drop_ray.job.artifacts import CHECKPOINT, RECONSTRUCTION
 from drop_ray.job.job import Job
 from drop_ray.models.export_formats import EXPORT_FORMATS
+from drop_ray.planning.changes import Drop
 from drop_ray.planning.variants import Variant
 from drop_ray.quantization.change import Quantize
 from drop_ray.quantization.reconstruction import LayerError
@@ -112,6 +113,7 @@ def _row_in_16_bits(job: Job, variant: Variant, done: Done) -> VariantRow:
         kv_bytes_per_token=kv_bytes,
         kv_bytes_saved_per_token=size.kv_bytes_per_token(base.drops) - kv_bytes,
         checkpoint=_checkpoints(job, variant, done) if plan != base else None,
+        changes=tuple(change.label for change in variant.changes if not isinstance(change, Drop)),
     )
 
 

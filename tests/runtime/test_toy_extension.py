@@ -1,4 +1,4 @@
-"""A package outside of drop_ray adds a metric and a strategy: installed by pip, found, used, and kept apart."""
+"""A package outside of drop_ray adds one of each kind: installed by pip, found, used, and kept apart."""
 
 import json
 import os
@@ -11,6 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import tiny_run
 import torch
+from safetensors import safe_open
+from tiny_models import token_ids
+
+from drop_ray.models.families import DropLists
+from drop_ray.models.loading import load_model
 
 TOY = Path(tiny_run.__file__).with_name("toy_extension")
 FIELDS = {
@@ -78,6 +83,48 @@ def test_a_metric_and_a_strategy_of_another_package_score_and_plan(toy, inputs, 
         "inner-2-iterative1": ("inner-iterative1", "cosine", made["inner-2-iterative1"][2]),
     }
     assert sorted(made["inner-2-iterative1"][2]) == [1, 2]
+
+
+def test_a_change_of_another_package_is_evaluated_exported_and_reported(toy, inputs, tmp_path):
+    halved = {"kind": "scale_mlp", "layer": 1, "factor": 0.5}
+    for name, changes in (("dropped", []), ("halved", [halved]), ("as-it-was", [{**halved, "factor": 1.0}])):
+        plan = {"changes": [{"kind": "drop", "attn": [2]}, *changes]}
+        (tmp_path / f"{name}.json").write_text(json.dumps(plan))
+    plans = [{"file": str(tmp_path / f"{name}.json")} for name in ("dropped", "halved", "as-it-was")]
+    fields = {"plans": plans, "export": ["halved"], "export_formats": ["dropped", "config-only"]}
+    config = tiny_run.write_config(tmp_path / "run.yaml", inputs, tmp_path / "store", **fields)
+    done = drop_ray("run", config, toy)
+    assert done.returncode == 0, done.stderr
+    assert "config-only has no weights, and this variant changes some" in done.stderr
+
+    run = tmp_path / "store/runs/run"
+    rows = pq.read_table(run / "tables/evaluations.parquet").to_pylist()
+    perplexity = {row["variant"]: row["value"] for row in rows if (row["task"], row["primary"]) == ("text", True)}
+    assert perplexity["as-it-was"] == perplexity["dropped"] != perplexity["halved"]
+    variants = {row["name"]: row for row in pq.read_table(run / "tables/variants.parquet").to_pylist()}
+    assert variants["halved"]["changes"] == ["scaled1"]
+    assert "## Changed further" in (run / "report.md").read_text()
+
+    name, checkpoint = "model.layers.1.mlp.down_proj.weight", Path(variants["halved"]["checkpoint"])
+    (base,) = load_tensors(inputs / "model", name)
+    (exported,) = load_tensors(checkpoint, name)
+    assert torch.equal(exported, base * 0.5)
+    # Whoever has the checkpoint needs neither the package nor drop_ray to have what it changed.
+    loaded = load_model(checkpoint)
+    samples = token_ids(2, 16)
+    loaded_logits = loaded(samples).logits
+    whole = load_model(inputs / "model", DropLists((2,)))
+    assert not torch.equal(whole(samples).logits, loaded_logits)
+    whole.get_parameter(name).data.mul_(0.5)
+    assert torch.equal(whole(samples).logits, loaded_logits)
+
+
+def load_tensors(folder, name):
+    """The tensor of that name, from whichever file has it."""
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            if name in file.keys():  # noqa: SIM118  it is no mapping
+                yield file.get_tensor(name)
 
 
 def test_more_than_the_strategy_chooses_from_is_refused_before_any_work(toy, inputs, tmp_path):

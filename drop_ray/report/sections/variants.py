@@ -59,7 +59,7 @@ def _table(results: Results, winner: str | None) -> Table:
 def _size_cells(index: int, standing: Standing, num_layers: int, winner: str | None) -> list[Cell]:
     row = standing.variant
     parameters, kv_bytes = row.parameters + row.parameters_saved, row.kv_bytes_per_token + row.kv_bytes_saved_per_token
-    how = ", ".join(filter(None, (row.strategy, row.metric, f"{row.num_dropped} dropped")))
+    how = ", ".join(filter(None, (row.strategy, row.metric, f"{row.num_dropped} dropped", *row.changes)))
     within = "within" if standing.within_one_stderr and row.strategy != "base" else ""
     dropped = formatting.dropped_layers(row.drop_attn, row.drop_mlp)
     kept = f"{row.parameters:,} kept, {row.parameters_saved:,} saved"
