@@ -15,7 +15,7 @@ MODULES: tuple[str, ...] = ("attention", "mlp", "block")
 BASE_STATE = "base"
 NORMAL_95 = 1.96
 """Half width of a 95 % interval in standard errors, for a mean over many samples."""
-WIDTH, HEIGHT, TITLE = 1120.0, 162.0, 20.0
+WIDTH, HEIGHT, TITLE = 1120.0, 182.0, 20.0
 NUM_RANKED = 12
 STRIPS_TEXT = (
     "One character per layer, the higher the more important, scaled within each strip from lowest to highest (by "

@@ -44,7 +44,7 @@ def _table(results: Results, winner: str | None) -> Table:
     columns += [Column("average"), Column("paired difference")]
     for task in tasks:
         fewshot = "" if task.num_fewshot is None else f", {task.num_fewshot}-shot"
-        columns.append(Column(f"{task.task} {ARROWS[task.higher_is_better]}", note=f"{task.metric}{fewshot}"))
+        columns.append(Column(f"{task.task}\u00a0{ARROWS[task.higher_is_better]}", note=f"{task.metric}{fewshot}"))
     if any(row.checkpoint for row in results.variants):
         checkpoint = [Column("checkpoint", "path")]
     values, rows = [task.values(results) for task in tasks], []
