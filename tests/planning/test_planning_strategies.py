@@ -107,7 +107,7 @@ class Chosen(Strategy):
 
     modules: tuple[Module, ...] = ()
 
-    def choose(self, choice):  # noqa: ARG002
+    def choose(self, choice):
         return self.modules
 
 
