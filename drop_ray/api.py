@@ -20,7 +20,8 @@ from transformers import PreTrainedModel
 from drop_ray import pipeline
 from drop_ray.config import RunConfig, load_config, parse_config
 from drop_ray.errors import UserError
-from drop_ray.job.job import Job, open_job
+from drop_ray.job.job import Job
+from drop_ray.job.opening import open_job
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.dropped import decoder_layers, drop_lists_of_model, parse_dtype
 from drop_ray.models.edited import edited

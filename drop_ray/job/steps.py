@@ -4,7 +4,8 @@ The `algorithm` of a step is raised by hand when its code would give other numbe
 """
 
 from drop_ray.config import PerplexitySpec, resolve_path
-from drop_ray.job.job import Job, file_sha256
+from drop_ray.job.file_hash import file_sha256
+from drop_ray.job.job import Job
 from drop_ray.models.export_formats import ExportFormat
 from drop_ray.models.families import DropLists
 from drop_ray.planning.variants import Variant

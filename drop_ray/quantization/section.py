@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from drop_ray.config import QuantizationSpec, RunConfig, quantization_field, resolve_path
 from drop_ray.errors import UserError
 from drop_ray.job.change_sections import ChangeSection
-from drop_ray.job.job import Job, file_sha256
+from drop_ray.job.file_hash import file_sha256
+from drop_ray.job.job import Job
 from drop_ray.models.checkpoint import Checkpoint
 from drop_ray.planning.changes import Change
 from drop_ray.quantization.change import Quantize

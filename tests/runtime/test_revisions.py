@@ -11,8 +11,8 @@ from tiny_run import config_of
 
 from drop_ray.errors import UserError, WorkerFailedError
 from drop_ray.job import steps
-from drop_ray.job.job import open_job
 from drop_ray.job.ledger import read_manifest
+from drop_ray.job.opening import open_job
 from drop_ray.job.status import status_lines
 from drop_ray.models.location import locate_model
 from drop_ray.pipeline import run
