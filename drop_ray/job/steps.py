@@ -103,7 +103,7 @@ def bench_step(job: Job, variant: Variant) -> Step:
             **job.config.model.model_dump(include={"attn_implementation"}),
             **serving.model_dump(mode="json", exclude={"plans"}),
             # The values that null stands for in the config.
-            "dtype": serving.dtype or job.config.model.dtype,
+            "dtype": job.config.serving_dtype,
             "max_model_len": serving.model_len,
             "kv_cache_bytes": job.kv_cache_bytes,
             # Timings depend on where they are taken.

@@ -11,7 +11,6 @@ from drop_ray.models.checkpoint import Checkpoint
 from drop_ray.planning.changes import Change
 from drop_ray.quantization.change import Quantize
 from drop_ray.quantization.checks import check_quantization
-from drop_ray.serving.preflight import serving_dtype
 
 
 class QuantizationSection(ChangeSection):
@@ -47,7 +46,7 @@ def _check_kernels(config: RunConfig) -> None:
     """vLLM 0.32 has no kernels for the other forms: `vllm/model_executor/layers/quantization`."""
     if config.serving is None or config.serving.engine != "vllm" or not config.quantization:
         return
-    if serving_dtype(config) == "float32":
+    if config.serving_dtype == "float32":
         raise UserError("serving.dtype: vLLM serves quantized models in 16 bits only; set it to bfloat16 or float16")
     for spec in config.quantization:
         if spec.method == "gptq" and not spec.is_symmetric:

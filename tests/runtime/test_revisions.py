@@ -9,6 +9,7 @@ import tiny_models
 from local_run import run_state, start_worker
 from tiny_run import config_of
 
+from drop_ray.commands.summary import outcome_lines
 from drop_ray.errors import UserError, WorkerFailedError
 from drop_ray.job import steps
 from drop_ray.job.ledger import read_manifest
@@ -20,7 +21,6 @@ from drop_ray.stages.calibration import calibrate
 from drop_ray.stages.forecast import forecast_lines
 from drop_ray.stages.score_units import ScoreUnit
 from drop_ray.store import open_store
-from drop_ray.text.summary import outcome_lines
 
 REVISIONS = ["step1", "step2", "main"]
 
