@@ -33,9 +33,7 @@ def rows():
         yield added, example.strip("`"), [found for place in places for found in FILES.findall(place)]
 
 
-@pytest.mark.parametrize(
-    ("added", "example", "places"), rows(), ids=lambda value: value if isinstance(value, str) else ""
-)
+@pytest.mark.parametrize(("added", "example", "places"), list(rows()))
 def test_an_example_is_named_where_the_table_says_and_nowhere_else(added, example, places):
     named = {name for name, text in CODE.items() if re.search(rf"(?<![A-Za-z]){example}(?![A-Za-z])", text)}
     assert {name for name in named if not name.startswith(tuple(places))} == set(), added
