@@ -62,7 +62,7 @@ def test_every_checkpoint_is_scored_once_and_its_table_shared(config, local_ray)
     assert len({str(tables) for tables in outcome.training.values()}) == len(REVISIONS)
     lines = list(outcome_lines(outcome))
     assert all(any(line.startswith(f"{revision} ") for line in lines) for revision in REVISIONS)
-    status = "\n".join(status_lines(together))
+    status = "\n".join(status_lines(together, ["score", "plan"]))
     assert all(f"revision {revision}, samples 2 to 3" in status for revision in REVISIONS)
     report = Path(outcome.published.report).read_text()
     assert 'id="training-0-attention"' in report
