@@ -69,7 +69,7 @@ def run(config: RunConfig, until: str = LAST, reuse: bool = False) -> Outcome:
 
 
 def outcome_of(state: RunState) -> Outcome:
-    job, scores = state.job, state.scored
+    job = state.job
     computed = sum(entry.computed for entry in state.ledger.entries)
     return Outcome(
         computed=computed,
@@ -80,7 +80,7 @@ def outcome_of(state: RunState) -> Outcome:
         folder=job.store.location(job.run_folder),
         published=state.published,
         num_layers=job.size.num_layers,
-        scores=scores.tables[job.base_drops],
-        training=scores.training,
+        scores=state.scores[job.base_drops],
+        training=state.training,
         serving=state.serving,
     )

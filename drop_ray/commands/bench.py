@@ -4,6 +4,7 @@ import argparse
 import json
 
 from drop_ray.commands.arguments import read_config
+from drop_ray.commands.run_stages import run_stages
 from drop_ray.errors import UserError
 
 
@@ -15,8 +16,6 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from drop_ray.commands.stages import run_stages
-
     if not (options.server or options.request_rate):
         return run_stages(options)
     if not (options.server and options.request_rate):

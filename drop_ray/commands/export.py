@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from drop_ray.commands.arguments import read_config
+from drop_ray.commands.run_stages import run_stages
 from drop_ray.errors import UserError
 from drop_ray.models.export_formats import EXPORT_FORMATS
 
@@ -16,8 +17,6 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from drop_ray.commands.stages import run_stages
-
     if not (options.plan or options.output or options.format):
         return run_stages(options)
     if not (options.plan and options.output):

@@ -4,10 +4,11 @@ import argparse
 import sys
 from typing import Any
 
+from drop_ray.commands import bench, export
 from drop_ray.commands.arguments import add_command, add_config, read_config
-from drop_ray.stages.catalog import LAST, STAGES
+from drop_ray.commands.run_stages import RUN, run_stages
+from drop_ray.stages.catalog import STAGES
 
-RUN = "run"
 COMMANDS = {
     RUN: f"do everything: {', '.join(stage.name for stage in STAGES)}",
     **{stage.name: stage.help for stage in STAGES},
@@ -15,8 +16,6 @@ COMMANDS = {
 
 
 def add(subparsers: Any) -> None:
-    from drop_ray.commands import bench, export
-
     # What some of them take besides.
     further = {RUN: _add_dry_run, "export": export.add_arguments, "bench": bench.add_arguments}
     for name, text in COMMANDS.items():
@@ -25,17 +24,6 @@ def add(subparsers: Any) -> None:
         command.add_argument("--reuse", action="store_true", help="take what was done with other library versions")
         if name in further:
             further[name](command)
-
-
-def run_stages(options: argparse.Namespace) -> int:
-    from drop_ray.commands.summary import outcome_lines
-    from drop_ray.pipeline import run
-    from drop_ray.text.console import console_of, show
-
-    until = LAST if options.command == RUN else options.command
-    outcome = run(read_config(options), until, options.reuse)
-    show(outcome_lines(outcome, console_of(sys.stdout)))
-    return 0
 
 
 def _add_dry_run(command: argparse.ArgumentParser) -> None:

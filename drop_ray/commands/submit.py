@@ -4,7 +4,8 @@ import argparse
 from typing import Any
 
 from drop_ray.commands.arguments import add_command, add_config
-from drop_ray.commands.stages import COMMANDS, RUN
+from drop_ray.commands.run_stages import RUN
+from drop_ray.commands.stages import COMMANDS
 
 
 def add(subparsers: Any) -> None:

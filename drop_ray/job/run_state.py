@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -11,19 +11,33 @@ from drop_ray.job.job import Job
 from drop_ray.job.ledger import Ledger
 from drop_ray.job.stage import Stage
 from drop_ray.job.units import LocalUnit, Share, Unit, WorkerRequest
+from drop_ray.models.families import DropLists
 from drop_ray.planning.plans import DropPlan
+from drop_ray.planning.scores import ScoreTables
 from drop_ray.planning.variants import Variant, variant_of
 from drop_ray.store import Commit
-
-if TYPE_CHECKING:
-    from drop_ray.stages.score import Scores
-
 
 logger = logging.getLogger(__name__)
 
 
 class NotDoneError(Exception):
     """A dry run has come to what depends on results that the store does not have yet."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The calibration samples of a run."""
+
+    commit: Commit | None
+    """Where they are; None in a dry run that found none."""
+    identity: str
+    """Hash of the token ids."""
+
+    @property
+    def committed(self) -> Commit:
+        """Where they are, for who is sent to read them."""
+        assert self.commit is not None, "only a dry run has none, and it sends nobody"
+        return self.commit
 
 
 class Cluster(Protocol):
@@ -50,8 +64,12 @@ class RunState:
     """Who does the rest."""
     texts: Mapping[str, torch.Tensor] = field(default_factory=dict)
     """Token samples by field of the config, int64 [num_samples, seq_len]: of the texts to evaluate and quantize on."""
-    scores: "Scores | None" = None
-    """The calibration samples and the score tables; made by the stage `score`."""
+    calibration: Calibration | None = None
+    """The calibration samples; found by the stage `score`."""
+    scores: dict[DropLists, ScoreTables] = field(default_factory=dict)
+    """Score tables by what the model was scored without: the base's, and those that iterative plans pass through."""
+    earlier_scores: dict[str, ScoreTables] = field(default_factory=dict)
+    """Score tables of the base, by revision of an earlier training checkpoint, oldest first."""
     plans: tuple[DropPlan, ...] = ()
     """Made by the stage `plan`, in the order of the config."""
     variants: list[Variant] = field(default_factory=list)
@@ -79,10 +97,16 @@ class RunState:
         logger.info(message, *arguments)
 
     @property
-    def scored(self) -> "Scores":
-        """The scores, once their stage has begun."""
-        assert self.scores is not None, "the stage score comes first"
-        return self.scores
+    def calibrated(self) -> Calibration:
+        """The calibration samples, once they are found."""
+        assert self.calibration is not None, "the stage score comes first"
+        return self.calibration
+
+    @property
+    def training(self) -> dict[str, ScoreTables]:
+        """Score tables of all training checkpoints, oldest first, the run's model last; empty if it is alone."""
+        main = self.job.config.model.main_revision
+        return {**self.earlier_scores, main: self.scores[self.job.base_drops]} if main and self.earlier_scores else {}
 
     def complete(self, stage: Stage, units: Sequence[Unit | LocalUnit]) -> list[Commit | None]:
         """The commits of all units, after doing those that are not done.

@@ -20,7 +20,6 @@ from drop_ray.store.identity import canonical_json
 if TYPE_CHECKING:
     import torch
 
-    from drop_ray.planning.variants import Variant
     from drop_ray.store import Step
 
 
@@ -116,8 +115,8 @@ class Remake(Change):
     """Whose versions decide what the checkpoint computes, besides torch and transformers."""
 
     @abstractmethod
-    def step(self, before: "Variant") -> "Step":
-        """The step that makes the checkpoint of `before` with this change."""
+    def step(self, base: str, before: Mapping[str, Any]) -> "Step":
+        """The step that makes the checkpoint. base: identity of the base model; before: of the changes before it."""
 
     @abstractmethod
     def environment(self, device: str) -> Mapping[str, str]:

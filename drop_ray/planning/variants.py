@@ -55,7 +55,7 @@ class Variant:
     @property
     def made_by(self) -> Step | None:
         """The step that makes its own checkpoint; None where the base's files and what it changes are enough."""
-        return self.remake.step(self.before) if self.remake else None
+        return self.remake.step(self.base, self.before.identity()) if self.remake else None
 
     def then(self, change: Change) -> "Variant":
         """With one change more."""
@@ -67,8 +67,8 @@ class Variant:
         others = [change for change in self.changes if not isinstance(change, Drop | Remake)]
         if others:
             fields["changes"] = [{"kind": change.kind, **change.identity()} for change in others]
-        if self.remake is not None:
-            fields[self.remake.field] = self.remake.step(self.before).family
+        if self.remake is not None and self.made_by is not None:
+            fields[self.remake.field] = self.made_by.family
         return fields
 
 

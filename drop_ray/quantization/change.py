@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 from drop_ray.config.quantization import QuantizationSpec
 from drop_ray.planning.changes import Remake
-from drop_ray.planning.variants import Variant
 from drop_ray.store import Step
 from drop_ray.store.versions import public_versions
 
@@ -39,15 +38,15 @@ class Quantize(Remake):
             "samples": self.samples,
         }
 
-    def step(self, before: Variant) -> Step:
+    def step(self, base: str, before: Mapping[str, Any]) -> Step:
         """A quantized checkpoint, with the errors of its layers on the samples held out."""
         return Step(
             "quantize",
             {
                 "algorithm": 1,
                 "versions": public_versions(["torch", "transformers", "gptqmodel"]),
-                "model": before.base,
-                **before.identity(),
+                "model": base,
+                **before,
                 **self.identity(),
             },
         )

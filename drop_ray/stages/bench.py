@@ -65,7 +65,7 @@ class BenchUnit(Unit):
         return self.variant
 
     def bound(self, run: RunState) -> "BenchUnit":
-        token_ids = packing.from_table(read_table(run.job.store, run.scored.calibration.committed, SAMPLES))
+        token_ids = packing.from_table(read_table(run.job.store, run.calibrated.committed, SAMPLES))
         text = token_ids[:GATE_SAMPLES, : prompt_length(self.serving.model_len, token_ids.shape[1])].tolist()
         return replace(self, text=text, made=run.made(self.variant))
 

@@ -1,34 +1,15 @@
 """The run's calibration samples: tokenized once, committed, and identified by the token ids alone."""
 
-from dataclasses import dataclass
-
 from drop_ray.calibration import packing
 from drop_ray.job import steps
 from drop_ray.job.artifacts import SAMPLES
 from drop_ray.job.job import Job
-from drop_ray.job.run_state import RunState
+from drop_ray.job.run_state import Calibration, RunState
 from drop_ray.job.stage import Cost, Stage
 from drop_ray.job.texts import load_calibration
 from drop_ray.job.units import LocalUnit
 from drop_ray.stages.driver_tables import commit_table
-from drop_ray.store import Commit
 from drop_ray.store.tables import read_table
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """The calibration samples of a run."""
-
-    commit: Commit | None
-    """Where they are; None in a dry run that found none."""
-    identity: str
-    """Hash of the token ids."""
-
-    @property
-    def committed(self) -> Commit:
-        """Where they are, for who is sent to read them."""
-        assert self.commit is not None, "only a dry run has none, and it sends nobody"
-        return self.commit
 
 
 def calibrate(run: RunState) -> Calibration:

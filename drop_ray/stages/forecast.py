@@ -19,9 +19,9 @@ from drop_ray.job.units import LocalUnit, Share, Unit, WorkerRequest
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.variants import variant_of
 from drop_ray.stages.catalog import STAGES
+from drop_ray.stages.dry_run_table import dry_run_lines
 from drop_ray.store import Commit
 from drop_ray.text.console import PLAIN
-from drop_ray.text.dry_run import dry_run_lines
 
 
 class DryRun(RunState):

@@ -9,7 +9,7 @@ from drop_ray.planning.modules import layers_of
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.requests import PlanRequest, gaps_of
 from drop_ray.planning.variants import Variant, variant_of
-from drop_ray.stages.score import Scores
+from drop_ray.stages.score import table
 
 
 def _run(run: RunState) -> None:
@@ -17,21 +17,22 @@ def _run(run: RunState) -> None:
     job = run.job
     for request in job.requests:
         try:
-            plan = make_plan(job, request, run.scored)
+            plan = make_plan(run, request)
         except NotDoneError:
             run.variants.append(_undecided(job, request))
         else:
-            run.add_plan(job.complete(plan, run.scored.calibration.identity))
+            run.add_plan(job.complete(plan, run.calibrated.identity))
     for given in job.given_plans:
         run.add_plan(job.complete(given))
 
 
-def make_plan(job: Job, request: PlanRequest, scores: Scores) -> DropPlan:
+def make_plan(run: RunState, request: PlanRequest) -> DropPlan:
     """Drop, score what is left, drop again: as many rounds as the request has, one if it is not iterative."""
+    job = run.job
     attn, mlp = job.base_drops.attn, job.base_drops.mlp
     for count in request.rounds():
         dropped = DropLists(attn, mlp)
-        tables = scores.table(dropped, gaps_of(job.requests) if dropped == job.base_drops else (1,))
+        tables = table(run, dropped, gaps_of(job.requests) if dropped == job.base_drops else (1,))
         chosen = request.choose(tables, job.size.num_layers, dropped, count)
         attn += layers_of("attention", chosen, attn)
         mlp += layers_of("mlp", chosen, mlp)

@@ -44,7 +44,7 @@ class QuantizationUnit(Unit):
 
     def bound(self, run: RunState) -> "QuantizationUnit":
         spec = self.change.spec
-        samples = run.texts[quantization_field(spec.label)] if spec.text else run.scored.calibration.committed
+        samples = run.texts[quantization_field(spec.label)] if spec.text else run.calibrated.committed
         return replace(self, samples=samples)
 
     def work(self, worker: Worker) -> Commit:
@@ -85,9 +85,9 @@ class QuantizationUnit(Unit):
 def _run(run: RunState) -> None:
     variants = list(QUANTIZATION.variants(run.job, run.base, run.variants))
     units = [
-        QuantizationUnit(variant.name, change.step(variant.before), "quantize", variant, change, provenance_of(variant))
+        QuantizationUnit(variant.name, step, "quantize", variant, change, provenance_of(variant))
         for variant in distinct(variants)
-        if isinstance(change := variant.remake, Quantize)
+        if isinstance(change := variant.remake, Quantize) and (step := variant.made_by)
     ]
     for unit, commit in zip(units, run.complete(STAGE, units), strict=True):
         if commit is not None:

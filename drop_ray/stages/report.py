@@ -64,7 +64,7 @@ def write_tables(store: Store, folder: str, results: Results) -> None:
 
 def collect(run: RunState) -> Results:
     """The report's tables. An evaluation or benchmark that equal variants share appears under each of their names."""
-    job, scores = run.job, run.scored
+    job = run.job
     done = {entry.step.path: entry.commit for entry in run.ledger.entries if entry.commit is not None}
     everything = [run.base, *run.variants]
     evaluated = [
@@ -76,14 +76,14 @@ def collect(run: RunState) -> Results:
     served = _served(job, everything, done)
     return Results(
         run=_run_facts(job, done),
-        scores=[row for drops, table in scores.tables.items() for row in _score_rows(job, drops, table)],
+        scores=[row for drops, table in run.scores.items() for row in _score_rows(job, drops, table)],
         variants=[variant_row(job, variant, done) for variant in everything],
         evaluations=[row for name, result in evaluated for row in result.evaluation_rows(name)],
         documents=[row for name, result in evaluated for row in result.document_rows(name)],
         artifacts=[_artifact_row(commit) for commit in done.values()],
         training=[
             TrainingRow(**vars(row), revision=revision)
-            for revision, tables_then in scores.training.items()
+            for revision, tables_then in run.training.items()
             for row in _score_rows(job, job.base_drops, tables_then)
             if row.gap == 1
         ],

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -15,7 +14,7 @@ from drop_ray.models.families import DropLists
 from drop_ray.planning.requests import gaps_of
 from drop_ray.planning.scores import ScoreTables, aggregate
 from drop_ray.scoring.rows import ScoreRow
-from drop_ray.stages.calibration import Calibration, calibrate
+from drop_ray.stages.calibration import calibrate
 from drop_ray.stages.driver_tables import commit_table
 from drop_ray.stages.score_units import ScoreUnit, shares_of
 from drop_ray.store import Commit, Step
@@ -25,91 +24,76 @@ from drop_ray.store.tables import read_table
 RESIDENT_FRACTION = 0.6
 
 
-@dataclass
-class Scores:
-    """Score tables of the base, of every drop state that iterative plans pass through, and of earlier training
-    checkpoints; scored when they are first asked for."""
+def table(run: RunState, drops: DropLists, gaps: tuple[int, ...] = (1,)) -> ScoreTables:
+    """The importance of what the model without `drops` still has; scored when it is first asked for.
 
-    run: RunState
-    """The run that scores them."""
-    calibration: Calibration
-    """The samples that are scored."""
-    tables: dict[DropLists, ScoreTables] = field(default_factory=dict)
-    """By drop state."""
-    earlier: dict[str, ScoreTables] = field(default_factory=dict)
-    """Of the base, by revision of an earlier training checkpoint, oldest first."""
+    NotDoneError in a dry run that finds no scores.
+    """
+    if drops not in run.scores:
+        run.scores[drops] = _score(run, drops, gaps)
+    return run.scores[drops]
 
-    @property
-    def training(self) -> dict[str, ScoreTables]:
-        """The base tables of all training checkpoints, oldest first, the run's model last; empty if it is alone."""
-        job = self.run.job
-        main = job.config.model.main_revision
-        return {**self.earlier, main: self.tables[job.base_drops]} if main and self.earlier else {}
 
-    def table(self, drops: DropLists, gaps: tuple[int, ...] = (1,)) -> ScoreTables:
-        """The importance of what the model without `drops` still has. NotDoneError in a dry run that has no scores."""
-        if drops not in self.tables:
-            self.tables[drops] = self.score(drops, gaps)
-        return self.tables[drops]
+def _score(run: RunState, drops: DropLists, gaps: tuple[int, ...], revision: str | None = None) -> ScoreTables:
+    """Score the sample ranges that are missing, then make each gap's table of all its ranges."""
+    job = run.job
+    tables = {gap: steps.score_step(job, run.calibrated.identity, drops, gap, revision) for gap in gaps}
+    units = [
+        _unit(run, steps.score_unit(step, part), part, gap, drops, revision)
+        for gap, step in tables.items()
+        for part in steps.sample_ranges(job)
+    ]
+    commits = run.complete(STAGE, units)
+    state = job.state_name(drops, revision)
+    rows: list[ScoreRow] = []
+    for gap, step in tables.items():
+        parts = [commit for unit, commit in zip(units, commits, strict=True) if unit.gap == gap]
+        rows += _join(run, step, f"scores {state}, gap {gap}", parts)
+    made = aggregate(rows)
+    return {metric: made[metric] for metric in job.config.scoring.metrics}
 
-    def score(self, drops: DropLists, gaps: tuple[int, ...], revision: str | None = None) -> ScoreTables:
-        """Score the sample ranges that are missing, then make each gap's table of all its ranges."""
-        job = self.run.job
-        tables = {gap: steps.score_step(job, self.calibration.identity, drops, gap, revision) for gap in gaps}
-        units = [
-            self._unit(steps.score_unit(table, part), part, gap, drops, revision)
-            for gap, table in tables.items()
-            for part in steps.sample_ranges(job)
-        ]
-        commits = self.run.complete(STAGE, units)
-        state = job.state_name(drops, revision)
-        rows: list[ScoreRow] = []
-        for gap, table in tables.items():
-            parts = [commit for unit, commit in zip(units, commits, strict=True) if unit.gap == gap]
-            rows += self._join(table, f"scores {state}, gap {gap}", parts)
-        made = aggregate(rows)
-        return {metric: made[metric] for metric in job.config.scoring.metrics}
 
-    def _unit(self, step: Step, part: range, gap: int, drops: DropLists, revision: str | None) -> ScoreUnit:
-        state = self.run.job.state_name(drops, revision)
-        windows = f", windows of {gap}" if gap > 1 else ""
-        return ScoreUnit(
-            label=f"{state}, samples {part.start} to {part.stop - 1}{windows}",
-            step=step,
-            line=f"score {state}",
-            calibration=self.calibration.commit,
-            samples=part,
-            gap=gap,
-            drops=drops,
-            revision=revision,
-        )
+def _unit(run: RunState, step: Step, part: range, gap: int, drops: DropLists, revision: str | None) -> ScoreUnit:
+    state = run.job.state_name(drops, revision)
+    windows = f", windows of {gap}" if gap > 1 else ""
+    return ScoreUnit(
+        label=f"{state}, samples {part.start} to {part.stop - 1}{windows}",
+        step=step,
+        line=f"score {state}",
+        calibration=run.calibrated.commit,
+        samples=part,
+        gap=gap,
+        drops=drops,
+        revision=revision,
+    )
 
-    def _join(self, step: Step, label: str, parts: Sequence[Commit | None]) -> list[ScoreRow]:
-        """Commit the table of all ranges in sample order, unless it is there and made of these very units."""
-        done = [commit for commit in parts if commit is not None]
-        if len(done) < len(parts):
-            raise NotDoneError
-        job = self.run.job
-        checksums = {commit.step.path: commit.checksum for commit in done}
 
-        def make() -> Commit:
-            rows = pa.concat_tables([read_table(job.store, commit, SCORES) for commit in done])
-            return commit_table(job, step, SCORES, rows, checksums)
+def _join(run: RunState, step: Step, label: str, parts: Sequence[Commit | None]) -> list[ScoreRow]:
+    """Commit the table of all ranges in sample order, unless it is there and made of these very units."""
+    done = [commit for commit in parts if commit is not None]
+    if len(done) < len(parts):
+        raise NotDoneError
+    job = run.job
+    checksums = {commit.step.path: commit.checksum for commit in done}
 
-        (table,) = self.run.complete(STAGE, [LocalUnit(label, step, "", make, checksums)])
-        if table is None:
-            raise NotDoneError
-        return [ScoreRow(**row) for row in read_table(job.store, table, SCORES).to_pylist()]
+    def make() -> Commit:
+        rows = pa.concat_tables([read_table(job.store, commit, SCORES) for commit in done])
+        return commit_table(job, step, SCORES, rows, checksums)
+
+    (joined,) = run.complete(STAGE, [LocalUnit(label, step, "", make, checksums)])
+    if joined is None:
+        raise NotDoneError
+    return [ScoreRow(**row) for row in read_table(job.store, joined, SCORES).to_pylist()]
 
 
 def _run(run: RunState) -> None:
     """Score every training checkpoint before the run's model, single layers of it; then the run's model."""
     job = run.job
-    scores = run.scores = Scores(run, calibrate(run))
+    run.calibration = calibrate(run)
     for revision in job.earlier:
         with suppress(NotDoneError):  # a dry run goes on to list the others
-            scores.earlier[revision] = scores.score(job.base_drops, (1,), revision)
-    scores.table(job.base_drops, gaps_of(job.requests))
+            run.earlier_scores[revision] = _score(run, job.base_drops, (1,), revision)
+    table(run, job.base_drops, gaps_of(job.requests))
 
 
 def _shares(run: RunState, todo: Sequence[Unit]) -> Sequence[Share]:

@@ -1,19 +1,16 @@
 """What `drop-ray run --dry-run` says: a row a step, with its units, bytes and floating point operations."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from drop_ray.job.stage import Work
 from drop_ray.text.console import PLAIN
 from drop_ray.text.tables import names, numbers, table_lines, words
 from drop_ray.text.units import human_bytes, human_flops
 
-if TYPE_CHECKING:
-    from drop_ray.job.stage import Work
 
-
-def dry_run_lines(works: Sequence["Work"], flops: int, console: Console = PLAIN) -> Iterator[str]:
+def dry_run_lines(works: Sequence[Work], flops: int, console: Console = PLAIN) -> Iterator[str]:
     """flops: of a forward pass of the base over 1000 tokens."""
     columns = (names("step"), numbers("units"), numbers("to do"), numbers("bytes"), numbers("compute"), words())
     rows = [
