@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 READY_FULL := $(VENV)/.ready-full
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo demo-full test test-full lint docs benchmark dist lock clean
+.PHONY: demo demo-full test test-full test-nightly lint docs benchmark dist lock clean
 
 demo: $(READY)
 	$(BIN)/drop-ray run jobs/configs/demo.yaml
@@ -14,11 +14,22 @@ demo: $(READY)
 demo-full: $(READY_FULL)
 	$(BIN)/drop-ray run jobs/configs/demo_full.yaml
 
+# Tests that start Ray, vLLM or the quantizer use every core themselves; the others run beside each other, a thread each.
+ALONE := tests/runtime tests/jobs tests/serving tests/quantization tests/docs/test_notebook.py
+BESIDE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope $(addprefix --ignore=,$(ALONE))
+
 test: $(READY_FULL)
-	$(BIN)/python -m pytest -m "not full and not gpu"
+	$(BESIDE) -m "not full and not gpu"
+	$(BIN)/python -m pytest -m "not full and not gpu" $(ALONE)
 
 test-full: $(READY_FULL)
-	$(BIN)/python -m pytest -m "full and not gpu"
+	$(BESIDE) -m "full and not gpu"
+	$(BIN)/python -m pytest -m "full and not gpu" $(ALONE)
+
+# What takes longer than a change should wait for: run by hand before a release.
+test-nightly: test test-full
+	$(BIN)/python tests/runtime/faults.py
+	$(BIN)/python tests/serving/parity.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
