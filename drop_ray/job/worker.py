@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from drop_ray.config import EvaluationConfig, ModelConfig, ScoringConfig
 from drop_ray.errors import WorkerFailedError
+from drop_ray.job.artifacts import CHECKPOINT
 from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
 from drop_ray.models.dropped import parse_dtype
 from drop_ray.models.edited import edited
@@ -118,8 +119,9 @@ class Worker:
     def load(self, variant: Variant, made: Commit | None) -> PreTrainedModel:
         """The variant, ready for inference. made: its own checkpoint's commit, if it has one."""
         attention = self.setup.model.attn_implementation
-        if variant.remake is not None and made is not None:
-            with self.folder(made, "checkpoint") as folder:
+        if variant.remake is not None:
+            assert made is not None, f"{variant.name} has a checkpoint of its own"
+            with self.folder(made, CHECKPOINT) as folder:
                 loaded: PreTrainedModel = variant.remake.load(
                     folder, device=self.device, dtype=self.setup.model.dtype, attn_implementation=attention
                 )
