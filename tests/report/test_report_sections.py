@@ -89,3 +89,17 @@ def test_a_badge_marks_the_row() -> None:
     found = blocks.Table([blocks.Column("name", "name"), blocks.Column("value")], [row])
     assert '<tr class="answer"><th scope="row" class="name">a <span class="badge answer">' in block_html(found)
     assert "| a (answer) |" in next(block_markdown(found))
+
+
+def test_a_run_without_plans_reports_what_the_base_reaches() -> None:
+    everything = example()
+    base = everything.variants[0].name
+    alone = replace(
+        everything,
+        variants=everything.variants[:1],
+        evaluations=[row for row in everything.evaluations if row.variant == base],
+        documents=[row for row in everything.documents if row.variant == base],
+    )
+    value = f"{alone.evaluations[0].value:.3f}".rstrip("0")
+    assert value in Page(render_html(alone)).text
+    assert value in render_markdown(alone)

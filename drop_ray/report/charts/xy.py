@@ -210,7 +210,7 @@ def _draw_comparison(root: Element, chart: XyChart, x: Scale, y: Scale) -> None:
 
 def _spacing(chart: XyChart, x: Scale) -> float:
     """Pixels between neighbours of one x: all of them stay nearer to it than to the next, and within the frame."""
-    if not chart.dodge:
+    if not chart.dodge or not chart.curves:
         return 0.0
     places = sorted({x(point.x) for curve in chart.curves for point in curve.points})
     room = min((after - before for before, after in pairwise(places)), default=math.inf)
