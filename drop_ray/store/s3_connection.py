@@ -85,6 +85,10 @@ class S3Connection(RequestsOfS3):
     async def _patiently(self, request: Callable[[], Awaitable[Any]]) -> Any:
         outage = _Outage(self.outage_s)
 
+        async def attempt() -> Any:
+            # tenacity awaits coroutine functions only, and `request` may be any callable that gives an awaitable.
+            return await request()
+
         def report(state: RetryCallState) -> None:
             if state.attempt_number == REPORTED_FAILURE and not self._outage_is_known:
                 self._outage_is_known = True
@@ -96,7 +100,7 @@ class S3Connection(RequestsOfS3):
             stop=outage.is_too_long,
             before_sleep=report,
             retry_error_callback=outage.give_up,
-        )(request)
+        )(attempt)
         if self._outage_is_known:
             self._outage_is_known = False
             logger.warning("S3 answers again")
