@@ -1,4 +1,4 @@
-"""`drop-ray status`: the units of a run, what of them is done, and who works on the rest. Reads the store only."""
+"""`drop-ray status`: the units of a run, which of them are done, and which workers are busy. Only the store is read."""
 
 import time
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ STYLES = {"done": "green", "missing": "yellow", "corrupt": "bold red"}
 
 
 def status_lines(config: RunConfig, console: Console = PLAIN) -> Iterator[str]:
-    """A line a unit, by stage, then who works on the rest, then the sums. UserError if the store has no such run."""
+    """One line per unit, by stage, then the busy workers, then the sums. UserError if the store has no such run."""
     store = open_store(config.store, config.s3_options(config.store))
     try:
         units = read_manifest(store, f"runs/{config.name}")

@@ -91,9 +91,9 @@ class BenchUnit(Unit):
     def _spec(self, worker: Worker, folder: Path | None) -> BenchSpec:
         checkpoint, remake = worker.checkpoint(), self.variant.remake
         tokenizer = load_tokenizer(checkpoint.folder)
-        plan = self._settings(worker, self.variant.drops)
+        variant = self._settings(worker, self.variant.drops)
         if folder is not None:
-            plan = replace(plan, folder=str(folder), own_drops=self.variant.drops, quantized=remake is not None)
+            variant = replace(variant, folder=str(folder), own_drops=self.variant.drops, quantized=remake is not None)
         # Also added tokens that no text gives, and rows of the embedding that no token has.
         special = {*tokenizer.all_special_ids}
         special |= {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
@@ -101,13 +101,13 @@ class BenchUnit(Unit):
         return BenchSpec(
             serving=self.serving,
             base=self._settings(worker, self.base.drops),
-            plan=plan,
+            variant=variant,
             size=self.size,
             vocab_size=vocab_size,
             tokens=ordinary_tokens(min(vocab_size, len(tokenizer)), special),
             text=self.text,
             kv_shards=kv_shards(checkpoint.config, self.tensor_parallel),
-            plan_layer_bytes=remake.bytes_per_weight if remake else None,
+            variant_layer_bytes=remake.bytes_per_weight if remake else None,
             control=self.variant == self.base,
         )
 

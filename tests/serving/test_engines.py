@@ -120,7 +120,7 @@ def bench_spec(folder, kind, dtype="float32", **fields):
     return BenchSpec(
         serving=serving,
         base=settings(folder, BASE, kind, dtype),
-        plan=settings(folder, PLAN, kind, dtype),
+        variant=settings(folder, PLAN, kind, dtype),
         size=measure(skeleton),
         vocab_size=tiny_models.VOCAB_SIZE,
         tokens=range(2, tiny_models.VOCAB_SIZE - 40),
