@@ -1,4 +1,4 @@
-"""A command for every stage: the pipeline up to it. `run` is all of them, with a dry run beside."""
+"""One command per stage, which runs the pipeline up to that stage. `run` runs all of it, or a dry run."""
 
 import argparse
 import sys
@@ -17,12 +17,12 @@ COMMANDS = {
 def add(subparsers: Any) -> None:
     from drop_ray.commands import bench, export
 
-    # What some of them take besides.
+    # Further arguments of some of the commands.
     further = {RUN: _add_dry_run, "export": export.add_arguments, "bench": bench.add_arguments}
     for name, text in COMMANDS.items():
         command = add_command(subparsers, name, text, run_stages)
         add_config(command)
-        command.add_argument("--reuse", action="store_true", help="take what was done with other library versions")
+        command.add_argument("--reuse", action="store_true", help="take results made with other library versions")
         if name in further:
             further[name](command)
 

@@ -1,4 +1,4 @@
-"""`drop-ray inspect MODEL`: what a model is made of and what a plan would save, from its configuration alone."""
+"""`drop-ray inspect MODEL`: the parts of a model and what a plan would save, from its configuration alone."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ from drop_ray.text.console import PLAIN
 from drop_ray.text.tables import names, table_lines, words
 from drop_ray.text.units import human_bytes, human_count
 
-# A line of what is said: what it is about, empty where that is the same as before, and the text.
+# A line that is printed: its topic, empty if the line above has the same, and the text.
 Row = tuple[str, str]
 
 
@@ -37,16 +37,16 @@ def inspect_lines(
     allow_unlisted: bool = False,
     console: Console = PLAIN,
 ) -> Iterator[str]:
-    """The lines to print. No weights are read or downloaded: config.json is enough, an index is checked if it is there.
+    """The lines to print. No weights are read or downloaded: config.json is enough, an index is checked if any.
 
-    num_tokens, batch_size: of the sequences whose KV cache is reckoned. UserError for a model that cannot be dropped
-    from, and for a plan that does not fit it.
+    num_tokens, batch_size: length and number of the sequences whose KV cache is computed. UserError for a model that
+    nothing can be dropped from, and for a plan that does not fit it.
     """
     checkpoint = open_checkpoint(locate_model(path, revision, weights=False), weights=False)
     check_architecture(checkpoint, allow_unlisted)
     config = read_config(checkpoint)
     lacking = drop_lists_of(checkpoint)
-    # As it will be run; many checkpoints are stored in float32.
+    # In the dtype in which it will be run; many checkpoints are stored in float32.
     skeleton = build_skeleton(config, lacking, torch.bfloat16)
     size = measure(skeleton)
     chosen = read_plan(plan, size.num_layers, None) if plan else None
@@ -78,7 +78,7 @@ def _model_rows(config: Any) -> Iterator[Row]:
 
 
 def _index_rows(checkpoint: Checkpoint, skeleton: PreTrainedModel) -> Iterator[Row]:
-    """Whether the tensors that an index names are those of the model; shapes are checked when weights are opened."""
+    """Check that an index names the model's tensors. Their shapes are checked when weights are opened."""
     for form in FORMATS:
         index = checkpoint.folder / form.index
         if index.is_file():

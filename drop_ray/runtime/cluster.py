@@ -92,7 +92,7 @@ class Cluster:
         return self._pool
 
     def gpus_for(self, model_bytes: int) -> float:
-        """Number of GPUs of a worker that holds a model of that size. UserError if a worker or every node has too few."""
+        """Number of GPUs of a worker that holds a model of that size. UserError if there are too few."""
         wanted = self.execution.gpus_per_worker
         if not wanted:
             return 0

@@ -20,13 +20,13 @@ class Calibration:
     """The calibration samples of a run."""
 
     commit: Commit | None
-    """Where they are; None in a dry run that found none."""
+    """Commit of the samples; None in a dry run that found none."""
     identity: str
     """Hash of the token ids."""
 
     @property
     def committed(self) -> Commit:
-        """Where they are, for who is sent to read them."""
+        """Commit of the samples, for units that read them; never asked for in a dry run."""
         assert self.commit is not None, "only a dry run has none, and it sends nobody"
         return self.commit
 
@@ -56,7 +56,7 @@ def _cost(run: RunState, line: str, todo: object) -> Cost:
 
 
 def _size(job: Job) -> int:
-    """int32 token ids."""
+    """Bytes of the samples, which are int32 token ids."""
     return 4 * job.config.calibration.num_samples * job.config.calibration.seq_len
 
 

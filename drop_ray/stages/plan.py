@@ -1,4 +1,4 @@
-"""The stage plan: the drop plans that the config asks for, each the first changes of a variant."""
+"""The stage plan: makes the drop plans that the config asks for. Each plan gives one variant."""
 
 from drop_ray.job.job import Job
 from drop_ray.job.run_state import NotDoneError, RunState
@@ -13,7 +13,7 @@ from drop_ray.stages.score import Scores
 
 
 def _run(run: RunState) -> None:
-    """Make the plans in the order of the config, those from files last, and write them to the run's folder as JSON."""
+    """Make the plans in the order of the config, those from files last, and write them to the run's folder."""
     job = run.job
     for request in job.requests:
         try:
@@ -27,7 +27,7 @@ def _run(run: RunState) -> None:
 
 
 def make_plan(job: Job, request: PlanRequest, scores: Scores) -> DropPlan:
-    """Drop, score what is left, drop again: as many rounds as the request has, one if it is not iterative."""
+    """Make one plan. An iterative one drops some, has the rest scored again, and goes on, for the request's rounds."""
     attn, mlp = job.base_drops.attn, job.base_drops.mlp
     for count in request.rounds():
         dropped = DropLists(attn, mlp)

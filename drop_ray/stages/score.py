@@ -21,7 +21,7 @@ from drop_ray.stages.score_units import ScoreUnit, shares_of
 from drop_ray.store import Commit, Step
 from drop_ray.store.tables import read_table
 
-# Resident layers may take this part of a device's memory; the rest is for states, masks and the library.
+# The part of a device's memory that resident layers may take; the rest is for states, masks and the library.
 RESIDENT_FRACTION = 0.6
 
 
@@ -35,25 +35,25 @@ class Scores:
     calibration: Calibration
     """The samples that are scored."""
     tables: dict[DropLists, ScoreTables] = field(default_factory=dict)
-    """By drop state."""
+    """Score tables by drop state, that is by the sub-layers that the model lacks."""
     earlier: dict[str, ScoreTables] = field(default_factory=dict)
-    """Of the base, by revision of an earlier training checkpoint, oldest first."""
+    """Score tables of the earlier training checkpoints by revision, oldest first."""
 
     @property
     def training(self) -> dict[str, ScoreTables]:
-        """The base tables of all training checkpoints, oldest first, the run's model last; empty if it is alone."""
+        """Score tables of all training checkpoints, oldest first, the run's model last; empty without earlier ones."""
         job = self.run.job
         main = job.config.model.main_revision
         return {**self.earlier, main: self.tables[job.base_drops]} if main and self.earlier else {}
 
     def table(self, drops: DropLists, gaps: tuple[int, ...] = (1,)) -> ScoreTables:
-        """The importance of what the model without `drops` still has. NotDoneError in a dry run that has no scores."""
+        """Score tables of the model without `drops`. NotDoneError in a dry run if the store lacks scores for them."""
         if drops not in self.tables:
             self.tables[drops] = self.score(drops, gaps)
         return self.tables[drops]
 
     def score(self, drops: DropLists, gaps: tuple[int, ...], revision: str | None = None) -> ScoreTables:
-        """Score the sample ranges that are missing, then make each gap's table of all its ranges."""
+        """Score the sample ranges that are missing, then join the ranges of each gap into one table."""
         job = self.run.job
         tables = {gap: steps.score_step(job, self.calibration.identity, drops, gap, revision) for gap in gaps}
         units = [
@@ -85,7 +85,7 @@ class Scores:
         )
 
     def _join(self, step: Step, label: str, parts: Sequence[Commit | None]) -> list[ScoreRow]:
-        """Commit the table of all ranges in sample order, unless it is there and made of these very units."""
+        """Commit the table of all ranges in sample order, unless the store has one made of these very units."""
         done = [commit for commit in parts if commit is not None]
         if len(done) < len(parts):
             raise NotDoneError
@@ -103,7 +103,7 @@ class Scores:
 
 
 def _run(run: RunState) -> None:
-    """Score every training checkpoint before the run's model, single layers of it; then the run's model."""
+    """Score every earlier training checkpoint, without block windows; then the run's model."""
     job = run.job
     scores = run.scores = Scores(run, calibrate(run))
     for revision in job.earlier:
@@ -118,7 +118,7 @@ def _shares(run: RunState, todo: Sequence[Unit]) -> Sequence[Share]:
 
 
 def _is_streamed(run: RunState, drops: DropLists) -> bool:
-    """Whether the model's layers come from the checkpoint one by one, or all stay in memory while they are scored."""
+    """Whether layers are streamed from the checkpoint, and not resident in memory."""
     job, wanted = run.job, run.job.config.execution.layers
     if wanted != "auto":
         return wanted == "streamed"
@@ -127,7 +127,7 @@ def _is_streamed(run: RunState, drops: DropLists) -> bool:
 
 
 def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
-    """The weights are read once, and every range goes forward once, whatever the number of its windows."""
+    """Weights are read once, and there is one forward pass over every range, whatever the number of its gaps."""
     del line
     job, seq_len = run.job, run.job.config.calibration.seq_len
     units = [unit for unit in todo if isinstance(unit, ScoreUnit)]

@@ -9,8 +9,8 @@ from drop_ray.serving.pairs import Point, alternating, prefill_share, rows_of
 from drop_ray.serving.roofline import Prediction
 
 
-def test_arms_alternate_so_that_neither_always_goes_first():
-    assert ["".join(side[0] for side in order) for order in alternating(4)] == ["bp", "pb", "bp", "pb"]
+def test_sides_alternate_so_that_neither_always_goes_first():
+    assert ["".join(side[0] for side in order) for order in alternating(4)] == ["bv", "vb", "bv", "vb"]
 
 
 def generation(seconds=1.0, requests=2, output=5):
