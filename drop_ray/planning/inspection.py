@@ -79,17 +79,17 @@ def _model_rows(config: Any) -> Iterator[Row]:
 
 def _index_rows(checkpoint: Checkpoint, skeleton: PreTrainedModel) -> Iterator[Row]:
     """Check that an index names the model's tensors. Their shapes are checked when weights are opened."""
-    for form in FORMATS:
-        index = checkpoint.folder / form.index
+    for format in FORMATS:
+        index = checkpoint.folder / format.index
         if index.is_file():
-            files = read_index(index, f"{checkpoint.location}/{form.index}")
+            files = read_index(index, f"{checkpoint.location}/{format.index}")
             names = [name for tensors in files.values() for name in tensors]
             missing, unexpected = unmatched_tensors(skeleton, map_tensors(skeleton, names))
             if missing or unexpected:
                 what = (
                     f"lacks {min(missing)}" if missing else f"names {min(unexpected)}, which has no place in the model"
                 )
-                raise UserError(f"{checkpoint.location}/{form.index} {what}; is it the index of this config.json?")
+                raise UserError(f"{checkpoint.location}/{format.index} {what}; is it the index of this config.json?")
             yield "index", f"{len(names)} tensors in {len(files)} files, all of them the model's"
             return
 

@@ -47,8 +47,8 @@ def log_handler() -> logging.Handler:
     """Logs to standard error; in a terminal through the console of the progress line, which would break otherwise."""
     if sys.stderr.isatty():
         handler: logging.Handler = RichHandler(console=error_console(), show_path=False, omit_repeated_times=False)
-        form = "%(message)s"
+        layout = "%(message)s"
     else:
-        handler, form = logging.StreamHandler(), "%(asctime)s %(levelname).1s %(message)s"
-    handler.setFormatter(logging.Formatter(form, datefmt="%H:%M:%S"))
+        handler, layout = logging.StreamHandler(), "%(asctime)s %(levelname).1s %(message)s"
+    handler.setFormatter(logging.Formatter(layout, datefmt="%H:%M:%S"))
     return handler
