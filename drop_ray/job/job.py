@@ -1,4 +1,4 @@
-"""A checked run: the config, the model's files and sizes, the tasks and plans. Whatever can be refused is refused here.
+"""A checked run: the config, the model's files and sizes, the tasks and plans. All refusals before any work are here.
 
 Nothing is computed and nothing is written. No weights are read, except for the blocks that identify the model.
 """
@@ -52,7 +52,7 @@ class Job:
     size: ModelSize
     """Sizes of the base model."""
     base_drops: DropLists
-    """What the run's model lacks already."""
+    """Sub-layers that the run's model lacks already."""
     requests: tuple[PlanRequest, ...]
     """Plans to be made from scores."""
     given_plans: tuple[DropPlan, ...]
@@ -87,12 +87,12 @@ class Job:
 
     @cached_property
     def changes(self) -> Mapping[str, tuple[Change, ...]]:
-        """What each line of each section that changes models stands for, by field of the config."""
+        """The change of each line of the sections that change models, by field of the config."""
         return {section.field: tuple(section.changes(self)) for section in change_sections()}
 
     @cached_property
     def calibration_content(self) -> dict[str, Any]:
-        """What identifies the text that is calibrated on, before it is tokenized."""
+        """Identity of the calibration text before it is tokenized."""
         config = self.config.calibration
         if config.dataset is not None:
             return {"dataset": self.dataset.identity}
@@ -110,7 +110,7 @@ class Job:
         return self.checkpoint if revision is None else self.earlier[revision]
 
     def state_name(self, drops: DropLists, revision: str | None = None) -> str:
-        """What is scored, for people: `base`, `without 3 sub-layers`, `revision step1000`."""
+        """Name of the model that is scored, for people: `base`, `without 3 sub-layers`, `revision step1000`."""
         if drops != self.base_drops:
             return f"without {drops.count} sub-layers"
         return f"revision {revision or self.config.model.main_revision}" if self.earlier else "base"
@@ -164,7 +164,7 @@ def open_job(config: RunConfig) -> Job:
 
 
 def file_sha256(path: Path, field: str) -> str:
-    """Of the bytes that the file has now; one that is as it was when it was last hashed is not read again."""
+    """sha256 of a file's bytes. A file that has not changed since it was hashed is not read again."""
     if not path.is_file():
         raise UserError(f"{field}: {path} is not a file")
     status = path.stat()

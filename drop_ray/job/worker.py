@@ -1,4 +1,4 @@
-"""What a unit finds where it runs: the model, the store, the device, and one place for a loaded model."""
+"""The worker that units run in: its model, store and device, and one place for a loaded model."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +32,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """What every worker of a run is told once."""
+    """The settings that every worker of a run gets at its start."""
 
     model: ModelConfig
     """Where the model is, and how it is loaded."""

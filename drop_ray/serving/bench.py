@@ -30,7 +30,7 @@ Outcome = TypeVar("Outcome")
 
 @dataclass(frozen=True)
 class BenchResult:
-    """What a benchmark leaves behind."""
+    """The result of a benchmark."""
 
     rows: list[dict[str, Any]]
     """Rows of serving.parquet."""
