@@ -1,4 +1,4 @@
-"""`execution`: how to run, without effect on any result."""
+"""`execution`: how a run is carried out."""
 
 from typing import Annotated, Any, Literal
 

@@ -16,7 +16,7 @@ from drop_ray.job.units import Unit
 from drop_ray.job.worker import Worker
 from drop_ray.models.export import export_checkpoint
 from drop_ray.models.export_formats import ExportFormat
-from drop_ray.models.plain import plain_form
+from drop_ray.models.plain import plain_checkpoint
 from drop_ray.planning.variants import Variant
 from drop_ray.store import Commit
 
@@ -95,7 +95,7 @@ def _refusal(job: Job, variant: Variant, format: ExportFormat) -> str | None:
     if format != "plain":
         return None
     try:
-        plain_form(job.checkpoint, variant.drops)
+        plain_checkpoint(job.checkpoint, variant.drops)
     except UserError as error:
         return str(error)
     return None
