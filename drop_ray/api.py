@@ -48,20 +48,20 @@ Config = RunConfig | Mapping[str, Any] | Path | str
 
 @dataclass(frozen=True)
 class Run:
-    """What a run came to."""
+    """The results of a run."""
 
     folder: str
-    """Of the run in the store."""
+    """Location of the run's folder in the store."""
     plans: tuple[DropPlan, ...]
-    """In the order of the config."""
+    """Drop plans, in the order of the config."""
     checkpoints: Mapping[str, str]
-    """Where exported and quantized checkpoints are, by variant and format."""
+    """Locations of exported and quantized checkpoints, by variant and format."""
     report: str | None
-    """Where report.html is; None if the run ended before its last stage."""
+    """Location of report.html; None if the run ended before its last stage."""
     answer: str | None
     """The report's first sentence."""
     tables: Mapping[str, pa.Table]
-    """The report's tables by topic, read when they are asked for; docs/report-tables.md has their columns."""
+    """The report's tables by topic, each read when it is asked for; docs/report-tables.md has their columns."""
 
 
 class Tables(Mapping[str, pa.Table]):
@@ -86,7 +86,7 @@ class Tables(Mapping[str, pa.Table]):
 
 
 def run(config: Config, until: str = LAST, reuse: bool = False) -> Run:
-    """Do every stage up to `until`; what the store has is not done again. UserError if the config does not fit.
+    """Do the stages up to `until`; units that the store has are not done again. UserError if the config does not fit.
 
     config: a RunConfig, a mapping as in the YAML, or the path of a YAML file.
     """
@@ -104,7 +104,7 @@ def run(config: Config, until: str = LAST, reuse: bool = False) -> Run:
 
 
 def plan(config: Config) -> tuple[DropPlan, ...]:
-    """The plans of a config, in its order; what they rank by is scored first, if need be."""
+    """The drop plans of a config, in its order. Scores that they need are computed first, unless the store has them."""
     return pipeline.run(_config(config), "plan").plans
 
 
@@ -157,8 +157,8 @@ def load(
 ) -> PreTrainedModel:
     """Load a base or dropped checkpoint for inference; dtype None keeps the checkpoint's own.
 
-    path: a local folder or s3://bucket/prefix; allow_unlisted: take an architecture that no test covers, if a small
-    model of it stands a probe.
+    path: a local folder or s3://bucket/prefix; allow_unlisted: accept an architecture that no test covers, if a small
+    model of it passes a probe.
     Unlike transformers it refuses a checkpoint with missing or unexpected tensors (UserError) instead of filling
     parameters with random values.
     """

@@ -1,12 +1,12 @@
-"""What can be added to drop_ray, by the project itself and by packages outside of it, under names that a user writes.
+"""The metrics, strategies, changes and report sections that drop_ray and other packages add, by name.
 
-The project adds one by a file and a line below. A package adds one by an entry point of its pyproject.toml, whose name
-is what a config calls it:
+The project adds one by a file and a line below. Another package adds one by an entry point in its pyproject.toml. The
+name of the entry point is the name that a config uses:
 
     [project.entry-points."drop_ray.metrics"]
     euclidean = "my_package.metrics:EUCLIDEAN"
 
-Nothing is imported before it is asked for by name: the names alone need no heavy library. docs/extending.md has a
+Each is imported when it is asked for by name: listing the names needs no heavy library. docs/extending.md has a
 complete package.
 """
 
@@ -29,23 +29,23 @@ class Registry:
     """One kind of thing that can be added."""
 
     group: str
-    """Of the entry points: `drop_ray.metrics`."""
+    """Group of the entry points, such as `drop_ray.metrics`."""
     noun: str
-    """What one of them is called in messages: `metric`."""
+    """Word for one of them in messages, such as `metric`."""
     base: str
-    """The class that each is an instance of, as `module:attribute`."""
+    """The class that each must be an instance or, with `classes`, a subclass of, as `module:attribute`."""
     own: Mapping[str, str]
-    """The project's own by name, each as `module:attribute`."""
+    """Those of the project by name, each as `module:attribute`."""
     classes: bool = False
-    """Whether each is a subclass of `base`, and no instance."""
+    """Whether each is a subclass of `base`, and not an instance."""
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The project's own first, then those of other packages by name. UserError if two have one name."""
+        """All names: the project's own first, then those of other packages, sorted. UserError if two have one name."""
         return (*self.own, *sorted(self._foreign))
 
     def load(self, name: str) -> Any:
-        """What stands behind a name. UserError if it is unknown, cannot be imported, or is something else."""
+        """The object of that name. UserError if it is unknown, cannot be imported, or is not of the base class."""
         if name in self.own:
             return _attribute(self.own[name])
         point, base = self._point(name), _attribute(self.base)
@@ -67,7 +67,7 @@ class Registry:
         return found
 
     def package(self, name: str) -> str | None:
-        """The package that adds a name; None of the project's own. UserError if the name is unknown."""
+        """The package that adds a name; None for the project's own names. UserError if the name is unknown."""
         return None if name in self.own else _package(self._point(name))
 
     def _point(self, name: str) -> EntryPoint:
@@ -100,7 +100,7 @@ def _attribute(location: str) -> Any:
 
 
 def _package(point: EntryPoint) -> str:
-    # Of what entry_points() finds, each comes from an installed package.
+    # Every entry point that entry_points() finds comes from an installed package.
     assert point.dist is not None
     return point.dist.name
 
@@ -135,7 +135,7 @@ CHANGES = Registry(
     {"drop": "drop_ray.planning.changes:Drop"},
     classes=True,
 )
-"""What the `changes` of a plan file can be. What a section of the config makes, such as `quantization`, is none."""
+"""Kinds of change that a plan file can name. A section of the config, such as `quantization`, makes other changes."""
 SECTIONS = Registry(
     "drop_ray.sections",
     "report section",
@@ -145,4 +145,4 @@ SECTIONS = Registry(
         for name in ("answer", "scores", "training", "quality", "variants", "quantization", "serving", "provenance")
     },
 )
-"""Functions from the report's results to sections, in the order of the report; the first gives it its title."""
+"""Functions from the report's results to sections, in the order of the report; the first one provides its title."""

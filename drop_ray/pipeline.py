@@ -1,6 +1,6 @@
-"""A run from a model and a text to a report, stage by stage. Whatever the store already has is not done again.
+"""A run from a model and a text to a report, stage by stage. Units that the store already has are not done again.
 
-score -> plan -> export -> evaluate -> quantize (and evaluate that) -> bench -> report
+score -> plan -> export -> evaluate -> quantize (and evaluate again) -> bench -> report
 
 `drop_ray.stages.catalog` lists the stages. Each lists its units; `RunState.complete` does those that are not done.
 """
@@ -23,36 +23,36 @@ from drop_ray.stages.report import Published
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to."""
+    """The results of a run."""
 
     computed: int
-    """Units that were done now."""
+    """Number of units that were done now."""
     found: int
-    """Units that were done before."""
+    """Number of units that were done before."""
     base: DropPlan
-    """The plan of the base."""
+    """The base as a plan: the sub-layers that it lacks already."""
     plans: tuple[DropPlan, ...]
-    """In the order of the config."""
+    """Drop plans, in the order of the config."""
     checkpoints: Mapping[str, str]
-    """Where exported and quantized checkpoints are, by variant and format."""
+    """Locations of exported and quantized checkpoints, by variant and format."""
     folder: str
-    """Of the run."""
+    """Location of the run's folder."""
     published: Published | None
     """The report, if the run came to it."""
     num_layers: int
-    """Of the model."""
+    """Number of layers of the base."""
     scores: ScoreTables
-    """Of the base, by metric."""
+    """Score tables of the base, by metric."""
     training: Mapping[str, ScoreTables]
-    """Of every training checkpoint by revision, oldest first; empty without `model.revisions`."""
+    """Score tables of every training checkpoint by revision, oldest first; empty without `model.revisions`."""
     serving: Mapping[str, list[dict[str, Any]]]
-    """Rows of serving.parquet by variant, the base's own first, which are its control."""
+    """Rows of serving.parquet by variant; those of the base come first and are the control."""
 
 
 def run(config: RunConfig, until: str = LAST, reuse: bool = False) -> Outcome:
-    """Do every stage up to `until`, resuming what was done. UserError before any work if the config does not fit.
+    """Do the stages up to `until`, without units that are done. UserError, before any work, if the config does not fit.
 
-    reuse: take what was done with other library versions, if it covers a whole stage.
+    reuse: take results made with other library versions, if they cover a whole stage.
     """
     stages = [entry.load() for entry in stages_until(until)]
     if stages[-1].check_last is not None:

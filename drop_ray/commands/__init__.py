@@ -1,1 +1,1 @@
-"""One file a command of `drop-ray`: its arguments beside what it does."""
+"""The commands of `drop-ray`, one per file: its arguments and what it does."""

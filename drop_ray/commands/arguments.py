@@ -1,4 +1,4 @@
-"""Arguments that several commands take, and reading the config that they name."""
+"""Arguments that several commands share, and reading the config that they name."""
 
 import argparse
 from collections.abc import Callable
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def add_command(
     subparsers: Any, name: str, text: str, run: Callable[[argparse.Namespace], int]
 ) -> argparse.ArgumentParser:
-    """text: what the command does, for the list of commands and for its own help."""
+    """Add a command. text: what it does, for the list of commands and for its own help."""
     command: argparse.ArgumentParser = subparsers.add_parser(name, help=text, description=text)
     command.set_defaults(run=run)
     return command

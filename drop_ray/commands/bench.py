@@ -1,4 +1,4 @@
-"""`drop-ray bench CONFIG`: the stage, or with `--server` a load test of a server that runs already."""
+"""`drop-ray bench CONFIG`: the stage bench, or with `--server` a load test of a running server."""
 
 import argparse
 import json
@@ -9,9 +9,9 @@ from drop_ray.errors import UserError
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--server", metavar="URL", help="instead, load a running server with the workloads")
-    command.add_argument("--request-rate", type=_rates, metavar="R,R,...", help="requests a second to send it")
-    command.add_argument("--requests", type=int, default=100, help="how many at each rate")
+    command.add_argument("--server", metavar="URL", help="send the workloads to a running server instead")
+    command.add_argument("--request-rate", type=_rates, metavar="R,R,...", help="requests per second to send")
+    command.add_argument("--requests", type=int, default=100, help="number of requests at each rate")
     command.set_defaults(run=run)
 
 

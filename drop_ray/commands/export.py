@@ -1,4 +1,4 @@
-"""`drop-ray export CONFIG`: the stage, or with `--plan` and `--output` one checkpoint into a folder."""
+"""`drop-ray export CONFIG`: the stage export, or with `--plan` and `--output` one checkpoint to a folder."""
 
 import argparse
 from pathlib import Path
@@ -12,7 +12,7 @@ from drop_ray.models.export_formats import EXPORT_FORMATS
 def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--plan", help="name of one of the run's plans, or a plan file")
     command.add_argument("--output", type=Path, help="new folder to write that plan's checkpoint to")
-    command.add_argument("--format", choices=EXPORT_FORMATS, help="of that checkpoint; dropped by default")
+    command.add_argument("--format", choices=EXPORT_FORMATS, help="format of that checkpoint; dropped by default")
     command.set_defaults(run=run)
 
 

@@ -1,4 +1,4 @@
-"""`drop-ray gc CONFIG_OR_STORE`: what of a store nobody needs any more, and removing it."""
+"""`drop-ray gc CONFIG_OR_STORE`: lists and removes the files of a store that nobody needs any more."""
 
 import argparse
 import sys
@@ -8,13 +8,11 @@ from drop_ray.commands.arguments import add_command
 
 
 def add(subparsers: Any) -> None:
-    text = "list what of a store nobody needs any more: leftovers of what was killed, artifacts of no run"
+    text = "list the files of a store that nobody needs any more: leftovers of killed processes, artifacts of no run"
     command = add_command(subparsers, "gc", text, run)
     command.add_argument("target", metavar="CONFIG_OR_STORE", help="a run's YAML file, or a store's folder or URL")
-    command.add_argument("--delete", action="store_true", help="remove it")
-    command.add_argument(
-        "--older-than", default="24h", metavar="AGE", help="leave alone what was written since then (%(default)s)"
-    )
+    command.add_argument("--delete", action="store_true", help="remove these files")
+    command.add_argument("--older-than", default="24h", metavar="AGE", help="leave younger files alone (%(default)s)")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`drop-ray import SOURCE OUTPUT`: a Baichuan model, or .bin files, as a checkpoint to run with."""
+"""`drop-ray import SOURCE OUTPUT`: writes a Baichuan model, or .bin files, as a checkpoint that runs can use."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`drop-ray init MODEL`: a commented config for a model, to run as it is and to edit."""
+"""`drop-ray init MODEL`: writes a commented config for a model, which runs as it is and can be edited."""
 
 import argparse
 from pathlib import Path
@@ -11,7 +11,7 @@ def add(subparsers: Any) -> None:
     text = "write a commented config for a model, that runs as it is; reads no weights"
     command = add_command(subparsers, "init", text, run)
     command.add_argument("model", help="folder, s3://bucket/prefix or Hugging Face name, as `model.path` of a run")
-    command.add_argument("--output", type=Path, metavar="FILE", help="to write; named after the model if not given")
+    command.add_argument("--output", type=Path, metavar="FILE", help="file to write; by default named after the model")
 
 
 def run(options: argparse.Namespace) -> int:

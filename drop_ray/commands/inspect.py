@@ -1,4 +1,4 @@
-"""`drop-ray inspect MODEL`: what a model is made of, and what a plan would save."""
+"""`drop-ray inspect MODEL`: shows the parts of a model, and what a plan would save."""
 
 import argparse
 import sys
@@ -9,13 +9,13 @@ from drop_ray.commands.arguments import add_command
 
 
 def add(subparsers: Any) -> None:
-    text = "show what a model is made of and what a plan would save; reads no weights"
+    text = "show the parts of a model and what a plan would save; reads no weights"
     command = add_command(subparsers, "inspect", text, run)
     command.add_argument("model", help="folder, s3://bucket/prefix or Hugging Face name; config.json is enough")
     command.add_argument("--revision", help="branch, tag or commit of a Hugging Face name; subfolder of a folder")
     command.add_argument("--plan", type=Path, help="a plan file")
     command.add_argument("--tokens", type=int, default=2048, help="length of the sequences whose KV cache is shown")
-    command.add_argument("--batch-size", type=int, default=1, help="how many of them")
+    command.add_argument("--batch-size", type=int, default=1, help="number of these sequences")
     command.add_argument("--allow-unlisted", action="store_true", help="as model.allow_unlisted of a run")
 
 

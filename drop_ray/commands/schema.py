@@ -1,4 +1,4 @@
-"""`drop-ray schema`: the JSON schema of a run's config, for editors."""
+"""`drop-ray schema`: prints the JSON schema of a run's config, for editors."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""A command for every stage: the pipeline up to it. `run` is all of them, with a dry run beside."""
+"""One command per stage, which runs the pipeline up to that stage. `run` runs all of it, or a dry run."""
 
 import argparse
 import sys
@@ -21,7 +21,7 @@ def add(subparsers: Any) -> None:
     for name, text in COMMANDS.items():
         command = add_command(subparsers, name, text, run_stages)
         add_config(command)
-        command.add_argument("--reuse", action="store_true", help="take what was done with other library versions")
+        command.add_argument("--reuse", action="store_true", help="take results made with other library versions")
         if name in further:
             further[name](command)
 

@@ -1,4 +1,4 @@
-"""`drop-ray status CONFIG`: the units of a run, and what of them is done."""
+"""`drop-ray status CONFIG`: shows the units of a run, and which of them are done."""
 
 import argparse
 import sys

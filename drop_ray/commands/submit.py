@@ -1,4 +1,4 @@
-"""`drop-ray submit CONFIG --address URL`: a run as a job of a Ray cluster."""
+"""`drop-ray submit CONFIG --address URL`: runs a config as a job of a Ray cluster."""
 
 import argparse
 from typing import Any
@@ -9,10 +9,12 @@ from drop_ray.commands.stages import COMMANDS
 
 
 def add(subparsers: Any) -> None:
-    text = "run it as a job of a Ray cluster, and follow the job to its end; Ctrl-C stops it"
+    text = "run a config as a job of a Ray cluster, and follow the job to its end; Ctrl-C stops it"
     command = add_command(subparsers, "submit", text, run)
     add_config(command)
-    command.add_argument("--address", required=True, help="of the cluster's dashboard, such as http://HEAD:8265")
+    command.add_argument(
+        "--address", required=True, help="address of the cluster's dashboard, such as http://HEAD:8265"
+    )
     command.add_argument("--stage", choices=COMMANDS, default=RUN, help="the command that the job runs (%(default)s)")
     command.add_argument(
         "--env", action="append", default=[], metavar="NAME", help="give the job this variable of the environment"

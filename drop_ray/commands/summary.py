@@ -1,4 +1,4 @@
-"""What the terminal says at the end of a run: what was done, the plans, where everything is."""
+"""The terminal's text at the end of a run: the importance of layers, the plans, and the locations of results."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -45,7 +45,7 @@ def outcome_lines(outcome: Outcome, console: Console = PLAIN) -> Iterator[str]:
 
 
 def plan_table(base: DropPlan, plans: Sequence[DropPlan], console: Console = PLAIN) -> list[str]:
-    """A row a plan: what it drops, and what part of the parameters and of the KV cache that saves."""
+    """One row per plan: what it drops, and the part of the parameters and of the KV cache that this saves."""
     rows = [
         (
             plan.name,
@@ -59,7 +59,7 @@ def plan_table(base: DropPlan, plans: Sequence[DropPlan], console: Console = PLA
 
 
 def training_table(metric: str, training: Mapping[str, ScoreTable], console: Console = PLAIN) -> list[str]:
-    """A row a training checkpoint: mean importance, rank correlation with the last, most redundant attention."""
+    """One row per training checkpoint: mean importance, rank correlation with the last, most redundant attention."""
     profiles = {
         revision: {module: table.means(module) for module in MODULES if table.layers(module)}
         for revision, table in training.items()
@@ -80,12 +80,12 @@ def training_table(metric: str, training: Mapping[str, ScoreTable], console: Con
 
 
 def serving_table(serving: Mapping[str, Sequence[Mapping[str, Any]]], console: Console = PLAIN) -> list[str]:
-    """A row a plan, workload and batch: speedups of whole requests and of decoding, with what a roofline predicts.
+    """One row per variant, workload and batch: measured and predicted speedups of whole requests and of decoding.
 
-    serving: rows of serving.parquet by plan. At equal memory the plan's own batch is shown too.
+    serving: rows of serving.parquet by variant. At equal memory the variant's own batch is shown too.
     """
     lines = []
-    for plan, rows in serving.items():
+    for variant, rows in serving.items():
         points: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
         for row in rows:
             batch = f"{row['batch_size']}"
@@ -93,9 +93,9 @@ def serving_table(serving: Mapping[str, Sequence[Mapping[str, Any]]], console: C
             points.setdefault((row["workload"], batch), {})[row["metric"]] = row
         for (workload, batch), metrics in points.items():
             output, decode = (metrics.get(f"{kind}_tokens_per_s") for kind in ("output", "decode"))
-            name = f"{plan} (itself)" if rows[0]["control"] else plan
+            name = f"{variant} (itself)" if rows[0]["control"] else variant
             lines.append((name, workload, batch, *_speedup(output), *_speedup(decode)))
-    headings = ("plan", "workload", "batch", "output tokens/s", "roofline", "decoding", "roofline")
+    headings = ("variant", "workload", "batch", "output tokens/s", "roofline", "decoding", "roofline")
     return table_lines(console, [*map(words, headings)], lines)
 
 
@@ -111,7 +111,7 @@ def describe_drops(plan: DropPlan) -> str:
 
 
 def _speedup(row: Mapping[str, Any] | None) -> tuple[str, str]:
-    """Measured, with its 95 % interval, and predicted."""
+    """The measured speedup with its 95 % interval, and the predicted one."""
     if row is None:
         return "-", "-"
     return f"x{row['ratio']:.2f} ({row['low']:.2f} to {row['high']:.2f})", f"x{row['predicted']:.2f}"

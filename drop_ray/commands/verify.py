@@ -1,4 +1,4 @@
-"""`drop-ray verify CONFIG`: whether the bytes of a run's artifacts are still those recorded."""
+"""`drop-ray verify CONFIG`: checks that the bytes of a run's artifacts are still those recorded."""
 
 import argparse
 from typing import Any

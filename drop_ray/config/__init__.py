@@ -1,4 +1,4 @@
-"""A run as its user writes it: RunConfig and its sections. Every section but ExecutionConfig changes numbers."""
+"""RunConfig, a run as its user writes it, and its sections. Every section but ExecutionConfig changes numbers."""
 
 from drop_ray.config.evaluation import EvaluationConfig, PerplexitySpec, TaskSpec
 from drop_ray.config.execution import ExecutionConfig, Placement

@@ -1,6 +1,6 @@
 """A config file with a comment on every field, as `drop-ray init` writes it: values in, YAML text out.
 
-The comments are the fields' own descriptions. What is `Off` is written as a comment too, ready to be taken up.
+The comments are the fields' own descriptions. A value that is `Off` is commented out.
 """
 
 import textwrap
@@ -17,15 +17,15 @@ WIDTH = 100
 
 @dataclass(frozen=True)
 class Off:
-    """A field that is left out of the run, but shown with a value that it could have."""
+    """Marks a field that is commented out, with a value that it could have."""
 
     value: Any
     """The value it would have."""
 
 
 def commented_yaml(values: Mapping[str, Any], notes: Mapping[str, str]) -> str:
-    """values: nested as in the file, sections as mappings, lists of sections as lists; notes: by path, such as
-    `calibration.source`, what is said of a field besides its description."""
+    """The text of the file. values: nested as in the file, sections as mappings, lists of sections as lists; notes:
+    remarks on fields besides their descriptions, by path, such as `calibration.source`."""
     explained = descriptions()
     comments = {path: [explained[path], *([notes[path]] if path in notes else [])] for path in explained}
     sections = ["\n".join(_field_lines("", key, value, comments)) for key, value in values.items()]
@@ -43,7 +43,7 @@ def _field_lines(section: str, key: str, value: Any, comments: Mapping[str, list
 
 
 def _value_lines(path: str, key: str, value: Any, comments: Mapping[str, list[str]]) -> Iterator[str]:
-    """`key: value`, or the key and what is in the section below it."""
+    """`key: value`, or the key of a section and its lines below."""
     if isinstance(value, list) and value and isinstance(value[0], Mapping):
         yield f"{key}:"
         yield from (f"  - {_flow(entry)}" for entry in value)
@@ -56,6 +56,6 @@ def _value_lines(path: str, key: str, value: Any, comments: Mapping[str, list[st
 
 
 def _flow(value: Any) -> str:
-    """On one line: `0`, `[1, 8]`, `{method: awq}`."""
+    """YAML on one line: `0`, `[1, 8]`, `{method: awq}`."""
     text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1 << 20, allow_unicode=True)
     return text.removesuffix("\n").removesuffix("\n...")

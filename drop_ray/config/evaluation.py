@@ -11,7 +11,7 @@ from drop_ray.text.naming import first_twice
 class TaskSpec(Section):
     """One lm-eval task; its name alone is enough."""
 
-    name: str = Field(description="what lm-eval, or a file in `include_path`, calls the task")
+    name: str = Field(description="name of the task in lm-eval or in a file in `include_path`")
     num_fewshot: int | None = Field(
         None, ge=0, description="examples before each question; null keeps the task's own number"
     )

@@ -1,4 +1,4 @@
-"""`execution`: how to run."""
+"""`execution`: how a run is carried out."""
 
 from typing import Annotated, Any, Literal
 
@@ -17,11 +17,11 @@ class ExecutionConfig(Section):
 
     num_workers: int = Field(1, ge=1, description="processes that do units of work at the same time")
     gpus_per_worker: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
-        0, description="0 computes on CPUs; auto is one, and to evaluate as many as the model's size asks for"
+        0, description="GPUs of each worker; 0 computes on CPUs; auto is 1, and in evaluation as many as hold the model"
     )
     cpus_per_worker: float = Field(1, gt=0, description="CPUs that Ray sets aside for each worker")
     threads_per_worker: int = Field(1, ge=1, description="threads of a CPU worker, and of a serving engine on a CPU")
-    max_attempts: int = Field(3, ge=1, description="how often a unit is tried whose workers are lost")
+    max_attempts: int = Field(3, ge=1, description="attempts at a unit whose workers are lost")
     start_timeout_s: float = Field(1800, gt=0, description="seconds to wait for a first worker")
     tensor_parallel: int = Field(1, ge=1, description="GPUs of one engine in the serving benchmark")
     layers: Placement = Field("auto", description="resident in memory, or streamed from the checkpoint")
@@ -32,7 +32,7 @@ class ExecutionConfig(Section):
         "layers by ranges, as they are used",
     )
     cache_bytes: int | None = Field(
-        None, ge=1, description="what cache_dir holds at most; null is whatever the disk has free"
+        None, ge=1, description="limit of cache_dir in bytes; null is whatever the disk has free"
     )
     store_outage_s: float = Field(
         120, ge=0, description="seconds for which s3:// may be out of reach before the run ends"
@@ -45,5 +45,5 @@ class ExecutionConfig(Section):
 
     @property
     def device(self) -> Literal["cpu", "cuda"]:
-        """What the run's workers compute on."""
+        """The device that the run's workers compute on."""
         return "cuda" if self.gpus_per_worker else "cpu"

@@ -1,4 +1,4 @@
-"""`model`: which weights a run is about."""
+"""`model`: the model of a run."""
 
 from typing import Annotated, Literal
 
@@ -41,7 +41,7 @@ class ModelConfig(Section):
 
     @property
     def name(self) -> str:
-        """The run's model, for people."""
+        """Name of the run's model, for people."""
         return f"{self.path} at {self.main_revision}" if self.main_revision else self.path
 
     @property

@@ -12,10 +12,10 @@ from drop_ray.extensions import METRICS, STRATEGIES, Registry
 
 @dataclass(frozen=True, eq=False)
 class _NameIn:
-    """What a Literal would be, if its values were known before the installed packages are."""
+    """Stands for a Literal whose values are known only when the installed packages are."""
 
     registry: Registry
-    """Whose names are valid."""
+    """The registry whose names are valid."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._check, handler(source))

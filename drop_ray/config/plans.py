@@ -1,4 +1,4 @@
-"""`plans`: what to drop, by which strategy."""
+"""`plans`: what to drop, and by which strategy."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -20,8 +20,8 @@ class PlanSpec(Section):
     )
     drop: tuple[int, ...] = Field((), description="how many layers, MLPs or blocks; a list makes many plans")
     iterative: int | None = Field(None, ge=1, description="drop this many, score again, repeat")
-    of: Droppable | None = Field(None, description="what to drop, of random and reverse")
-    seed: int = Field(0, description="of random")
+    of: Droppable | None = Field(None, description="what random and reverse drop")
+    seed: int = Field(0, description="seed of the choices of random")
     metric: MetricName | None = Field(None, description="one of scoring.metrics to rank by; null is the first of them")
     file: str | None = Field(None, description="a plan as JSON, instead of a strategy")
 
@@ -52,6 +52,6 @@ class PlanSpec(Section):
 
 
 def _strategies(fit: Callable[[Any], bool]) -> str:
-    """The strategies that something goes with: `strategies random and reverse`."""
+    """The strategies that take a key, for messages: `strategies random and reverse`."""
     *others, last = (name for name in STRATEGIES.names if fit(STRATEGIES.load(name)))
     return f"strategies {', '.join(others)} and {last}" if others else f"strategy {last}"

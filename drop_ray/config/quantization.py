@@ -13,9 +13,7 @@ class QuantizationSpec(Section):
     """One line of `quantization`: AutoAWQ's format (GEMM) or AutoGPTQ's."""
 
     method: Literal["awq", "gptq"] = Field(description="awq writes AutoAWQ's format, gptq AutoGPTQ's")
-    name: str | None = Field(
-        None, pattern=RUN_NAME, description="what the variants' names end with; the method if not given"
-    )
+    name: str | None = Field(None, pattern=RUN_NAME, description="end of the variants' names; the method if not given")
     bits: int = Field(4, description="bits of a weight: 4; gptq also takes 8")
     group_size: int = Field(128, description="inputs that share a scale; -1 is the whole row, gptq only")
     symmetric: bool | None = Field(None, description="null is the method's own: gptq symmetric, awq with zero points")
@@ -42,7 +40,7 @@ class QuantizationSpec(Section):
 
     @property
     def label(self) -> str:
-        """What a quantized plan's name ends with."""
+        """The end of a quantized variant's name."""
         return self.name or self.method
 
     @property
@@ -51,7 +49,7 @@ class QuantizationSpec(Section):
 
     @property
     def bytes_per_weight(self) -> float:
-        """Bytes of a quantized weight, with its part of the group's scale, of 16 bits, and zero point.
+        """Bytes of a quantized weight, with its part of its group's zero point and 16-bit scale.
 
         Embeddings stay in 16 bits.
         """
@@ -59,7 +57,7 @@ class QuantizationSpec(Section):
         return self.bits / 8 + overhead
 
     def split(self, total: int) -> tuple[range, range]:
-        """The samples to calibrate on and those held out, of `total`. ValueError if there are too few."""
+        """Of `total` samples, those to calibrate on and those held out. ValueError if there are too few."""
         wanted = (self.num_samples or 1) + self.held_out
         if wanted > total:
             raise ValueError(

@@ -1,6 +1,6 @@
 """Every field of a run's config with its type, default and meaning, read from the schema.
 
-docs/configuration.md is made of them, and the comments of the file that `drop-ray init` writes.
+docs/configuration.md and the comments of the file that `drop-ray init` writes are made from these.
 """
 
 import json
@@ -17,20 +17,20 @@ QUOTE = '"'
 
 @dataclass(frozen=True)
 class ConfigField:
-    """One field as a person meets it in the file."""
+    """One field, described for people."""
 
     section: str
-    """Where it stands: `` for the file's own fields, `model`, `evaluation.tasks[]` for each entry of a list."""
+    """Path of its section: empty for fields of the file itself, `model`, `evaluation.tasks[]` for entries of a list."""
     name: str
     """Its key."""
     type: str
-    """What it takes, in words: `integer from 1`, `awq or gptq`, `list of section`."""
+    """Its type in words: `integer from 1`, `awq or gptq`, `list of section`."""
     default: str
-    """Its default as YAML; `required` if it has to be given."""
+    """Its default as YAML; `required` if there is none."""
     description: str
     """What it means."""
     subsection: str
-    """Path of the section that it is, or of which it is a list; empty if it is neither."""
+    """Path of its subsection, if it is a section or a list of sections; empty otherwise."""
 
     @property
     def path(self) -> str:
@@ -42,11 +42,11 @@ class ConfigSection:
     """A section of the file with its fields."""
 
     path: str
-    """As `ConfigField.section`."""
+    """Path of the section, as in `ConfigField.section`."""
     description: str
-    """What it is about."""
+    """Subject of the section."""
     fields: tuple[ConfigField, ...]
-    """In the order in which they are written."""
+    """Its fields, in the order in which they are declared."""
 
 
 def config_sections() -> list[ConfigSection]:
@@ -81,7 +81,7 @@ def _sections(root: Schema, section: Schema, path: str) -> Iterator[ConfigSectio
 
 
 def _definitions(node: Schema, path: str) -> Iterator[tuple[str, str]]:
-    """Where sections are nested in a field, and the names of their definitions."""
+    """(path, name of the definition) of every section that is nested in a field."""
     if "$ref" in node:
         yield path, node["$ref"].removeprefix(REF)
     for option in node.get("anyOf", ()):
@@ -91,7 +91,7 @@ def _definitions(node: Schema, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _type(node: Schema) -> str:
-    """What a field takes, in words."""
+    """The type of a field in words."""
     if "anyOf" in node:
         options = [_type(option) for option in node["anyOf"] if option.get("type") != "null"]
         return " or ".join(dict.fromkeys(options))
@@ -109,7 +109,7 @@ def _type(node: Schema) -> str:
 
 
 def _default(node: Schema, is_section: bool) -> str:
-    """As YAML; empty if there is none, and of a section, whose fields have theirs."""
+    """The default as YAML; empty if there is none, and for a section, since its fields have their own."""
     value = node.get("default", {})
     if isinstance(value, Mapping):
         return ""
@@ -132,5 +132,5 @@ def _section_lines(section: ConfigSection) -> Iterator[str]:
 
 
 def _anchor(heading: str) -> str:
-    """As GitHub makes it of a heading: punctuation is left out."""
+    """The anchor that GitHub gives a heading: without punctuation."""
     return "".join(letter for letter in heading.lower() if letter.isalnum() or letter in "_-")

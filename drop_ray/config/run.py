@@ -1,4 +1,4 @@
-"""A run as its user writes it: RunConfig, read from YAML by `load_config`, with overrides `--set a.b=value`.
+"""RunConfig, a run as its user writes it. `load_config` reads it from YAML, with overrides `--set a.b=value`.
 
 A value that does not fit raises UserError, which names the field.
 """
@@ -46,7 +46,7 @@ class RunConfig(Section):
     export_formats: tuple[ExportFormat, ...] = Field(
         ("dropped", "plain"),
         min_length=1,
-        description="what every exported plan is written as; plain only of those that drop blocks",
+        description="formats of every exported plan; plain only for plans that drop whole blocks",
     )
     store: str = Field("drop-ray-store", description="folder or s3://bucket/prefix that keeps everything done")
     execution: ExecutionConfig = Field(ExecutionConfig(), description="how to run; never changes a number")
@@ -133,7 +133,7 @@ def parse_config(values: Mapping[str, Any], source: str) -> RunConfig:
 
 
 def text_sections(config: RunConfig) -> dict[str, TextSection]:
-    """Every text besides the calibration's, by the field that names it."""
+    """Every text but that of calibration, by the field that names it."""
     texts: dict[str, TextSection] = {perplexity_field(text.name): text for text in config.evaluation.perplexity}
     return texts | {quantization_field(spec.label): spec.text for spec in config.quantization if spec.text}
 

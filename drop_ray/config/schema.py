@@ -1,4 +1,4 @@
-"""The JSON schema of a run's config file: what editors complete and check, and what the reference is made from."""
+"""The JSON schema of a run's config file, for completion and checks in editors, and for the reference."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ SCHEMA_ID = "urn:drop-ray:run-config"
 
 
 class _Untitled(GenerateJsonSchema):
-    """Without pydantic's titles, which repeat the names of fields."""
+    """Leaves out pydantic's titles, which repeat the names of fields."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
         return False
 
 
 def run_schema() -> Schema:
-    """What `load_config` takes: a file's name stands in for a missing `name`, so that it is not required."""
+    """The schema of a config file. `name` is not required, since it defaults to the file's name."""
     schema = RunConfig.model_json_schema(schema_generator=_Untitled)
     required = [name for name in schema["required"] if name != "name"]
     return {

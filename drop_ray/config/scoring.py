@@ -1,4 +1,4 @@
-"""`calibration` and `scoring`: the text, and what is measured on it."""
+"""`calibration` and `scoring`: the calibration text, and what is measured on it."""
 
 from pydantic import Field, field_validator, model_validator
 

@@ -1,4 +1,4 @@
-"""What the sections of a run's config share.
+"""The base classes of the sections of a run's config, and the paths in them.
 
 Paths that begin with `demo:` lie in the package's embedded demo folder. Others start at the working directory.
 """
@@ -17,7 +17,7 @@ class Section(BaseModel):
 
 
 class TextSection(Section):
-    """A text of the user's, cut into samples as calibration text is."""
+    """A text of the user, cut into samples as calibration text is."""
 
     source: str = Field(description="file of text: .txt, .json, .jsonl or .parquet")
     text_field: str = Field("text", description="field or column that holds the text")

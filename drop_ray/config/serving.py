@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from drop_ray.config.section import Section
 from drop_ray.text.naming import first_twice
 
-# Fewer pairs than this have no useful interval. An engine is checked on prompts which, continued, take this length.
+# Fewer pairs than this have no useful interval. The gate's prompts with their continuations need this length.
 MIN_RESIDENT_PAIRS = 5
 MIN_MODEL_LEN = 32
 
@@ -25,7 +25,7 @@ class WorkloadSpec(Section):
 
 
 class ServingConfig(Section):
-    """How to measure serving speed: base and plan in pairs on one device."""
+    """How to measure serving speed: base and variant in pairs on one device."""
 
     engine: Literal["vllm", "transformers"] = Field(
         "vllm", description="what serves; transformers is for families that vLLM lacks"
@@ -47,9 +47,9 @@ class ServingConfig(Section):
         (1, 8, 32), min_length=1, description="tried in order, until a larger one gives no more tokens per second"
     )
     pairs: int = Field(5, ge=3, description="pairs of each measurement, 5 at least if resident; rounds of reload")
-    plans: Literal["all"] | tuple[str, ...] = Field("all", description="which plans are measured; the base always is")
+    plans: Literal["all"] | tuple[str, ...] = Field("all", description="variants that are measured; the base always is")
     dtype: Literal["bfloat16", "float16", "float32"] | None = Field(
-        None, description="what is served in; null is model.dtype"
+        None, description="dtype to serve in; null is model.dtype"
     )
     max_model_len: int | None = Field(None, ge=1, description="tokens of a request; null is the longest workload")
     kv_cache_bytes: int | None = Field(

@@ -18,13 +18,13 @@ class Problem:
     """A statement to complete: `text`, a space, one of `candidates`, and `ending`."""
 
     text: str
-    """Everything before the result."""
+    """Text before the result."""
     answer: str
     """The right result."""
     candidates: tuple[str, ...]
     """The result and near misses, in random order."""
     ending: str
-    """What follows the result."""
+    """Text after the result."""
 
 
 def problem(rng: random.Random, split: Split) -> Problem:

@@ -34,13 +34,13 @@ class AgreementSentence:
     """A sentence in parts, which spaces join."""
 
     beginning: str
-    """Everything before the verb or pronoun."""
+    """Text before the verb or pronoun."""
     right: str
     """The form that agrees."""
     wrong: str
     """The form that does not agree."""
     ending: str
-    """What follows it."""
+    """Text after the verb or pronoun."""
 
     @property
     def text(self) -> str:

@@ -56,13 +56,13 @@ class Person:
     name: str
     """First name."""
     place: str
-    """Where the person lives."""
+    """Place where the person lives."""
     job: str
-    """What the person works as."""
+    """Job of the person."""
     color: str
     """Color of the thing."""
     thing: str
-    """What the person has."""
+    """Thing that the person has."""
 
 
 def draw_people(rng: random.Random, split: Split, count: int) -> list[Person]:

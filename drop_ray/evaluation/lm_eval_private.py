@@ -1,4 +1,4 @@
-"""What drop_ray uses of lm-eval that lm-eval does not promise to keep: its index of task files.
+"""The parts of lm-eval outside its public interface that drop_ray uses: its index of task files.
 
 Its public `TaskManager` indexes all of its own tasks or none, and reads a task's YAML only by its path.
 tests/evaluation/test_private_lm_eval.py checks every part, and names the version of lm-eval that changed one.

@@ -30,7 +30,7 @@ class TaskRequest:
     num_fewshot: int | None = None
     """Examples in each prompt; None keeps the number that the task states, or 0 if it states none."""
     limit: int | None = None
-    """Only so many first documents of each leaf task; None is all."""
+    """Number of first documents of each leaf task to evaluate; None takes all."""
 
     def __post_init__(self) -> None:
         if self.num_fewshot is not None and self.num_fewshot < 0:
@@ -54,15 +54,15 @@ class MetricValue:
     value: float
     """The metric's value, in its own unit."""
     stderr: float | None
-    """Its standard error; None where lm-eval has no estimate."""
+    """Standard error of the value; None where lm-eval has no estimate."""
     higher_is_better: bool | None
-    """None where neither the task nor lm-eval's registry says."""
+    """Whether higher values are better; None where neither the task nor lm-eval's registry says."""
     num_documents: int
-    """Number of documents that it is taken over."""
+    """Number of documents that the value is taken over."""
     num_fewshot: int | None
     """Examples in each prompt; None for a group whose leaf tasks differ."""
     primary: bool
-    """Whether it is the number that counts for the request."""
+    """Whether it is the main number of the request."""
 
 
 class DocumentValue(NamedTuple):
@@ -75,23 +75,23 @@ class DocumentValue(NamedTuple):
     doc_hash: str
     """Hash of the document's content."""
     prompt_hash: str
-    """sha256 of what the model was asked."""
+    """sha256 of the prompt."""
     metric: str
     """Name of the metric."""
     filter: str
     """Name of the post-processing of answers."""
     value: float | None
-    """In the unit of the metric; None for metrics that exist only for a whole task (f1, bleu, ...)."""
+    """The metric's value on the document; None for metrics that exist only for a whole task (f1, bleu, ...)."""
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """Everything that one request gave."""
+    """The result of one request."""
 
     task: TaskRequest
-    """What was asked for."""
+    """The request."""
     metrics: list[MetricValue]
-    """All reported numbers."""
+    """The reported numbers."""
     documents: pa.Table
     """Table with `DOCUMENT_SCHEMA`, sorted so that equal results are equal bytes (`document_table`)."""
     raw: dict[str, Any]

@@ -22,7 +22,7 @@ class ResolvedTask:
     """
 
     request: TaskRequest
-    """What was asked for."""
+    """The request."""
     identity: dict[str, Any]
     """The request, and by name every tag, group and task that it reaches (`task_identity`), as plain JSON values."""
 

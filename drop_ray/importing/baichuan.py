@@ -38,7 +38,7 @@ class Part:
     source: str
     """Name of Baichuan's tensor."""
     start: int
-    """Its first row."""
+    """Index of its first row."""
     shape: tuple[int, ...]
     """Shape of the Llama tensor."""
     unit_rows: bool = False

@@ -1,4 +1,4 @@
-"""Converts a sentencepiece BPE model to a tokenizer that transformers loads without foreign code.
+"""Converts a sentencepiece BPE model to a tokenizer that transformers loads without remote code.
 
 The conversion is checked: the tokenizer has to give the ids that sentencepiece gives.
 """
@@ -35,8 +35,8 @@ def convert_tokenizer(folder: Path, location: str) -> PreTrainedTokenizerFast:
 
     A special token in a text becomes its id, as in every tokenizer of transformers. All else has the ids that
     sentencepiece gives, with one exception: a text that is one user-defined symbol and nothing more gets no space in
-    front. UserError if the files do not say everything that is needed, or if the two differ on a probe or on a piece of
-    the vocabulary.
+    front. UserError if the files lack something that is needed, or if the ids differ on a probe or on a piece of the
+    vocabulary.
     """
     model = _read_model(folder / "tokenizer.model", location)
     config = _read_config(folder, location, len(model.pieces))
@@ -91,16 +91,16 @@ def _special_token(config: Mapping[str, Any], name: str, default: str | None) ->
         return None
     fields = value if isinstance(value, dict) else {"content": value}
     shape = {key: bool(fields.get(key)) for key in ("lstrip", "rstrip", "single_word")}
-    # Found before the text is normalized: what lies between special tokens is a text of its own.
+    # Special tokens are found before the text is normalized; each part between them is a text of its own.
     return AddedToken(fields["content"], normalized=False, special=True, **shape)
 
 
 def _backend(model: Any) -> Tokenizer:
     vocabulary = {piece.piece: token_id for token_id, piece in enumerate(model.pieces)}
     scores = {piece.piece: piece.score for piece in model.pieces if piece.type == Piece.NORMAL}
-    # Control tokens, bytes and user-defined symbols are no parts of a merge, and come from none.
+    # Control tokens, bytes and user-defined symbols are neither parts nor results of a merge.
     merges = merges_of(vocabulary, scores, vocabulary.keys() - scores.keys())
-    # With a plain space in it, a symbol is never found: by then, spaces are SPACE.
+    # A symbol with a plain space in it is never found, because spaces have become SPACE before.
     symbols = [p.piece for p in model.pieces if p.type == Piece.USER_DEFINED and " " not in p.piece]
     tokenizer = Tokenizer(
         models.BPE(

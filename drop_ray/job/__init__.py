@@ -1,1 +1,1 @@
-"""What a run is: its checked job, the identities of its steps, and what of it is done."""
+"""A run: its checked job, the identities of its steps, and the units that are done."""

@@ -1,4 +1,4 @@
-"""Sections of the config whose lines each change the base and the plans: a list of them, one line a kind of change."""
+"""The sections of the config whose lines each add a change to the base and to the plans, such as `quantization`."""
 
 import importlib
 from abc import ABC, abstractmethod
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from drop_ray.models.checkpoint import Checkpoint
 
 SECTIONS = ("drop_ray.quantization.section:QUANTIZATION",)
-"""Each as `module:attribute`, in the order in which their changes are made."""
+"""Location of each section's object as `module:attribute`, in the order in which their changes are made."""
 
 
 class Line(Protocol):
@@ -24,35 +24,35 @@ class Line(Protocol):
 
     @property
     def label(self) -> str:
-        """What the names of its variants end with."""
+        """The end of its variants' names."""
 
     @property
     def plans(self) -> Literal["all"] | tuple[str, ...]:
-        """Names of the plans that it is for; the base always is."""
+        """Names of the plans that it changes; the base is always changed."""
 
 
 class ChangeSection(ABC):
     """A section of the config whose lines change the base and the plans."""
 
     field: str
-    """Of the config."""
+    """Name of the section in the config."""
     libraries: tuple[str, ...]
-    """That every node must have, if the section has a line."""
+    """Libraries that every node must have if the section has a line."""
 
     @abstractmethod
     def lines(self, config: "RunConfig") -> Sequence[Line]:
-        """In the order of the config."""
+        """The section's lines, in the order of the config."""
 
     @abstractmethod
     def check(self, config: "RunConfig", checkpoint: "Checkpoint") -> None:
-        """UserError for what cannot be done, before any work. checkpoint: the run's model."""
+        """Raise UserError, before any work, for a line that cannot be done. checkpoint: the run's model."""
 
     @abstractmethod
     def changes(self, job: "Job") -> Sequence[Change]:
         """The change of each line, in their order."""
 
     def names(self, config: "RunConfig", plans: Sequence[str]) -> list[str]:
-        """What the variants of plans with these names are called; the base's too, if it is among them."""
+        """Names of the variants that it makes of plans with these names, or of the base if it is among them."""
         return [f"{plan}-{line.label}" for line in self.lines(config) for plan in plans if _is_for(line, plan)]
 
     def variants(self, job: "Job", base: Variant, plans: Sequence[Variant]) -> Iterator[Variant]:
@@ -65,7 +65,7 @@ class ChangeSection(ABC):
 
 @cache
 def change_sections() -> tuple[ChangeSection, ...]:
-    """All of them; what they need heavy libraries for, they import when they are used."""
+    """All sections. They import heavy libraries only when they are used."""
     places = (place.partition(":") for place in SECTIONS)
     return tuple(getattr(importlib.import_module(module), attribute) for module, _, attribute in places)
 

@@ -52,26 +52,26 @@ NOTES = {
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What of a model decides its first config."""
+    """The facts about a model that decide its first config."""
 
     path: str
-    """As the user gave it."""
+    """Path of the model, as the user gave it."""
     dtype: str
-    """What its weights are stored in, by its config.json."""
+    """Dtype of the stored weights, as config.json states it."""
     needs_eager: bool
     """Whether transformers' default attention computes another model."""
     is_listed: bool
     """Whether its architecture is one of the tested ones."""
     num_layers: int
-    """Decoder layers."""
+    """Number of decoder layers."""
     lacking: DropLists
-    """What is dropped from it already."""
+    """Drop lists of the model itself."""
     max_positions: int
-    """Tokens of its longest sequence."""
+    """Number of tokens of the longest sequence that it takes."""
     calibration_tokens: int
-    """Of the calibration text, by its tokenizer."""
+    """Number of tokens that its tokenizer makes of the calibration text."""
     held_out_tokens: int
-    """Of the text for perplexity."""
+    """Number of tokens that its tokenizer makes of the text for perplexity."""
 
 
 def write_first_config(path: str, output: Path | None) -> Path:
@@ -91,7 +91,7 @@ def write_first_config(path: str, output: Path | None) -> Path:
 
 
 def read_facts(path: str) -> ModelFacts:
-    """From config.json and the tokenizer."""
+    """The facts about the model at `path`, from config.json and the tokenizer."""
     location = locate_model(ModelConfig(path=path).location, None, weights=False)
     checkpoint = open_checkpoint(location, weights=False)
     check_architecture(checkpoint, allow_unlisted=True)
@@ -193,13 +193,13 @@ def _samples(num_tokens: int, max_positions: int, least: int) -> dict[str, int]:
 
 
 def _count_tokens(checkpoint: Checkpoint, source: str) -> int:
-    """As packing counts: every document is followed by EOS."""
+    """Number of tokens of a text, counted as in packing: every document is followed by EOS."""
     documents = read_documents(resolve_path(source), "text", "calibration.source")
     tokenizer = load_tokenizer(checkpoint.folder)
     return sum(len(ids) + 1 for ids in tokenizer(documents, add_special_tokens=False, verbose=False)["input_ids"])
 
 
 def _name_of(path: str) -> str:
-    """Of a run on the model: the last part of its path, or of `demo:model` both."""
+    """Name of a run on the model: the last part of its path; for `demo:model` both parts."""
     last = path.rstrip("/").rpartition("/")[2]
     return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-._") or "run"

@@ -1,4 +1,4 @@
-"""`drop-ray gc`: what of a store nobody needs any more, and removing it."""
+"""`drop-ray gc`: lists and removes the files of a store that nobody needs any more."""
 
 import time
 from collections.abc import Iterator
@@ -19,11 +19,11 @@ RUNS = "runs"
 
 
 def gc_lines(target: str, older_than: str, delete: bool, console: Console = PLAIN) -> Iterator[str]:
-    """A line for everything that can go, then the sum; with `delete` it is removed as it is named.
+    """One line for everything that can be removed, then the sum. With `delete` each is removed as it is named.
 
-    `target` is a run's config or a store. `older_than` is an age such as `24h`: whatever was written since is left
-    alone. If any run was written to since, artifacts that no run refers to are left alone as well, because that run may
-    not yet have come to all the units of its last start.
+    `target` is a run's config or a store. `older_than` is an age such as `24h`: what is younger is left alone. If
+    any run was written to more recently than that, artifacts that no run refers to are left alone as well, because that
+    run may not yet have come to all of its units.
     """
     try:
         before = time.time() - read_duration(older_than)

@@ -1,4 +1,4 @@
-"""The sign of life that a driver leaves in the run's folder: which worker has had which unit since when."""
+"""The sign of life that a driver leaves in the run's folder: which worker has had which share since when."""
 
 import json
 from collections.abc import Iterator
@@ -8,25 +8,25 @@ from drop_ray.store import Store
 from drop_ray.text.units import human_duration
 
 HEARTBEAT = "heartbeat.json"
-# Drivers write more often than every 40 s; the rest is for clocks of machines that differ, and for a slow store.
+# Drivers write more often than every 40 s; the rest allows for differing clocks and a slow store.
 STALE_S = 120.0
-# A unit is a straggler if it takes this many times as long as the median of its stage.
+# A share is a straggler if it takes this many times as long as the median of its stage.
 STRAGGLER = 3.0
 MIN_DONE = 3
 
 
 @dataclass(frozen=True)
 class BusyWorker:
-    """A worker with a unit."""
+    """A worker that has a share."""
 
     unit: str
-    """Its name."""
+    """Name of its share: the unit, or the units that are done together."""
     node: str
     """Address of the worker's node."""
     pid: int
     """The worker's process on that node."""
     since: float
-    """Seconds of the epoch at which the worker was given the unit."""
+    """When the worker was given the share, in seconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -34,25 +34,25 @@ class Heartbeat:
     """The state of a stage at one time."""
 
     time: float
-    """Seconds of the epoch."""
+    """When it was written, in seconds since 1970."""
     stage: str
-    """Its name."""
+    """Name of the stage."""
     workers_ready: int
-    """Workers that have started, busy or not."""
+    """Number of workers that have started, busy or not."""
     done: int
-    """Units of this stage that this driver has seen finished."""
+    """Number of shares of this stage that this driver has seen finished."""
     total: int
-    """Units of this stage that this driver found to do."""
+    """Number of shares of this stage that this driver found to do."""
     median_s: float
-    """How long the finished units took, in seconds; 0 before the first."""
+    """Median of the seconds that the finished shares took; 0 before the first."""
     busy: tuple[BusyWorker, ...]
-    """Workers that have a unit now."""
+    """Workers that have a share now."""
 
     def write(self, store: Store, run_folder: str) -> None:
         store.write_file(f"{run_folder}/{HEARTBEAT}", json.dumps(asdict(self), indent=1).encode())
 
     def lines(self, now: float) -> Iterator[str]:
-        """For people: whether a driver is there, then a line a busy worker, the longest first."""
+        """Lines for people: whether a driver is running, then one line per busy worker, the longest busy first."""
         age = now - self.time
         if age > STALE_S:
             yield f"no driver is running: the last sign of life is {human_duration(age)} old"
@@ -66,7 +66,7 @@ class Heartbeat:
 
 
 def read_heartbeat(store: Store, run_folder: str) -> Heartbeat | None:
-    """None of a run whose driver has not come to any work."""
+    """The last heartbeat of a run; None if its driver has not come to any work."""
     try:
         fields = json.loads(store.read_file(f"{run_folder}/{HEARTBEAT}"))
     except FileNotFoundError:

@@ -36,7 +36,7 @@ class Job:
     size: ModelSize
     """Sizes of the base model."""
     base_drops: DropLists
-    """What the run's model lacks already."""
+    """Sub-layers that the run's model lacks already."""
     requests: tuple[PlanRequest, ...]
     """Plans to be made from scores."""
     given_plans: tuple[DropPlan, ...]
@@ -71,12 +71,12 @@ class Job:
 
     @cached_property
     def changes(self) -> Mapping[str, tuple[Change, ...]]:
-        """What each line of each section that changes models stands for, by field of the config."""
+        """The change of each line of the sections that change models, by field of the config."""
         return {section.field: tuple(section.changes(self)) for section in change_sections()}
 
     @cached_property
     def calibration_content(self) -> dict[str, Any]:
-        """What identifies the text that is calibrated on, before it is tokenized."""
+        """Identity of the calibration text before it is tokenized."""
         config = self.config.calibration
         if config.dataset is not None:
             return {"dataset": self.dataset.identity}
@@ -94,7 +94,7 @@ class Job:
         return self.checkpoint if revision is None else self.earlier[revision]
 
     def state_name(self, drops: DropLists, revision: str | None = None) -> str:
-        """What is scored, for people: `base`, `without 3 sub-layers`, `revision step1000`."""
+        """Name of the model that is scored, for people: `base`, `without 3 sub-layers`, `revision step1000`."""
         if drops != self.base_drops:
             return f"without {drops.count} sub-layers"
         return f"revision {revision or self.config.model.main_revision}" if self.earlier else "base"

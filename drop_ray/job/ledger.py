@@ -24,9 +24,9 @@ class Entry:
     label: str
     """Name of the unit, for people."""
     step: Step
-    """What identifies the unit."""
+    """The unit's step, which identifies it."""
     commit: Commit | None
-    """What it left in the store; None until it is done."""
+    """The unit's commit; None until it is done."""
     computed: bool = False
     """Whether this start of the run computed it."""
 
@@ -48,7 +48,7 @@ class Ledger:
         return list(self._entries.values())
 
     def pending(self, stage: str, steps: Mapping[str, Step]) -> dict[str, Step]:
-        """Those of the labelled steps that are not done.
+        """The labelled steps that are not done.
 
         A corrupt artifact is named and removed, and so pending again.
         """
@@ -75,7 +75,7 @@ class Ledger:
         self._entries[step.path] = Entry(entry.stage, entry.label, step, None)
 
     def is_done(self, step: Step) -> bool:
-        """Of a step that `pending` was told of."""
+        """Whether a step that `pending` was told of is done."""
         return self._entries[step.path].commit is not None
 
     def commit_of(self, step: Step) -> Commit:
@@ -93,9 +93,9 @@ class Ledger:
             return None
 
     def _look_at_other_versions(self, stage: str, steps: Mapping[str, Step]) -> None:
-        """Say what was done with other library versions.
+        """Log which steps were done with other library versions.
 
-        With `reuse`, take it if it covers every step: versions never mix.
+        With `reuse`, take those commits if they cover every step: versions never mix.
         """
         done = self._other_versions(steps)
         if not done:

@@ -1,4 +1,4 @@
-"""A run under way: the job, what of it is done, and what the stages have made so far."""
+"""A run under way: its job, which units are done, and what the stages have made so far."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class NotDoneError(Exception):
-    """A dry run has come to what depends on results that the store does not have yet."""
+    """Raised in a dry run by work that depends on results that the store does not have yet."""
 
 
 @dataclass(frozen=True)
@@ -41,27 +41,27 @@ class Calibration:
 
 
 class Cluster(Protocol):
-    """Who does the units: `drop_ray.runtime` on Ray."""
+    """Does the units. Implemented by `drop_ray.runtime` on Ray."""
 
     def worker_bytes(self, job: Job) -> int:
-        """Memory of one worker's device that scores."""
+        """Bytes of device memory of one scoring worker."""
         ...
 
     def send(self, job: Job, stage: Stage, shares: Sequence[Share], workers: WorkerRequest) -> Iterator[Commit]:
-        """Commits as they come."""
+        """Yield the commits of the shares' units as they come."""
         ...
 
 
 @dataclass
 class RunState:
-    """What the stages of a run read, and add to, one after the other."""
+    """What the stages of a run read and add to, one after the other."""
 
     job: Job
-    """What is to be done."""
+    """The checked run."""
     ledger: Ledger
-    """What of it is done."""
+    """Which units are done."""
     cluster: Cluster
-    """Who does the rest."""
+    """Does the units that are not done."""
     texts: Mapping[str, torch.Tensor] = field(default_factory=dict)
     """Token samples by field of the config, int64 [num_samples, seq_len]: of the texts to evaluate and quantize on."""
     calibration: Calibration | None = None
@@ -71,15 +71,15 @@ class RunState:
     earlier_scores: dict[str, ScoreTables] = field(default_factory=dict)
     """Score tables of the base, by revision of an earlier training checkpoint, oldest first."""
     plans: tuple[DropPlan, ...] = ()
-    """Made by the stage `plan`, in the order of the config."""
+    """Drop plans in the order of the config; made by the stage `plan`."""
     variants: list[Variant] = field(default_factory=list)
-    """Without the base, in the order in which they were made."""
+    """All variants but the base, in the order in which they were made."""
     checkpoints: dict[str, str] = field(default_factory=dict)
-    """Where checkpoints are, by variant and format."""
+    """Locations of checkpoints, by variant and format."""
     serving: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """Rows of serving.parquet by variant; the base's own are its control."""
+    """Rows of serving.parquet by variant; those of the base are the control."""
     published: Any = None
-    """Where the report is, with its first sentence; made by the stage `report`."""
+    """Location of the report, and its first sentence; made by the stage `report`."""
 
     @property
     def base(self) -> Variant:
@@ -87,7 +87,7 @@ class RunState:
         return self.job.base_variant
 
     def add_plan(self, plan: DropPlan) -> None:
-        """A plan was made: write it to the run's folder as JSON, and take up its variant."""
+        """Take up a plan that was made, with its variant, and write it to the run's folder as JSON."""
         self.plans += (plan,)
         self.variants.append(variant_of(self.job.checkpoint.identity, plan))
         self.job.store.write_file(f"{self.job.run_folder}/plans/{plan.name}.json", plan.to_json().encode())
@@ -109,9 +109,9 @@ class RunState:
         return {**self.earlier_scores, main: self.scores[self.job.base_drops]} if main and self.earlier_scores else {}
 
     def complete(self, stage: Stage, units: Sequence[Unit | LocalUnit]) -> list[Commit | None]:
-        """The commits of all units, after doing those that are not done.
+        """Do the units that are not done, and return the commits of all.
 
-        The one loop of the pipeline: find what is pending, send it, record it.
+        This is the one loop of the pipeline: find which units are pending, send them, record them.
         """
         self._find(stage, units)
         todo = [unit for unit in units if not self.ledger.is_done(unit.step)]
@@ -129,7 +129,7 @@ class RunState:
         return self.ledger.commit_of(variant.made_by) if variant.made_by else None
 
     def _find(self, stage: Stage, units: Sequence[Unit | LocalUnit]) -> None:
-        """Look for all units in the store, and take away what is made of others than it should be."""
+        """Look for all units in the store, and mark those to be redone that were made of other units than now."""
         self.ledger.pending(stage.name, {unit.label: unit.step for unit in units})
         for unit in units:
             made_of = unit.made_of if isinstance(unit, LocalUnit) else None

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cost:
-    """What units take, as far as it is known before."""
+    """What units take, as far as it is known beforehand."""
 
     num_bytes: int = 0
-    """Read or written, whichever the stage does more of; 0 where unknown."""
+    """Bytes read or written, whichever the stage does more of; 0 where unknown."""
     flops: int = 0
-    """Floating point operations; 0 where unknown."""
+    """Number of floating point operations; 0 where unknown."""
     note: str = ""
-    """For people."""
+    """A remark for people."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class Work:
     """A line of the dry run."""
 
     name: str
-    """The stage, with what of it the line is about."""
+    """Name of the stage, and of the part of it that the line is about."""
     units: int
-    """All units."""
+    """Number of units, done or not."""
     todo: int
-    """Those that are not done."""
+    """Number of units that are not done."""
     cost: Cost = Cost()
-    """Of those to do."""
+    """Cost of the units that are not done."""
 
 
 def _all_todo(run: "RunState", todo: Sequence[Unit]) -> Sequence[Share]:
@@ -61,20 +61,20 @@ class Stage:
     """
 
     name: str
-    """Of the command that ends with it, in logs, metrics and the list of units."""
+    """Its name in logs, metrics and the list of units; also of the command that ends with it."""
     noun: str
     """What its units are, in progress lines."""
     run: Callable[["RunState"], None]
     """Does the stage. Raises NotDoneError in a dry run, where it needs what is still to be computed."""
     workers: Callable[["RunState", Sequence[Unit]], WorkerRequest] = _torch_workers
-    """The workers for units that are to do."""
+    """The workers that the given units need."""
     shares: Callable[["RunState", Sequence[Unit]], Sequence[Share]] = _all_todo
-    """Units that are to do, put together into what a worker is given at a time."""
+    """Puts the given units together into shares."""
     cost: Callable[["RunState", str, Sequence[Unit]], Cost] = _unknown
-    """Of the units to do on a line of the dry run."""
+    """Cost of the given units, which are those of one line of the dry run."""
     own_work: Callable[["RunState"], Work] | None = None
     """The line of the dry run of a stage that has no units."""
     check_last: Callable[["RunConfig"], None] | None = None
-    """UserError if it is to be the last stage, and the config does not say what it is to do."""
+    """Called if it is the last stage of a run: UserError if the config does not say what it is to do."""
     goes_on: bool = False
-    """Whether every unit is tried although one failed; the failures are raised at the end."""
+    """Whether the other units are still tried after one has failed; failures are raised at the end."""

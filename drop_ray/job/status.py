@@ -1,4 +1,4 @@
-"""`drop-ray status`: the units of a run, what of them is done, and who works on the rest. Reads the store only."""
+"""`drop-ray status`: the units of a run, which of them are done, and which workers are busy. Only the store is read."""
 
 import time
 from collections.abc import Iterator, Sequence

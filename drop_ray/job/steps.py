@@ -1,4 +1,4 @@
-"""What identifies each step of a run. Identities are put together in this file only.
+"""The identities of the steps of a run. They are put together in this file only.
 
 The `algorithm` of a step is raised by hand when its code would give other numbers for the same inputs.
 """

@@ -18,11 +18,11 @@ class Share(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """For people; unique in its stage."""
+        """Its name for people, unique in its stage."""
 
     @property
     def title(self) -> str:
-        """Of its stage in progress lines, where the stage's name does not say it all."""
+        """Title of its stage in progress lines; empty where the stage's name says it all."""
         return ""
 
     @property
@@ -32,12 +32,12 @@ class Share(ABC):
 
     @property
     def tokens(self) -> int:
-        """Tokens that it scores, for the metrics."""
+        """Number of tokens that it scores, for the metrics."""
         return 0
 
     @abstractmethod
     def run(self, worker: "Worker") -> list[Commit]:
-        """Do it, in a worker. What an earlier attempt had committed is not done again."""
+        """Do its units, in a worker. Units that are committed already are not done again."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Unit(Share):
     """One step, done by one worker."""
 
     label: str
-    """For people; unique in its stage."""
+    """Its name for people, unique in its stage."""
     step: Step
     """What it computes, and where that is committed."""
     line: str
@@ -56,7 +56,7 @@ class Unit(Share):
         return self.label
 
     def bound(self, run: "RunState") -> "Unit":
-        """Ready to be sent: with what of earlier stages it needs."""
+        """This unit with the results of earlier stages that it needs, ready to be sent."""
         del run
         return self
 
@@ -74,15 +74,15 @@ class LocalUnit:
     """One step that the driver does itself, since sending its inputs would take longer."""
 
     label: str
-    """For people; unique in its stage."""
+    """Its name for people, unique in its stage."""
     step: Step
     """What it computes, and where that is committed."""
     line: str
-    """The line of the dry run that it counts for; none if it is empty."""
+    """The line of the dry run that it counts for; empty for none."""
     make: Callable[[], Commit]
     """Computes the step and commits it."""
     made_of: Mapping[str, str] | None = None
-    """Checksums of the units that it is made of; one made of others is made anew."""
+    """Checksums of the units that it is made of; if the store has one made of other units, it is made anew."""
 
 
 @dataclass(frozen=True)
@@ -92,18 +92,18 @@ class WorkerRequest:
     pool: str = "torch"
     """Workers of one pool share their processes; those of another pool end first."""
     num_workers: int | None = None
-    """None is what `execution` says."""
+    """Number of workers; None takes what `execution` says."""
     num_gpus: float | None = None
-    """Of each worker. None is what `execution` says."""
+    """Number of GPUs of each worker; None takes what `execution` says."""
     model_bytes: int = 0
-    """Of the largest model that a worker holds whole, over all of its GPUs."""
+    """Bytes of the largest model that a worker holds whole, over all of its GPUs."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables that their processes start with."""
+    """Environment variables that the worker processes start with."""
 
 
 @dataclass(frozen=True)
 class UnitFailure:
-    """In place of commits: why a unit has no result, where the other units of its stage go on."""
+    """Returned in place of commits: why a unit has no result, in a stage whose other units go on."""
 
     message: str
-    """The error's own."""
+    """Message of the error."""

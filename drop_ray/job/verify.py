@@ -12,7 +12,7 @@ from drop_ray.store import Step, Store, open_store
 from drop_ray.text.progress import Progress
 from drop_ray.text.units import human_bytes
 
-# Most units are small, and reading one is waiting for the storage.
+# Most outputs are small, and reading one is mostly waiting for the storage.
 UNITS_AT_ONCE = 4
 
 
@@ -21,15 +21,15 @@ class Verification:
     """What was read, and what is wrong with it."""
 
     units: int = 0
-    """That the run has met."""
+    """Number of units that the run has met."""
     outputs: int = 0
-    """Files that were read."""
+    """Number of files that were read."""
     num_bytes: int = 0
-    """Of those files."""
+    """Size of those files together, in bytes."""
     missing: int = 0
-    """Units that are not done, which is no fault."""
+    """Number of units that are not done, which is no fault."""
     faults: list[str] = field(default_factory=list)
-    """A line for each."""
+    """One line per fault."""
 
     def summary(self) -> str:
         return (

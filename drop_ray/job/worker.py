@@ -1,4 +1,4 @@
-"""What a unit finds where it runs: the model, the store, the device, and one place for a loaded model."""
+"""The worker that units run in: its model, store and device, and one place for a loaded model."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -23,9 +23,9 @@ from drop_ray.store import Commit, Step, Store
 from drop_ray.store.node_cache import NodeCache
 from drop_ray.store.versions import full_versions
 
-# What takes part in a result, or in understanding the driver.
+# Libraries that take part in a result, or in the exchange with the driver.
 LIBRARIES = ("drop-ray", "torch", "transformers", "tokenizers", "ray", "lm-eval")
-# Of a GPU's free memory, when a model is spread over several; the rest is for activations.
+# The part of each GPU's free memory that a model takes when it is spread over several; the rest is for activations.
 FREE_FRACTION = 0.9
 
 Progress = Callable[[int, int], None]
@@ -33,14 +33,14 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """What every worker of a run is told once."""
+    """The settings that every worker of a run gets at its start."""
 
     model: ModelConfig
     """Where the model is, and how it is loaded."""
     model_identity: str
-    """Of the run's model."""
+    """Identity of the run's model."""
     store: Store
-    """Where units are committed."""
+    """Store that units are committed to."""
     scoring: ScoringConfig
     """How samples are scored."""
     evaluation: EvaluationConfig
@@ -48,26 +48,26 @@ class WorkerSetup:
     include_path: str | None
     """Folder of lm-eval tasks."""
     threads: int | None
-    """Threads of torch on a CPU; None leaves the library's own number."""
+    """Number of threads of torch on a CPU; None leaves torch's own choice."""
     wave_bytes: int
-    """Host memory for residual states when layers are streamed."""
+    """Bytes of host memory for residual states when layers are streamed."""
     earlier_identities: Mapping[str, str] = field(default_factory=dict)
-    """Of the training checkpoints before the run's model, by revision."""
+    """Identities of the training checkpoints before the run's model, by revision."""
     model_options: Mapping[str, Any] = field(default_factory=dict)
-    """Of the connection to S3, for a model there."""
+    """Options of the connection to S3, for a model there."""
     cache_dir: str | None = None
-    """As in `execution`."""
+    """Folder of the node's cache, as `execution.cache_dir`."""
     cache_bytes: int | None = None
-    """As in `execution`."""
+    """Bytes that the node's cache may hold, as `execution.cache_bytes`."""
     libraries: tuple[str, ...] = LIBRARIES
-    """That every node must have as the driver does."""
+    """Libraries that every node must have in the driver's versions."""
 
 
 class Worker:
     """Holds at most one model: the scorer of a drop state, or a variant that is being evaluated."""
 
     def __init__(self, setup: WorkerSetup, node: str, log_progress: Callable[[str], Progress]):
-        """node: address of the machine. log_progress: makes a callback that logs (done, total) of what it is told."""
+        """node: address of the machine. log_progress: makes a callback that logs (done, total) under a name."""
         self.setup, self.node, self.log_progress = setup, node, log_progress
         self.store = setup.store
         # Ray sets no devices for a worker without GPUs, and such a worker would see all of them.
@@ -85,11 +85,11 @@ class Worker:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the run's model."""
+        """The dtype that the run's model is computed in."""
         return parse_dtype(self.setup.model.dtype)
 
     def checkpoint(self, revision: str | None = None) -> Checkpoint:
-        """The run's model, or an earlier training checkpoint: opened when first asked for."""
+        """The run's model, or an earlier training checkpoint. It is opened when first asked for."""
         if revision not in self._checkpoints:
             self._checkpoints[revision] = self._open(revision)
         return self._checkpoints[revision]
@@ -99,8 +99,10 @@ class Worker:
         return edited(self.checkpoint(), variant.edits) if variant.edits else self.checkpoint()
 
     def hold(self, key: object, load: Callable[[], Any]) -> Any:
-        """What was loaded under an equal key, or what `load` gives: before that, what was held is let go, since two
-        models may not fit."""
+        """What is held under an equal key; otherwise the result of `load`, which is then held.
+
+        What was held before is let go first, since two models may not fit.
+        """
         if self._held is None or self._held[0] != key:
             self.release()
             self._held = key, load()
@@ -111,7 +113,7 @@ class Worker:
         self._held = None
 
     def remember(self, key: object, read: Callable[[], Any]) -> Any:
-        """A small thing that unit after unit reads, such as the calibration samples: the last one is kept."""
+        """Something small that many units read, such as the calibration samples. Only the last one is kept."""
         if self._remembered is None or self._remembered[0] != key:
             self._remembered = key, read()
         return self._remembered[1]
@@ -137,7 +139,7 @@ class Worker:
 
     @contextmanager
     def folder(self, commit: Commit, logical: str) -> Iterator[Path]:
-        """A folder of outputs as a local one, fetched if it lies elsewhere."""
+        """A local folder with the outputs of that logical name, fetched if they lie elsewhere."""
         folder = self._cache.folder_of(self.store, commit, logical)
         try:
             yield folder
@@ -165,6 +167,6 @@ class Worker:
 
 
 def _memory_of_gpus() -> dict[int | str, int] | None:
-    """Bytes that a model may take of each of this worker's GPUs, if it has several."""
+    """Bytes that a model may take on each of this worker's GPUs, if it has several."""
     count = torch.cuda.device_count() if os.environ.get("CUDA_VISIBLE_DEVICES") else 0
     return {gpu: int(torch.cuda.mem_get_info(gpu)[0] * FREE_FRACTION) for gpu in range(count)} if count > 1 else None

@@ -1,1 +1,1 @@
-"""What a model is: its checkpoint files, its family, the classes without some of its sub-layers, and its export."""
+"""Models: checkpoint files, families, the classes without some of the sub-layers, and export."""

@@ -45,7 +45,7 @@ class ModelSize:
         return self.parameters - dropped
 
     def kv_bytes_per_token(self, drops: DropLists) -> int:
-        """What one more token takes in every kept attention layer, as long as no window is full."""
+        """KV-cache bytes of one more token in every kept attention layer, as long as no window is full."""
         return self.kv_bytes_per_layer * (self.num_layers - len(drops.attn))
 
     def kv_bytes(self, drops: DropLists, num_tokens: int) -> int:
@@ -112,7 +112,7 @@ def _active_parameters(layer: nn.Module, config: Any) -> int:
 
 
 def _windows(config: Any) -> tuple[int | None, ...]:
-    """By the layer types that transformers makes its KV cache from."""
+    """The attention window of each layer, by the layer types that transformers makes its KV cache from."""
     widths = {
         "sliding_attention": getattr(config, "sliding_window", None),
         "chunked_attention": getattr(config, "attention_chunk_size", None),

@@ -26,7 +26,7 @@ def read_config(checkpoint: Checkpoint) -> Any:
 
 
 def drop_lists_of(checkpoint: Checkpoint) -> DropLists:
-    """What a checkpoint's own config.json says is dropped: nothing for a base model.
+    """The drop lists in a checkpoint's own config.json; empty for a base model.
 
     UserError if its lists do not fit it.
     """
@@ -94,15 +94,15 @@ def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
 
 
 def _keep_in_float32(model: PreTrainedModel, dtype: torch.dtype) -> None:
-    """What transformers loads in float32 whatever the model's dtype, such as the expert bias of DeepSeek-V3."""
-    plan = kept_dtypes(model, dtype)
+    """Keep tensors in float32 that transformers loads so in any dtype, such as the expert bias of DeepSeek-V3."""
+    dtypes = kept_dtypes(model, dtype)
     for module in model.modules():
         for name, parameter in [*module.named_parameters(recurse=False, remove_duplicate=False)]:
-            if name in plan:
-                setattr(module, name, nn.Parameter(parameter.to(plan[name]), parameter.requires_grad))
+            if name in dtypes:
+                setattr(module, name, nn.Parameter(parameter.to(dtypes[name]), parameter.requires_grad))
         for name, buffer in [*module.named_buffers(recurse=False, remove_duplicate=False)]:
-            if name in plan:
-                setattr(module, name, buffer.to(plan[name]))
+            if name in dtypes:
+                setattr(module, name, buffer.to(dtypes[name]))
 
 
 def _attention(architecture: str, wanted: str | None) -> str:

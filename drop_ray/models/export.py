@@ -25,7 +25,7 @@ from drop_ray.models.families import DropLists
 from drop_ray.models.files.model_folder import COMPANION_PATTERNS
 from drop_ray.models.files.safetensors_writer import ShardEntries, TensorEntry, write_shards
 from drop_ray.models.loading import Weights
-from drop_ray.models.plain import plain_form
+from drop_ray.models.plain import plain_checkpoint
 from drop_ray.text.progress import ignore_progress
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def _contents(checkpoint: Checkpoint, drops: DropLists, format: ExportFormat) ->
     weights = Weights(skeleton, checkpoint)
     kept = [name for name in checkpoint.tensors if name not in weights.dropped | weights.ignored]
     if format == "plain":
-        plain = plain_form(checkpoint, drops)
+        plain = plain_checkpoint(checkpoint, drops)
         names = {name: renamed for name in kept if (renamed := plain.name_of(name))}
         return _Contents({**plain.config, **_no_further_layers(checkpoint)}, names)
     config, code = _config_with_lists(checkpoint, skeleton, drops), _modeling_files(skeleton)

@@ -1,4 +1,4 @@
-"""The formats in which a plan can be exported, in a file that the command line can import without torch."""
+"""The export formats, in a file that the command line can import without torch."""
 
 from typing import Literal, get_args
 

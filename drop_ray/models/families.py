@@ -1,4 +1,4 @@
-"""Which architectures can be dropped, and the two drop lists, as all other code passes them."""
+"""The architectures that sub-layers can be dropped from, and the drop lists that all other code passes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Family:
     models: str
     """Models of this architecture, by the names that people know."""
     layers: str
-    """What its decoder layers look like, in a few words."""
+    """A description of its decoder layers in a few words."""
     configuration: str = "modeling_dropped"
     """Module of drop_ray.models with the configuration class, where transformers has none."""
     modeling: str = "modeling_dropped"
@@ -128,7 +128,7 @@ class DropLists:
         return len(self.attn) + len(self.mlp)
 
     def union(self, other: "DropLists") -> "DropLists":
-        """What either of the two drops."""
+        """The sub-layers that either of the two drops."""
         return DropLists(tuple({*self.attn, *other.attn}), tuple({*self.mlp, *other.mlp}))
 
     def as_identity(self) -> dict[str, list[int]]:

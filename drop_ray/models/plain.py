@@ -24,16 +24,16 @@ FIRST_LAYERS = ("first_k_dense_replace", "max_window_layers")
 # Endings of fields whose lists are not by layer, though they may happen to have as many entries as there are layers.
 NOT_OF_LAYERS = ("architectures", "_token_id", "_token_ids")
 # Fields of config.json about drops, remote code and provenance, which a plain checkpoint does not have.
-OTHER_FORMS_FIELDS = ("drop_attn_list", "drop_mlp_list", "auto_map", "drop_ray", "_name_or_path")
+OTHER_FORMATS_FIELDS = ("drop_attn_list", "drop_mlp_list", "auto_map", "drop_ray", "_name_or_path")
 LAYER_TENSOR = re.compile(r"((?:.*?\.)?layers\.)(\d+)(\..+)")
 
 
 @dataclass(frozen=True)
-class PlainForm:
-    """How a checkpoint becomes a plain one."""
+class PlainCheckpoint:
+    """The config and the layers of a plain checkpoint that is made from another one."""
 
     config: Mapping[str, Any]
-    """Fields of the new config.json."""
+    """Fields of the plain checkpoint's config.json."""
     kept: tuple[int, ...]
     """The old number of each kept layer, in the new order."""
 
@@ -46,14 +46,14 @@ class PlainForm:
         return f"{prefix}{self.kept.index(int(layer))}{name}" if int(layer) in self.kept else None
 
 
-def plain_form(checkpoint: Checkpoint, drops: DropLists) -> PlainForm:
+def plain_checkpoint(checkpoint: Checkpoint, drops: DropLists) -> PlainCheckpoint:
     """Work out the plain checkpoint, for which no weights are needed. UserError, with the reason, if there is none.
 
     `drops` names all sub-layers that are to be absent, also those that the checkpoint lacks already.
     """
     if drops.attn != drops.mlp:
         raise _refusal("it can lack whole blocks only, and the plan drops attention or MLP alone")
-    fields = {field: value for field, value in checkpoint.config.items() if field not in OTHER_FORMS_FIELDS}
+    fields = {field: value for field, value in checkpoint.config.items() if field not in OTHER_FORMATS_FIELDS}
     base = replace(checkpoint, config=fields)
     config = read_config(base)
     kept = tuple(layer for layer in range(config.num_hidden_layers) if layer not in drops.attn)
@@ -77,7 +77,7 @@ def plain_form(checkpoint: Checkpoint, drops: DropLists) -> PlainForm:
     )
     _check_config(read_config(plain).to_dict(), renumbered)
     _check_layers(base, plain, kept)
-    return PlainForm(plain.config, kept)
+    return PlainCheckpoint(plain.config, kept)
 
 
 def _renumbered(field: str, value: Any, kept: tuple[int, ...], num_layers: int) -> Any:

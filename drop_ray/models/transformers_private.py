@@ -1,4 +1,4 @@
-"""What drop_ray uses of transformers that transformers does not promise to keep.
+"""The parts of transformers outside its public interface that drop_ray uses.
 
 modeling_dropped.py and modeling_deepseek.py use more: they are copied into checkpoints, and so import nothing of this
 package. tests/models/test_private_transformers.py checks the parts of all three, and names the version of transformers

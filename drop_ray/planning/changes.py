@@ -1,7 +1,7 @@
-"""One step from a model to another: what decides its result, what it is called, and how it becomes weights.
+"""A change is one step from a model to another: what decides its result, its name, and how it becomes weights.
 
 A change becomes weights in one of three ways, each a class here. `Drop` removes sub-layers. A `TensorEdit` gives some
-tensors other values while they are read. A `Remake` computes a checkpoint of its own, which stands in the store.
+tensors other values while they are read. A `Remake` computes a checkpoint of its own, which is kept in the store.
 A package adds a kind of change by the entry point group `drop_ray.changes`; docs/extending.md shows one.
 """
 
@@ -25,34 +25,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Change(ABC):
-    """A frozen value. Two changes are equal if they are of one kind and have equal identities."""
+    """Base class of all changes, which are frozen values. Two are equal if their kinds and identities are."""
 
     kind: ClassVar[str]
-    """What a plan file calls it; the entry point's name."""
+    """Its name in a plan file, which is the entry point's name."""
 
     @property
     @abstractmethod
     def label(self) -> str:
-        """What a variant's name ends with after this change."""
+        """The end of a variant's name after this change."""
 
     @abstractmethod
     def identity(self) -> Mapping[str, Any]:
-        """Everything that decides its result, as plain JSON values: never its label."""
+        """Everything that decides its result, as plain JSON values. The label is not part of it."""
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Change":
-        """The change that an entry of a plan file's `changes` describes, without its `kind`. ValueError or TypeError
-        if the values do not fit."""
+        """The change that an entry of a plan file's `changes` describes; `values` are without its `kind`.
+
+        ValueError or TypeError if the values do not fit.
+        """
         return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
-        """The entry of a plan file's `changes`, which `from_json` reads."""
+        """The entry of a plan file's `changes`; `from_json` reads it without its `kind`."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return {"kind": self.kind, **values}
 
     @cached_property
     def key(self) -> str:
-        """Equal for equal changes."""
+        """A text that is equal for equal changes."""
         return canonical_json({"kind": self.kind, **self.identity()})
 
     def __eq__(self, other: object) -> bool:
@@ -64,13 +66,13 @@ class Change(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Drop(Change):
-    """Sub-layers that are gone, with their norms; the residual stream passes them by."""
+    """Removes sub-layers with their norms; the residual stream passes them by."""
 
     kind: ClassVar[str] = "drop"
     lists: DropLists
-    """Layers without attention, and layers without MLP."""
+    """The drop lists: layers without attention, and layers without MLP."""
     name: str = ""
-    """Of the plan that drops them."""
+    """Name of the plan that drops them."""
 
     @property
     def label(self) -> str:
@@ -99,20 +101,20 @@ class TensorEdit(Change):
 
     @abstractmethod
     def edits(self, name: str) -> bool:
-        """Whether it changes the tensor of that name."""
+        """Whether this change edits the tensor of that name."""
 
     @abstractmethod
     def edit(self, name: str, tensor: "torch.Tensor") -> "torch.Tensor":
-        """The tensor's new values, in its own shape and dtype. Called only for a name that it edits."""
+        """The tensor's new values, in the same shape and dtype. Called only for names that it edits."""
 
 
 class Remake(Change):
     """A change whose result is a checkpoint of its own, computed by a step and kept in the store."""
 
     field: ClassVar[str]
-    """Of the identities of what is made with the checkpoint, under which its step's family stands."""
+    """Key of this change in the identities of steps that use the checkpoint."""
     libraries: ClassVar[tuple[str, ...]]
-    """Whose versions decide what the checkpoint computes, besides torch and transformers."""
+    """Libraries whose versions decide what the checkpoint computes, besides torch and transformers."""
 
     @abstractmethod
     def step(self, base: str, before: Mapping[str, Any]) -> "Step":
@@ -120,27 +122,27 @@ class Remake(Change):
 
     @abstractmethod
     def environment(self, device: str) -> Mapping[str, str]:
-        """Environment variables of the processes that make and load it, from before they import anything."""
+        """Environment variables with which the processes that make and load the checkpoint start."""
 
     @abstractmethod
     def load(self, folder: Path, *, device: str, dtype: str, attn_implementation: str) -> Any:
-        """The checkpoint as a model of transformers, ready for inference."""
+        """The checkpoint in a folder as a transformers model, ready for inference."""
 
     @property
     @abstractmethod
     def bytes_per_weight(self) -> float:
-        """Of the weights of its layers, as they are stored."""
+        """Bytes of one weight in the decoder layers, as stored."""
 
 
 @dataclass(frozen=True, eq=False)
 class Undecided(Change):
-    """Stands for what a plan will drop, while the scores that decide it are still to come. Nothing is made of it."""
+    """Stands in a dry run for the drop of a plan whose scores are still to come. Nothing is computed from it."""
 
     kind: ClassVar[str] = "undecided"
     name: str
-    """Of the plan."""
+    """Name of the plan."""
     whole_blocks: bool
-    """Whether it is sure to drop whole blocks."""
+    """Whether the plan is certain to drop whole blocks."""
 
     @property
     def label(self) -> str:
@@ -151,7 +153,7 @@ class Undecided(Change):
 
 
 def change_of(values: Any, where: str) -> Change:
-    """One entry of a plan file's `changes`; UserError, which begins with `where`, if it is not a change."""
+    """The change that an entry of a plan file's `changes` describes. UserError, which begins with `where`, if none."""
     if not isinstance(values, Mapping) or not isinstance(values.get("kind"), str):
         raise UserError(f'{where}: a change is an object with a `kind`, like {{"kind": "drop", "attn": [25, 26]}}')
     rest = {key: value for key, value in values.items() if key != "kind"}
@@ -166,7 +168,7 @@ def change_of(values: Any, where: str) -> Change:
 
 
 def layer_numbers(values: Any, key: str) -> tuple[int, ...]:
-    """The layers of a plan file's list; ValueError if it is none."""
+    """The layers in a list of a plan file. ValueError if it is not a list of layers."""
     if not isinstance(values, list | tuple) or not all(type(layer) is int for layer in values):
         raise ValueError(f"{key} must be a list of layer numbers")
     return tuple(values)

@@ -1,4 +1,4 @@
-"""`drop-ray inspect MODEL`: what a model is made of and what a plan would save, from its configuration alone."""
+"""`drop-ray inspect MODEL`: the parts of a model and what a plan would save, from its configuration alone."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from drop_ray.text.console import PLAIN
 from drop_ray.text.tables import names, table_lines, words
 from drop_ray.text.units import human_bytes, human_count
 
-# A line of what is said: what it is about, empty where that is the same as before, and the text.
+# A line that is printed: its topic, empty if the line above has the same, and the text.
 Row = tuple[str, str]
 
 
@@ -86,7 +86,7 @@ def inspect_model(
     check_architecture(checkpoint, allow_unlisted)
     config = read_config(checkpoint)
     lacking = drop_lists_of(checkpoint)
-    # As it will be run; many checkpoints are stored in float32.
+    # In the dtype in which it will be run; many checkpoints are stored in float32.
     skeleton = build_skeleton(config, lacking, torch.bfloat16)
     size = measure(skeleton)
     chosen = read_plan(plan, size.num_layers, None) if plan else None
@@ -117,18 +117,18 @@ def _model_rows(config: Any) -> Iterator[Row]:
 
 
 def _index_rows(checkpoint: Checkpoint, skeleton: PreTrainedModel) -> Iterator[Row]:
-    """Whether the tensors that an index names are those of the model; shapes are checked when weights are opened."""
-    for form in FORMATS:
-        index = checkpoint.folder / form.index
+    """Check that an index names the model's tensors. Their shapes are checked when weights are opened."""
+    for format in FORMATS:
+        index = checkpoint.folder / format.index
         if index.is_file():
-            files = read_index(index, f"{checkpoint.location}/{form.index}")
+            files = read_index(index, f"{checkpoint.location}/{format.index}")
             names = [name for tensors in files.values() for name in tensors]
             missing, unexpected = unmatched_tensors(skeleton, map_tensors(skeleton, names))
             if missing or unexpected:
                 what = (
                     f"lacks {min(missing)}" if missing else f"names {min(unexpected)}, which has no place in the model"
                 )
-                raise UserError(f"{checkpoint.location}/{form.index} {what}; is it the index of this config.json?")
+                raise UserError(f"{checkpoint.location}/{format.index} {what}; is it the index of this config.json?")
             yield "index", f"{len(names)} tensors in {len(files)} files, all of them the model's"
             return
 

@@ -1,4 +1,4 @@
-"""What a plan is made of: attention layers, MLPs and blocks, and which of them a model still has."""
+"""The modules that a plan can drop (attention layers, MLPs and blocks), and which of them a model still has."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from drop_ray.models.families import DropLists
 
 ATTENTION, MLP, BLOCK = "attention", "mlp", "block"
-# What a strategy may choose from; a block is chosen as a whole.
+# The kinds of module that a strategy chooses from, by its `of`; a block is chosen as a whole.
 MODULES = {
     "attention": (ATTENTION,),
     "mlp": (MLP,),
@@ -23,11 +23,11 @@ class Module:
     kind: str
     """`attention`, `mlp` or `block`."""
     layer: int
-    """Which layer's."""
+    """Index of its layer."""
 
 
 def candidates(of: str, num_layers: int, dropped: DropLists) -> list[Module]:
-    """What can still be dropped; a block counts as long as any of it is there."""
+    """Modules that can still be dropped. A block counts as long as one of its sub-layers is left."""
     gone = {
         ATTENTION: set(dropped.attn),
         MLP: set(dropped.mlp),
@@ -36,6 +36,6 @@ def candidates(of: str, num_layers: int, dropped: DropLists) -> list[Module]:
     return [Module(kind, layer) for kind in MODULES[of] for layer in range(num_layers) if layer not in gone[kind]]
 
 
-def layers_of(sublayer: str, chosen: Sequence[Module], already: Sequence[int]) -> tuple[int, ...]:
-    """The layers that lose their attention (or their MLP) by what was chosen, in its order; a block loses both."""
-    return tuple(module.layer for module in chosen if module.kind in (sublayer, BLOCK) and module.layer not in already)
+def layers_of(kind: str, chosen: Sequence[Module], already: Sequence[int]) -> tuple[int, ...]:
+    """The layers that lose their attention (or MLP) by the choice, in its order. A block loses both."""
+    return tuple(module.layer for module in chosen if module.kind in (kind, BLOCK) and module.layer not in already)

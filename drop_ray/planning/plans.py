@@ -16,28 +16,28 @@ BASE = "base"
 
 @dataclass(frozen=True)
 class DropPlan:
-    """What is dropped from the base. One made by hand needs the drop lists only."""
+    """Which sub-layers are dropped from the base. A plan made by hand needs only the drop lists."""
 
     name: str
-    """For people and file names; of a plan file, the file's name if it has none."""
+    """Name for people and files. A plan file without one takes the file's name."""
     drop_attn: tuple[int, ...] = ()
     """Layers that lose their attention, in the order in which they were chosen: most redundant first."""
     drop_mlp: tuple[int, ...] = ()
-    """Layers that lose their MLP, in that order."""
+    """Layers that lose their MLP, in the order in which they were chosen."""
     strategy: str = "file"
-    """By which it was made."""
+    """Name of the strategy that made it; `file` for a plan made by hand."""
     metric: str | None = None
-    """Whose scores it ranks by."""
+    """Name of the metric that it ranks by; None if it follows no scores."""
     model_identity: str | None = None
-    """Of the base model."""
+    """Identity of the base."""
     calibration_identity: str | None = None
-    """Of the token samples that were scored."""
+    """Identity of the calibration samples that were scored."""
     parameters: int | None = None
-    """That are expected to be left."""
+    """Number of parameters that are left."""
     kv_bytes_per_token: int | None = None
-    """That are expected to be left."""
+    """Bytes of KV cache of one token that are left."""
     changes: tuple[Change, ...] = ()
-    """Further changes, after the drop."""
+    """Further changes, made after the drop."""
 
     @property
     def drops(self) -> DropLists:
@@ -52,7 +52,7 @@ class DropPlan:
 def read_plan(path: Path, num_layers: int, model_identity: str | None) -> DropPlan:
     """Read a plan made by drop_ray or by hand. UserError for unknown keys, layers that do not fit, another model.
 
-    model_identity: of the model at hand; None if its weights are not, which leaves that unchecked.
+    model_identity: identity of the model at hand; None, without its weights, leaves that unchecked.
     """
     try:
         values = json.loads(path.read_text())
@@ -91,7 +91,7 @@ def _parse(values: Any, path: Path) -> DropPlan:
 
 
 def _changes(fields: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The fields that a list of changes stands for: what its drops drop, and the others in their order."""
+    """The fields that a list of changes gives: the drop lists of its drops, and the other changes in their order."""
     entries = fields.get("changes", [])
     if not isinstance(entries, list):
         raise UserError(f"plan {path}: changes must be a list of changes")

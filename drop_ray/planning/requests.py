@@ -1,4 +1,4 @@
-"""The plans a config asks for, one by one, checked against the model before any work."""
+"""The plans that a config asks for, one by one, checked against the model before any work."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,23 +17,23 @@ class PlanRequest:
     """One plan to be made."""
 
     name: str
-    """Of the plan and its files: `attention-4-iterative2`."""
+    """Name of the plan and its files, such as `attention-4-iterative2`."""
     strategy: str
-    """Name of the rule by which it chooses."""
+    """Name of its strategy."""
     of: str
     """What it drops: `attention`, `mlp`, `joint` or `block`."""
     count: int
-    """How many of them."""
+    """Number of modules to drop."""
     metric: str
-    """By whose scores it ranks; unused by the baselines."""
+    """Name of the metric that it ranks by; unused by the baselines."""
     iterative: int | None = None
-    """How many to drop before scoring again; None is all at once."""
+    """Number of modules to drop before scoring again; None drops all at once."""
     seed: int = 0
-    """Of random choices."""
+    """Seed of random choices."""
 
     @property
     def label(self) -> str:
-        """The strategy with what distinguishes it, one line of a chart."""
+        """Name of the strategy with its settings, which is one line of a chart."""
         return _label(self.strategy, self.of) + (f"-iterative{self.iterative}" if self.iterative else "")
 
     @property
@@ -42,18 +42,18 @@ class PlanRequest:
 
     @property
     def gaps(self) -> tuple[int, ...]:
-        """Sizes of the block windows it looks at."""
+        """Gaps whose scores it needs."""
         return _rule(self.strategy).gaps(self.count)
 
     def rounds(self) -> list[int]:
-        """How many to drop at a time: [8], or [2, 2, 2, 2] when iterative."""
+        """Number of modules to drop in each round: [8], or [2, 2, 2, 2] when iterative."""
         if self.iterative is None:
             return [self.count]
         full, rest = divmod(self.count, self.iterative)
         return [self.iterative] * full + ([rest] if rest else [])
 
     def choose(self, scores: ScoreTables, num_layers: int, dropped: DropLists, count: int) -> list[Module]:
-        """The next modules to drop; `scores` are those of the model without `dropped` (unused by the baselines).
+        """The next modules to drop. `scores` are those of the model without `dropped` (unused by the baselines).
 
         Raises ValueError if the strategy, of whatever package, did not choose as many as it was asked for.
         """
@@ -71,8 +71,8 @@ def plan_requests(
 ) -> list[PlanRequest]:
     """Expand the specs with a strategy; equal requests are made once. UserError if a count exceeds the model.
 
-    dropped: what the model given already lacks; default_metric: of specs that name none. Plans by another metric say so
-    in their names.
+    dropped: sub-layers that the given model already lacks; default_metric: the metric of specs that name none. Plans by
+    another metric have it in their names.
     """
     requests = {
         request.name: request
@@ -83,7 +83,7 @@ def plan_requests(
 
 
 def gaps_of(requests: Iterable[PlanRequest]) -> tuple[int, ...]:
-    """The gaps to score on the model as given: 1 always (the report shows it), and the windows asked for."""
+    """The gaps to score on the model as given: always 1, which the report shows, and those that requests need."""
     return tuple(sorted({1, *(gap for request in requests for gap in request.gaps)}))
 
 
@@ -113,7 +113,7 @@ def _expand(
 
 
 def _label(strategy: str, of: str) -> str:
-    """A strategy that leaves open what it drops is told apart by it: `random-mlp`."""
+    """Name of a strategy; if the plan says what it drops, that is part of it: `random-mlp`."""
     return strategy if _rule(strategy).of else f"{strategy}-{of}"
 
 

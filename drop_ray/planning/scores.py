@@ -1,4 +1,4 @@
-"""The aggregator: score rows of all samples to the mean importance of every module, with its standard error."""
+"""Aggregates the score rows of all samples to the mean importance of every module, with its standard error."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -12,9 +12,9 @@ class Importance:
     """How much a module changes the residual stream; low is redundant."""
 
     mean: float
-    """Over all tokens, of the distance between X and Y."""
+    """Mean distance over all tokens between the states before and after the module."""
     stderr: float
-    """Standard error of the mean, over samples (two or more)."""
+    """Standard error of the mean over samples, of which there are at least two."""
 
 
 @dataclass(frozen=True)
@@ -22,17 +22,17 @@ class ScoreTable:
     """The importance of every module of one model in one metric."""
 
     importance: Mapping[tuple[str, int, int], Importance]
-    """By (module, layer, gap); gap is 1 but for windows of blocks layer .. layer + gap - 1."""
+    """Importance by (module, layer, gap). A gap above 1 is a window of blocks, from `layer` to `layer + gap - 1`."""
 
     def layers(self, module: str) -> list[int]:
-        """Layers that have this module, in order."""
+        """Layers that still have this module, in order."""
         return sorted(layer for name, layer, gap in self.importance if name == module and gap == 1)
 
     def mean(self, module: str, layer: int, gap: int = 1) -> float:
         return self.importance[module, layer, gap].mean
 
     def means(self, module: str) -> dict[int, float]:
-        """Importance by layer, of the layers that have this module."""
+        """Mean importance by layer, for the layers that still have this module."""
         return {layer: self.mean(module, layer) for layer in self.layers(module)}
 
     def windows(self, gap: int) -> list[int]:
@@ -45,7 +45,7 @@ ScoreTables = Mapping[str, ScoreTable]
 
 
 def aggregate(rows: Iterable[ScoreRow]) -> ScoreTables:
-    """A table for each metric of the rows. Sums in sample order, so that the order of delivery cannot show."""
+    """One table for each metric of the rows. Sums are in sample order, whatever the order of delivery."""
     by_metric: dict[str, dict[tuple[str, int, int], list[ScoreRow]]] = {}
     for row in sorted(rows, key=lambda row: row.sample):
         modules = by_metric.setdefault(row.metric, {})

@@ -1,4 +1,4 @@
-"""A model as changed: what is evaluated, exported, quantized, measured and reported, whatever was done to it."""
+"""A variant: the base with its changes. It is what stages evaluate, export, quantize, measure and report."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -17,11 +17,11 @@ class Variant:
     base: str
     """Identity of the base model."""
     changes: tuple[Change, ...]
-    """What was done to it; nothing for the base itself."""
+    """Its changes, in their order; empty for the base itself."""
     name: str = field(compare=False)
-    """For people: `attention-4`, `attention-4-awq`."""
+    """Name for people, such as `attention-4` or `attention-4-awq`."""
     plan: DropPlan = field(compare=False)
-    """The plan that its first changes are from."""
+    """The plan that made its first changes."""
 
     @property
     def drops(self) -> DropLists:
@@ -38,18 +38,18 @@ class Variant:
 
     @property
     def remake(self) -> Remake | None:
-        """The change that makes a checkpoint of its own, if there is one: it is the last."""
+        """The change that makes a checkpoint of its own, if there is one. It is always the last change."""
         last = self.changes[-1] if self.changes else None
         return last if isinstance(last, Remake) else None
 
     @property
     def undecided(self) -> Undecided | None:
-        """Given while its plan depends on scores to come."""
+        """The stand-in for its drop, while its plan depends on scores to come; None otherwise."""
         return next((change for change in self.changes if isinstance(change, Undecided)), None)
 
     @property
     def before(self) -> "Variant":
-        """Without its last change."""
+        """This variant without its last change."""
         return replace(self, changes=self.changes[:-1])
 
     @property
@@ -58,11 +58,11 @@ class Variant:
         return self.remake.step(self.base, self.before.identity()) if self.remake else None
 
     def then(self, change: Change) -> "Variant":
-        """With one change more."""
+        """This variant with one change more."""
         return replace(self, changes=(*self.changes, change), name=f"{self.name}-{change.label}")
 
     def identity(self) -> dict[str, Any]:
-        """What of it decides a result, besides the base: fields of the identities of steps."""
+        """Its part of the identities of steps, besides the base: whatever decides a result."""
         fields: dict[str, Any] = self.drops.as_identity()
         others = [change for change in self.changes if not isinstance(change, Drop | Remake)]
         if others:
@@ -73,11 +73,11 @@ class Variant:
 
 
 def variant_of(base: str, plan: DropPlan) -> Variant:
-    """The variant that a plan makes of the base model with that identity."""
+    """The variant that a plan makes of the base with that identity."""
     drop = [Drop(plan.drops, plan.name)] if plan.drops.count else []
     return Variant(base, (*drop, *plan.changes), plan.name, plan)
 
 
 def distinct(variants: Iterable[Variant]) -> list[Variant]:
-    """Equal variants are one model: the first stands for the others."""
+    """The first of each group of equal variants."""
     return list(dict.fromkeys(variants))

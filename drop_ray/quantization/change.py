@@ -22,7 +22,7 @@ class Quantize(Remake):
     spec: QuantizationSpec
     """The method and its settings."""
     dtype: str
-    """Of the tensors that are not quantized."""
+    """Dtype of the tensors that are not quantized."""
     samples: Mapping[str, Any]
     """Identity of the text that it is calibrated on and measured on."""
 

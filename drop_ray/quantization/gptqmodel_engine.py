@@ -1,7 +1,7 @@
 """Quantization by gptqmodel, which continues AutoGPTQ and also writes AutoAWQ's format.
 
-It is imported by nothing but this module and gptqmodel_private.py, and only when it is used: importing it seeds torch
-and changes settings of the process, so it runs in one of its own, with `environment` set from its start.
+Only this module and gptqmodel_private.py import it, and only when it is used. Importing it seeds torch and changes
+settings of the process, so that it runs in a process of its own, which starts with the variables of `environment`.
 """
 
 import tempfile
@@ -22,11 +22,11 @@ from drop_ray.quantization.packed_checkpoint import write_packed_checkpoint
 
 
 def environment(device: str) -> dict[str, str]:
-    """Environment variables of the process that quantizes, set before it imports anything.
+    """Environment variables of the process that quantizes, to be set before it imports anything.
 
     `device` is `cpu` or `cuda`.
     """
-    # gptqmodel would take half of the machine's CPUs, though others may use them. It needs two workers at least.
+    # By default gptqmodel takes half of the machine's CPUs, which others may use. It needs at least two workers.
     return {"HF_HUB_OFFLINE": "1", "GPTQMODEL_CPU_WORKERS": "2" if device == "cpu" else "8"}
 
 
@@ -45,7 +45,7 @@ def quantize(
     """Write the model without the sub-layers of `drops`, quantized, to the new folder `output`.
 
     `token_ids` are calibration samples, int64 [num_samples, seq_len]. `dtype` is that of the tensors that are not
-    quantized. The kernels of AWQ know 16-bit numbers only, so that float32 becomes float16 there. `progress` is told
+    quantized. The kernels of AWQ only support 16 bits, so that float32 becomes float16 there. `progress` is told
     (layers done, layers).
 
     The model is quantized layer by layer. The device holds one decoder layer, its inputs of one sample, and GPTQ's
@@ -86,7 +86,7 @@ def _run(
     skeleton = build_skeleton(config, drops, dtype)
     register(config.model_type, build_skeleton(config, DropLists(), dtype), skeleton, token_ids.shape[1])
     torch.manual_seed(0)
-    # On a GPU, gptqmodel's own choice; on a CPU it would choose a kernel for GPUs, which packs nothing there.
+    # On a GPU gptqmodel chooses itself. On a CPU it would choose a kernel for GPUs, which packs nothing there.
     backend = BACKEND.AWQ_TORCH if spec.method == "awq" and device == "cpu" else BACKEND.AUTO
     samples = [{"input_ids": row, "attention_mask": [1] * len(row)} for row in token_ids.tolist()]
     with contained(packed.with_name("logs")):
@@ -109,14 +109,14 @@ def _settings(spec: QuantizationSpec, device: str, finished: Path) -> Any:
         "group_size": spec.group_size,
         "sym": spec.is_symmetric,
         "device": device,
-        # Every layer is loaded when its turn comes, and written there when it is done.
+        # Every layer is loaded when its turn comes, and written to this folder when it is done.
         "offload_to_disk": True,
         "offload_to_disk_path": str(finished),
-        # Without this, it would round the weights that it could not calibrate, and say so only in its log.
+        # Otherwise gptqmodel rounds weights that it could not calibrate, and says so only in its log.
         "fallback": None,
     }
     if spec.method == "awq":
         return AWQConfig(format=FORMAT.GEMM, **common)
-    # Without desc_act, GPTQ may still order the weights within each group, which leaves the files' order as it is.
+    # Even without desc_act, GPTQ may order the weights within a group, which does not change their order in the files.
     reorder = not spec.desc_act and spec.group_size != -1
     return GPTQConfig(format=FORMAT.GPTQ, desc_act=spec.desc_act, act_group_aware=reorder, **common)

@@ -1,8 +1,8 @@
-"""What drop_ray uses of gptqmodel that gptqmodel does not promise to keep, and what it changes in it.
+"""The parts of gptqmodel outside its public interface that drop_ray uses or changes.
 
-Imported only where gptqmodel may be: in a process that quantizes (gptqmodel_engine.py). The fields and methods of a
-model's definition are in definition.py. tests/quantization/test_private_gptqmodel.py checks every part of both, and
-names the version of gptqmodel that changed one.
+This module is imported only in processes that may import gptqmodel, those that quantize (gptqmodel_engine.py). The
+fields and methods of a model's definition are in definition.py. tests/quantization/test_private_gptqmodel.py checks
+every part of both, and names the version of gptqmodel that changed one.
 """
 
 import logging
@@ -26,27 +26,32 @@ from drop_ray.replacing import replaced
 
 
 def definition_of(model_type: str) -> type:
-    """gptqmodel's own definition of a family. Expected of `MODEL_MAP`: such classes by model type."""
+    """gptqmodel's own definition of a family. Expected of `MODEL_MAP`: definitions by model type."""
     definition: type = auto.MODEL_MAP[model_type]
     return definition
 
 
 def add_definition(model_type: str, definition: type) -> None:
-    """There is no call to register one. Expected: loading looks a checkpoint's type up in `MODEL_MAP`, after it has
-    refused what is not in `SUPPORTED_MODELS`."""
+    """Add a definition; gptqmodel has no call for it.
+
+    Expected: loading refuses a model type that is not in `SUPPORTED_MODELS`, and looks others up in `MODEL_MAP`.
+    """
     auto.MODEL_MAP[model_type] = definition
     if model_type not in auto.SUPPORTED_MODELS:
         auto.SUPPORTED_MODELS.append(model_type)
 
 
 def moved(arguments: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """Expected of `nested_move_to(value, device)`: the tensors in any dict, list or tuple on that device."""
+    """The arguments with all tensors on that device.
+
+    Expected of `nested_move_to(value, device)`: it moves the tensors in any dict, list or tuple.
+    """
     on_device: dict[str, Any] = nested_move_to(arguments, device=device)
     return on_device
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Expected of `get_device(module)`: where gptqmodel has put a layer that it loads and moves itself."""
+    """The device of a layer, which gptqmodel loads and moves itself. Expected of `get_device(module)`: that device."""
     device: torch.device = get_device(module)
     return device
 
@@ -54,7 +59,7 @@ def device_of(module: nn.Module) -> torch.device:
 def report_layers(model: Any, report: Callable[[int], None]) -> None:
     """Call `report` with the number of every layer that is quantized.
 
-    Expected of `layer_callback`: it is told twice of a layer, when the next one may begin and when its weights are
+    Expected of `layer_callback`: it is called twice for a layer, when the next one may begin, and when its weights are
     packed (`submodule_finalized`).
     """
 
@@ -67,11 +72,13 @@ def report_layers(model: Any, report: Callable[[int], None]) -> None:
 
 @contextmanager
 def contained(logs: Path) -> Iterator[None]:
-    """No bars, no lines but warnings and on standard error, log files in `logs` and not in the working directory; an
-    error in one of its threads is raised, where gptqmodel would end the process. It has no settings for these.
+    """A context in which gptqmodel behaves like a library; it has no settings for that.
+
+    It shows no bars, prints only warnings and on standard error, and writes its log files to `logs` in place of the
+    working directory. An error in one of its threads is raised and does not end the process.
 
     Expected: `_suppress_live_renderables()` says whether bars stay away; `_PROJECT_LOG_DIR` is the folder of log files;
-    `_DeviceWorker._abort_process(error)` ends the process after the error was handed to whoever waits for the work.
+    `_DeviceWorker._abort_process(error)` ends the process after the error was passed to the caller that waits.
     """
     LogBar.shared().setLevel(logging.WARNING)
     with ExitStack() as stack:

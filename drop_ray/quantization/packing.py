@@ -26,7 +26,7 @@ class Packing:
     """What a checkpoint's `quantization_config` promises about every packed tensor."""
 
     method: Literal["awq", "gptq"]
-    """Which of the two formats it is."""
+    """The method, which decides the format."""
     bits: int
     """Bits of each weight."""
     group_size: int

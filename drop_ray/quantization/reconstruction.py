@@ -40,7 +40,7 @@ class LayerError:
     layer: int
     """Number of the decoder layer."""
     module: Sublayer
-    """Which of its sub-layers."""
+    """The sub-layer: `attention` or `mlp`."""
     squared_output: float
     """sum||y||^2 of what the 16-bit sub-layer adds to the residual stream."""
     squared_method: float
@@ -118,9 +118,9 @@ class _Pass:
     added: dict[Sublayer, torch.Tensor]
     """What each sub-layer adds to the residual stream, [1, seq_len, hidden_size]."""
     mlp_input: torch.Tensor
-    """The residual stream between the two, [1, seq_len, hidden_size]."""
+    """The residual state between attention and MLP, [1, seq_len, hidden_size]."""
     hidden: torch.Tensor
-    """The residual stream after both, [1, seq_len, hidden_size]."""
+    """The residual state after the layer, [1, seq_len, hidden_size]."""
 
 
 def _layer_errors(

@@ -43,7 +43,7 @@ QUANTIZATION = QuantizationSection()
 
 
 def _check_kernels(config: RunConfig) -> None:
-    """vLLM 0.32 has no kernels for the other forms: `vllm/model_executor/layers/quantization`."""
+    """UserError for quantizations without kernels in vLLM 0.32: `vllm/model_executor/layers/quantization`."""
     if config.serving is None or config.serving.engine != "vllm" or not config.quantization:
         return
     if config.serving_dtype == "float32":

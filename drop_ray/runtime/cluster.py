@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class Cluster:
-    """Joins the cluster at RAY_ADDRESS, or starts Ray on this machine. On leaving, it shuts down what it started."""
+    """Joins the cluster at RAY_ADDRESS, or starts Ray on this machine, which it shuts down again on leaving."""
 
     def __init__(self, execution: ExecutionConfig):
         self.execution = execution
@@ -46,7 +46,7 @@ class Cluster:
             ray.shutdown()
 
     def connect(self, setup: WorkerSetup) -> None:
-        """Connect, and check everything about the cluster, once. UserError with all that is wrong, before any work."""
+        """Connect and check the cluster, once. UserError, which lists all faults, before any work."""
         if self._nodes:
             return
         if not ray.is_initialized():
@@ -67,9 +67,9 @@ class Cluster:
         self._warn_of_few()
 
     def pool(self, setup: WorkerSetup, request: WorkerRequest, goes_on: bool) -> Pool:
-        """The pool of workers that was asked for, started at the first call and kept until other workers are.
+        """The pool of workers asked for: started at the first call, and kept until other workers are asked for.
 
-        goes_on: whether a worker gives the error of a unit back, so that the others are done.
+        goes_on: whether a worker returns the error of a share, so that the others are still done.
         """
         self.connect(setup)
         gpus = self.gpus_for(request.model_bytes) if request.num_gpus is None else request.num_gpus
@@ -92,7 +92,7 @@ class Cluster:
         return self._pool
 
     def gpus_for(self, model_bytes: int) -> float:
-        """GPUs of a worker that holds a model of that size. UserError if it has too few, or if no node has enough."""
+        """Number of GPUs of a worker that holds a model of that size. UserError if there are too few."""
         wanted = self.execution.gpus_per_worker
         if not wanted:
             return 0
@@ -109,7 +109,7 @@ class Cluster:
 
     @property
     def bytes_per_worker(self) -> int:
-        """Memory of one worker that scores: of one GPU or its part of it, or its share of this machine's."""
+        """Bytes of memory of a scoring worker: of its GPU or its part of one, or its part of this machine's memory."""
         wanted = self.execution.gpus_per_worker
         if not wanted:
             return int(psutil.virtual_memory().available // self.execution.num_workers)
@@ -138,7 +138,7 @@ def _init(execution: ExecutionConfig) -> None:
         logger.info("joining the Ray cluster at %s", os.environ["RAY_ADDRESS"])
         ray.init(**options)
         return
-    # Always "local": otherwise Ray would follow a stale address file of an earlier cluster. Ray is told of as many CPUs
+    # Always "local": otherwise Ray would follow a stale address file of an earlier cluster. It is told of as many CPUs
     # as all workers ask for, so that they share those of a small machine.
     num_cpus = max(os.cpu_count() or 1, round(execution.num_workers * execution.cpus_per_worker))
     logger.info("starting Ray on this machine with %d CPUs", num_cpus)

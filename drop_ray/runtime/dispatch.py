@@ -11,7 +11,6 @@ from drop_ray.job.stage import Stage
 from drop_ray.job.units import Share, UnitFailure, WorkerRequest
 from drop_ray.job.worker import LIBRARIES, WorkerSetup
 from drop_ray.runtime.cluster import Cluster
-from drop_ray.runtime.pool import Item
 from drop_ray.runtime.watch import StageWatch
 from drop_ray.store import Commit
 
@@ -29,13 +28,12 @@ class RayCluster(Cluster):
         """Raises WorkerFailedError if a share failed; of a stage that goes on, at the end, with all that failed."""
         title = shares[0].title or stage.name
         pool = self.pool(worker_setup(job), workers, stage.goes_on)
-        items = [Item(share.name, share, (title, share.model_key), share.tokens) for share in shares]
         failures: dict[str, str] = {}
-        with StageWatch(job, stage.name, title, stage.noun, len(items)) as watch:
-            for item, result in pool.run(items, watch):
+        with StageWatch(job, stage.name, title, stage.noun, len(shares)) as watch:
+            for share, result in pool.run(title, shares, watch):
                 if isinstance(result, UnitFailure):
-                    failures[item.name] = result.message
-                    logger.error("%s of %s failed: %s", stage.name, item.name, result.message.splitlines()[0])
+                    failures[share.name] = result.message
+                    logger.error("%s of %s failed: %s", stage.name, share.name, result.message.splitlines()[0])
                 else:
                     yield from result
         if failures:

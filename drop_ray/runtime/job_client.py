@@ -10,7 +10,7 @@ from ray.exceptions import AuthenticationError
 from drop_ray.errors import UserError
 from drop_ray.runtime.ray_private import JobClient
 
-# Raised by Ray's client when there was no answer, or an error for an answer. Its HTTP library raises OSErrors.
+# What Ray's client raises if there was no answer, or if the answer was an error. Its HTTP library raises OSErrors.
 NO_ANSWER = (RuntimeError, OSError, AuthenticationError)
 # Ray puts these before the address that it is given.
 OTHER_ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")

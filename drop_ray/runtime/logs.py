@@ -27,7 +27,7 @@ class WorkerInfo:
     node: str
     """Address of its node."""
     pid: int
-    """Its process."""
+    """Process id of the worker."""
     log: str
     """File that holds its standard error, on its node."""
 

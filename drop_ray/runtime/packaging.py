@@ -1,4 +1,4 @@
-"""Which files of the working directory a submitted job gets: all but those that nobody needs there, within a limit.
+"""Which files of the working directory are uploaded for a submitted job, up to a limit of their size.
 
 Ray uploads a package to the head node's memory and unpacks it on every node that runs a worker.
 """
@@ -25,12 +25,12 @@ EXCLUDES = (
 
 @dataclass(frozen=True)
 class Package:
-    """What is uploaded for a job."""
+    """The files that are uploaded for a job."""
 
     folder: Path
     """The folder to upload."""
     excludes: tuple[str, ...]
-    """Patterns of what to leave out."""
+    """Patterns of the files that are left out, as in a .gitignore."""
     files: dict[Path, int]
     """Size in bytes of each file that is uploaded."""
 
@@ -41,7 +41,7 @@ class Package:
 
 
 def make_package(folder: Path, store: str) -> Package:
-    """The working directory of a run with that store. UserError, with the largest files, if it is too large."""
+    """The working directory without that store. UserError, which names the largest files, if it is too large."""
     excludes = (*EXCLUDES, *_inside(folder, store))
     files = {path: path.stat().st_size for path in uploaded_files(folder, excludes)}
     package = Package(folder, excludes, files)
@@ -57,7 +57,7 @@ def make_package(folder: Path, store: str) -> Package:
 
 
 def check_config_file(package: Package, path: Path) -> str:
-    """The config's path for the job. UserError if the config is not uploaded."""
+    """The path of the config in the job's working directory. UserError if the config is not uploaded."""
     if path not in package:
         raise UserError(f"{path} is not uploaded; run the command from a folder that has it, and not in a .rayignore")
     return path.absolute().relative_to(package.folder).as_posix()
@@ -91,15 +91,15 @@ def check_paths(package: Package, config: RunConfig) -> list[str]:
 
 
 def _inside(folder: Path, store: str) -> Iterator[str]:
-    """The store as a pattern, if it lies in the folder."""
+    """A pattern that leaves the store out, if it lies in the folder."""
     path = Path(store).expanduser().absolute()
     if "://" not in store and path.is_relative_to(folder):
         yield f"/{path.relative_to(folder).as_posix()}"
 
 
 def _paths(config: RunConfig) -> Iterator[tuple[str, str]]:
-    """Every file or folder that the config names, by field. A Hugging Face name is neither."""
-    # As in models.location and calibration.dataset, what is no folder here is a name.
+    """(field, path) of every file or folder that the config names. A Hugging Face name is neither."""
+    # As in models.location and calibration.dataset, a path that is no folder here is a Hugging Face name.
     for field, name in (("model.path", config.model.path), ("calibration.dataset", config.calibration.dataset)):
         if name is not None and (Path(name).is_dir() or Path(name).is_absolute()):
             yield field, name

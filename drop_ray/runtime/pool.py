@@ -1,7 +1,7 @@
 """An elastic pool of actors that survives the loss of workers and nodes.
 
-Units go only to actors that have finished starting. A lost actor is replaced and its unit requeued, a bounded number of
-times. If the cluster shrank, a replacement cannot be scheduled and never becomes ready, so that the pool goes on
+Shares go only to actors that have finished starting. A lost actor is replaced and its share requeued, a bounded number
+of times. If the cluster shrank, a replacement cannot be scheduled and never becomes ready, so that the pool goes on
 smaller. An error of the application itself, also in an actor's constructor, stops the run at once.
 """
 
@@ -26,6 +26,7 @@ from ray.exceptions import (
 
 from drop_ray.errors import DropRayError, WorkerFailedError
 from drop_ray.job.heartbeat import BusyWorker
+from drop_ray.job.units import Share
 from drop_ray.runtime.logs import WorkerInfo, application_error, last_words
 
 logger = logging.getLogger(__name__)
@@ -37,22 +38,8 @@ MAX_LOST_STARTS = 3
 HEARTBEAT_S = 30.0
 
 
-@dataclass(frozen=True)
-class Item:
-    """A unit as the pool hands it out."""
-
-    name: str
-    """Name of the unit, for messages."""
-    payload: Any
-    """What the actor is given."""
-    affinity: Any = None
-    """Equal for units that one actor does cheaply in a row, such as those on one model."""
-    tokens: int = 0
-    """Tokens that it scores, for the metrics."""
-
-
 class Watcher:
-    """Is told what happens in a pool while it runs. This one does nothing with it."""
+    """Is told what happens in a pool while it runs. This one does nothing."""
 
     def working(self, busy: Sequence[BusyWorker], num_ready: int) -> None:
         """Something changed, or some time has passed.
@@ -63,14 +50,14 @@ class Watcher:
     def quiet(self, num_busy: int) -> None:
         """Nothing finished for a while."""
 
-    def finished(self, item: Item, seconds: float) -> None:
-        """A unit was finished, `seconds` after it was given to the worker that did it."""
+    def finished(self, share: Share, seconds: float) -> None:
+        """A share was finished, `seconds` after it was given to the worker that did it."""
 
     def requeued(self) -> None:
-        """A worker was lost, and its unit goes to another one."""
+        """A worker was lost, and its share goes to another one."""
 
     def failed(self) -> None:
-        """A unit failed, and so does the run."""
+        """A share failed, and so does the run."""
 
 
 NOBODY = Watcher()
@@ -81,9 +68,9 @@ class PoolSettings:
     """How large a pool is, and when it gives up."""
 
     num_actors: int
-    """Actors that work at the same time, if the cluster has room for them."""
+    """Number of actors that work at the same time, if the cluster has room for them."""
     max_attempts: int
-    """After how many lost workers of one unit the run fails."""
+    """Number of workers that one share may lose; with the last of them the run fails."""
     start_timeout_s: float
     """Seconds to wait for a first worker."""
 
@@ -96,41 +83,43 @@ class _Worker:
     """Handle of the Ray actor."""
     info: WorkerInfo | None = None
     """Where it runs; None until it has started."""
-    item: Item | None = None
+    share: Share | None = None
     """What it is doing; None while it starts or waits."""
-    affinity: Any = None
-    """Affinity of its last unit."""
+    model_key: object = None
+    """Stage and model of its last share: what it still holds."""
     since: float = 0.0
-    """When it was given its unit, in seconds since 1970."""
+    """When it was given its share, in seconds since 1970."""
     lost_starts: int = 0
-    """How many workers in its place were lost in a row while starting."""
+    """Number of workers in its place that were lost in a row while starting."""
 
 
 class Pool:
     """Actors that are kept between calls of `run`, so that each loads its libraries and model once.
 
-    `make_actor` makes an actor with `start() -> WorkerInfo`, which loads, and `run(payload)`. Ray must not restart it.
+    `make_actor` makes an actor with `start() -> WorkerInfo`, which loads, and `run(share)`. Ray must not restart it.
     """
 
     def __init__(self, make_actor: Callable[[], Any], settings: PoolSettings):
         self._make_actor = make_actor
         self._settings = settings
-        self._queue: deque[Item] = deque()
+        self._queue: deque[Share] = deque()
+        self._title = ""
         self._attempts: dict[str, int] = {}
         self._in_flight: dict[Any, _Worker] = {}
         self._idle: list[_Worker] = []
         self._watcher = NOBODY
 
-    def run(self, items: Sequence[Item], watcher: Watcher = NOBODY) -> Iterator[tuple[Item, Any]]:
-        """Yield (item, result of `actor.run(item.payload)`) as they finish.
+    def run(self, title: str, shares: Sequence[Share], watcher: Watcher = NOBODY) -> Iterator[tuple[Share, Any]]:
+        """Yield (share, result of `actor.run(share)`) as they finish.
 
-        Raises WorkerFailedError naming the unit and the worker's log, or the worker's own DropRayError. Both close the
-        pool.
+        An actor preferably gets shares whose `model_key` is that of its last one, if that was also in a call with this
+        `title`. Raises WorkerFailedError naming the share and the worker's log, or the worker's own DropRayError. Both
+        close the pool.
         """
-        self._queue, self._attempts, self._watcher = deque(items), {}, watcher
-        while len(self._idle) + len(self._in_flight) < min(self._settings.num_actors, len(items)):
+        self._queue, self._attempts, self._watcher, self._title = deque(shares), {}, watcher, title
+        while len(self._idle) + len(self._in_flight) < min(self._settings.num_actors, len(shares)):
             self._start()
-        left, quiet_since = len(items), time.monotonic()
+        left, quiet_since = len(shares), time.monotonic()
         try:
             while left:
                 self._hand_out()
@@ -160,30 +149,33 @@ class Pool:
         self._in_flight[worker.actor.start.remote()] = worker
 
     def _state(self) -> tuple[list[BusyWorker], int]:
-        """The workers that have a unit, and how many have started."""
+        """The workers that have a share, and how many have started."""
         workers = [*self._idle, *self._in_flight.values()]
         busy = [
-            BusyWorker(worker.item.name, worker.info.node, worker.info.pid, worker.since)
+            BusyWorker(worker.share.name, worker.info.node, worker.info.pid, worker.since)
             for worker in workers
-            if worker.item and worker.info
+            if worker.share and worker.info
         ]
         return busy, sum(worker.info is not None for worker in workers)
 
     def _hand_out(self) -> None:
-        """Give every idle actor a unit: one whose model it has, else one whose model nobody has, else the next."""
+        """Give every idle actor a share: one whose model it has, else one whose model nobody has, else the next."""
         while self._idle and self._queue:
-            held = {worker.affinity for worker in [*self._idle, *self._in_flight.values()]}
-            own = (pair for pair in product(self._idle, self._queue) if pair[0].affinity == pair[1].affinity)
-            free = (pair for pair in product(self._idle, self._queue) if pair[1].affinity not in held)
-            worker, item = next(chain(own, free, product(self._idle, self._queue)))
+            held = {worker.model_key for worker in [*self._idle, *self._in_flight.values()]}
+            own = (pair for pair in product(self._idle, self._queue) if pair[0].model_key == self._key(pair[1]))
+            free = (pair for pair in product(self._idle, self._queue) if self._key(pair[1]) not in held)
+            worker, share = next(chain(own, free, product(self._idle, self._queue)))
             self._idle.remove(worker)
-            self._queue.remove(item)
-            worker.item, worker.affinity, worker.since = item, item.affinity, time.time()
-            self._in_flight[worker.actor.run.remote(item.payload)] = worker
+            self._queue.remove(share)
+            worker.share, worker.model_key, worker.since = share, self._key(share), time.time()
+            self._in_flight[worker.actor.run.remote(share)] = worker
 
-    def _collect(self, worker: _Worker, reference: Any) -> tuple[Item, Any] | None:
+    def _key(self, share: Share) -> object:
+        return self._title, share.model_key
+
+    def _collect(self, worker: _Worker, reference: Any) -> tuple[Share, Any] | None:
         """Take what a worker delivered: readiness, a result, its loss, or an error of the application."""
-        item = worker.item
+        share = worker.share
         try:
             result = ray.get(reference)
         except LOST_WORKER as error:
@@ -195,16 +187,16 @@ class Pool:
             self._watcher.failed()
             if isinstance(error.cause, DropRayError):
                 raise error.cause from error
-            raise _failed(item.name if item else "a starting worker", worker, error) from error
+            raise _failed(share.name if share else "a starting worker", worker, error) from error
         except RayError as error:  # such as an environment that cannot be set up: it would fail again
-            raise _failed(item.name if item else "a starting worker", worker, error) from error
-        worker.item = None
+            raise _failed(share.name if share else "a starting worker", worker, error) from error
+        worker.share = None
         self._idle.append(worker)
-        if item is None:
+        if share is None:
             worker.info = result
             return None
-        self._watcher.finished(item, time.time() - worker.since)
-        return item, result
+        self._watcher.finished(share, time.time() - worker.since)
+        return share, result
 
     def _replace(self, worker: _Worker, error: Exception) -> None:
         """Start another actor for a lost one. WorkerFailedError if that has happened too often."""
@@ -217,20 +209,20 @@ class Pool:
                 ) from error
             self._start(lost)
             return
-        assert worker.item is not None
-        self._requeue(worker.item, worker, error)
+        assert worker.share is not None
+        self._requeue(worker.share, worker, error)
         self._start()
 
-    def _requeue(self, item: Item, worker: _Worker, error: Exception) -> None:
-        attempt = self._attempts[item.name] = self._attempts.get(item.name, 0) + 1
+    def _requeue(self, share: Share, worker: _Worker, error: Exception) -> None:
+        attempt = self._attempts[share.name] = self._attempts.get(share.name, 0) + 1
         allowed = self._settings.max_attempts
-        logger.warning("%s: worker lost, attempt %d of %d: %s", item.name, attempt, allowed, type(error).__name__)
+        logger.warning("%s: worker lost, attempt %d of %d: %s", share.name, attempt, allowed, type(error).__name__)
         if attempt >= allowed:
             self._watcher.failed()
             raise WorkerFailedError(
-                f"{item.name}: its worker was lost {attempt} times; the last: {last_words(worker.info, error)}"
+                f"{share.name}: its worker was lost {attempt} times; the last: {last_words(worker.info, error)}"
             ) from error
-        self._queue.appendleft(item)
+        self._queue.appendleft(share)
         self._watcher.requeued()
 
     def _check_alive(self, quiet_s: float) -> None:

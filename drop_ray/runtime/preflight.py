@@ -43,12 +43,12 @@ class Node:
 
 @dataclass(frozen=True)
 class NodeReport:
-    """What a node says about itself."""
+    """The report of a node about itself."""
 
     gpu_bytes: int | None
     """Memory of its smallest GPU in bytes; None without one."""
     faults: tuple[str, ...]
-    """What is wrong there, a line each."""
+    """Faults of the node, one line each."""
 
 
 def alive_nodes() -> tuple[Node, ...]:
@@ -85,7 +85,7 @@ def resource_faults(execution: ExecutionConfig, nodes: Sequence[Node]) -> Iterat
 
 
 def ask_nodes(setup: WorkerSetup, nodes: Sequence[Node], *, gpus: bool) -> tuple[list[str], int | None]:
-    """What is wrong on the nodes, and the memory of the smallest GPU in bytes.
+    """The faults of the nodes, and the memory of the smallest GPU in bytes.
 
     `gpus` says whether workers are to have any.
     """
@@ -157,7 +157,7 @@ def _store_faults(setup: WorkerSetup, path: str) -> Iterator[str]:
 
 
 def _model_faults(setup: WorkerSetup) -> Iterator[str]:
-    """What is wrong with the model on this node, without filling the node's caches.
+    """The faults of the model on this node, found without filling the node's caches.
 
     A whole model is not fetched just to find out whether it can be. Workers download and compare a Hugging Face name
     themselves.

@@ -1,4 +1,4 @@
-"""What drop_ray uses of Ray that Ray does not promise to keep: the walk of an upload, the requests to a job server.
+"""The parts of Ray outside its public interface that drop_ray uses: walking an upload, requests to a job server.
 
 tests/runtime/test_private_ray.py checks every part of it, and names the version of Ray that changed one.
 """

@@ -20,9 +20,9 @@ from drop_ray.runtime.termination import TERMINATED
 logger = logging.getLogger(__name__)
 
 POLL_S = 1.0
-# The server gives a log only as a whole, so a long one is asked for less often.
+# The server returns a log only as a whole, so that a long one is asked for less often.
 LOG_CHARACTERS_PER_S = 200_000
-# How long the cluster may be out of reach before the command gives up. The job goes on.
+# Seconds for which the cluster may be out of reach before the command gives up. The job goes on.
 UNREACHABLE_S = 300.0
 
 
@@ -40,7 +40,7 @@ def submit(
     """
     config = load_config(config_path, overrides)
     environment = _environment(secrets)
-    # Ray speaks of every file that it leaves out, and of large ones: what is uploaded is decided and said here.
+    # Ray would log every file that it leaves out, and the large ones; this module decides and says what is uploaded.
     logging.getLogger(UPLOAD_LOGGER).setLevel(logging.ERROR)
     package = make_package(Path.cwd(), config.store)
     path = check_config_file(package, config_path)
@@ -67,8 +67,8 @@ def submit(
 def follow(client: JobClient, job: str, write: Callable[[str], None]) -> JobDetails:
     """Write the job's log as it grows until the job has ended. Returns its last state.
 
-    The log is asked for again and again. Tailing it would end early and then begin anew, while a question without an
-    answer loses and doubles nothing. JobLostError after UNREACHABLE_S without an answer, or if the cluster has
+    The whole log is asked for again and again. A tailed log would break off and start over when the connection fails;
+    this way nothing is lost or printed twice. JobLostError after UNREACHABLE_S without an answer, or if the cluster has
     forgotten the job.
     """
     written = 0
@@ -92,7 +92,7 @@ def follow(client: JobClient, job: str, write: Callable[[str], None]) -> JobDeta
 
 
 def exit_code(info: JobDetails, write: Callable[[str], None]) -> int:
-    """The driver's own exit code, or 1 if it never ran. For a stopped job it is what a shell reports after SIGTERM."""
+    """The driver's own exit code, or 1 if it never ran; for a stopped job 143, as a shell reports SIGTERM."""
     write(f"{info.submission_id} {info.status}\n")
     if info.status == JobStatus.SUCCEEDED:
         return 0
@@ -101,15 +101,15 @@ def exit_code(info: JobDetails, write: Callable[[str], None]) -> int:
     if info.driver_exit_code is None:
         write(f"{info.message}\n")
         return 1
-    # Negative is a signal, which a shell reports as 128 more.
+    # A negative code is a signal, which a shell reports as 128 more.
     code: int = info.driver_exit_code
     return code if code > 0 else 128 - code
 
 
 def _environment(names: Sequence[str]) -> dict[str, str]:
-    """The named variables.
+    """The named variables of this process's environment.
 
-    Values cannot be given, since they would stand in the shell's history and the process list.
+    Values are not taken from the command line: they would appear in the shell's history and the process list.
     """
     given = [name for name in names if "=" in name]
     if given:

@@ -1,4 +1,4 @@
-"""Tells everybody who looks at a running stage: the progress line, the metrics and `drop-ray status`."""
+"""Reports on a running stage: to the progress line, to the metrics and to `drop-ray status`."""
 
 import statistics
 import time
@@ -7,11 +7,12 @@ from types import TracebackType
 
 from drop_ray.job.heartbeat import BusyWorker, Heartbeat
 from drop_ray.job.job import Job
+from drop_ray.job.units import Share
 from drop_ray.runtime.metrics import StageMetrics
-from drop_ray.runtime.pool import Item, Watcher
+from drop_ray.runtime.pool import Watcher
 from drop_ray.text.progress import Progress
 
-# Often enough for a person who looks, and rare enough for a store on S3.
+# Often enough for a person who watches, and rare enough for a store on S3.
 WRITE_INTERVAL_S = 10.0
 
 
@@ -50,13 +51,13 @@ class StageWatch(Watcher):
     def quiet(self, num_busy: int) -> None:
         self._progress.heartbeat(num_busy)
 
-    def finished(self, item: Item, seconds: float) -> None:
+    def finished(self, share: Share, seconds: float) -> None:
         self._seconds.append(seconds)
-        self._progress.advance(item.name)
+        self._progress.advance(share.name)
         self._metrics.units_done.inc()
         self._metrics.unit_seconds.observe(seconds)
-        if item.tokens:
-            self._metrics.tokens_scored.inc(item.tokens)
+        if share.tokens:
+            self._metrics.tokens_scored.inc(share.tokens)
 
     def requeued(self) -> None:
         self._metrics.units_requeued.inc()

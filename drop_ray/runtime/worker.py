@@ -1,4 +1,4 @@
-"""The actor: a process of Ray's that does what it is given. It knows no stage by name."""
+"""The Ray actor that does shares of work. It knows no stage by name."""
 
 import logging
 
@@ -13,7 +13,7 @@ class WorkerActor:
     """One kind of actor does every stage: starting a process and importing libraries takes longer than many units."""
 
     def __init__(self, setup: WorkerSetup, goes_on: bool):
-        """goes_on: whether a unit's error of its own is given back in place of its commits, and not raised."""
+        """goes_on: whether an error of a share is returned in place of its commits, and not raised."""
         self._setup, self._goes_on = setup, goes_on
 
     def start(self) -> WorkerInfo:
@@ -25,7 +25,7 @@ class WorkerActor:
         return info
 
     def run(self, share: Share) -> list[Commit] | UnitFailure:
-        """Do a share of the work; returns its commits."""
+        """Do a share, and return its commits."""
         try:
             return share.run(self._worker)
         except DropRayError as error:

@@ -1,4 +1,4 @@
-"""How a model calls its own layers: found by running its forward once with stand-ins, so no family is written here."""
+"""The arguments with which a model calls its layers, found by running its forward with stand-ins for the layers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ class LayerInputs:
     hidden: torch.Tensor
     """The state before layer 0, [batch, seq_len, hidden_size]."""
     keyword_arguments: tuple[dict[str, Any], ...]
-    """Those of each layer: position embeddings, masks by layer type."""
+    """Keyword arguments of each layer's call, such as position embeddings and masks."""
 
 
 class _Recorder(nn.Module):
@@ -37,7 +37,7 @@ class _Recorder(nn.Module):
 
 
 class InputRecorder:
-    """Computes layer inputs for micro-batches of token ids; needs the embedding's weights and nothing else's."""
+    """Computes layer inputs for micro-batches of token ids. Of all weights it needs only the embedding's."""
 
     def __init__(self, model: PreTrainedModel):
         self._model = model

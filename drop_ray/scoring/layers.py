@@ -42,7 +42,7 @@ class StreamedLayers:
     streams = True
 
     def __init__(self, layers: nn.ModuleList, prefix: str, weights: Weights, device: torch.device | str):
-        """prefix: of the layers' tensor names, `model.layers`."""
+        """prefix: what the layers' tensor names begin with, such as `model.layers`."""
         self._layers = layers
         self._prefix = prefix
         self._weights = weights
@@ -57,7 +57,7 @@ class StreamedLayers:
         upcoming = self._read(reader, 0)
         for index, layer in enumerate(self._layers):
             assign(layer, upcoming.result(), self._device)
-            # Only now, or three layers would be in memory. The last layer prefetches nothing.
+            # The next read starts only now, or three layers would be in memory. The last layer prefetches nothing.
             upcoming = self._read(reader, index + 1)
             yield layer
             release([layer])

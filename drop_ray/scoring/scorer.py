@@ -1,4 +1,4 @@
-"""A model made ready to be scored: its embedding on the device, its layers resident or streamed."""
+"""A model that is ready to be scored: its embedding on the device, its layers resident or streamed."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
@@ -31,7 +31,7 @@ class Scorer:
         placement: Placement,
         device: torch.device | str = "cpu",
     ):
-        """drops: besides the checkpoint's own lists. Raises UserError if checkpoint and configuration do not fit."""
+        """drops: added to the checkpoint's own drop lists. UserError if checkpoint and configuration do not fit."""
         self.drops = drop_lists_of(checkpoint).union(drops)
         self._model = build_skeleton(read_config(checkpoint), self.drops, dtype, attn_implementation)
         self._source = load_source(self._model, Weights(self._model, checkpoint), placement, device)
@@ -43,14 +43,14 @@ class Scorer:
         settings: SweepSettings,
         progress: Callable[[int, int], None] = ignore_progress,
     ) -> Iterator[tuple[range, list[ScoreRow]]]:
-        """As `drop_ray.scoring.sweep.sweep`; token_ids: [num_samples, seq_len]."""
+        """Score samples by `drop_ray.scoring.sweep.sweep`; token_ids: [num_samples, seq_len]."""
         return sweep(self._model, self._source, token_ids, samples, settings, self.drops, progress)
 
 
 def load_source(
     model: PreTrainedModel, weights: Weights, placement: Placement, device: torch.device | str
 ) -> LayerSource:
-    """Load what comes before the layers of a skeleton, and say where those come from."""
+    """Load the modules that come before the layers of a skeleton, and return the source of its layers."""
     embedding = model.get_input_embeddings()
     name = next(name for name, module in model.named_modules() if module is embedding)
     weights.load(embedding, f"{name}.", device)

@@ -1,4 +1,4 @@
-"""The residual stream between two sub-layers, as a sweep keeps it and metrics compare it."""
+"""A residual state between two sub-layers, as a sweep keeps it and metrics compare it."""
 
 from dataclasses import dataclass
 
@@ -7,19 +7,19 @@ import torch
 
 @dataclass(frozen=True)
 class State:
-    """A residual state and what several metrics share.
+    """A residual state, with the norms that several metrics use.
 
     Products and norms of states are taken in float32, element by element: a matrix kernel could silently use TF32.
     """
 
     hidden: torch.Tensor
-    """[batch, seq_len, hidden_size], in the model's dtype."""
+    """The state, [batch, seq_len, hidden_size], in the model's dtype."""
     norms: torch.Tensor
-    """Of its tokens, [batch, seq_len], float32."""
+    """Euclidean norm of each token's state, [batch, seq_len], float32."""
 
     @property
     def floored_norms(self) -> torch.Tensor:
-        """Norms to divide by. A token whose state is zero on one side is orthogonal to the other, as torch has it."""
+        """Norms to divide by, never zero. The cosine of a zero state with any other is 0, as in torch."""
         # The same floor as torch.nn.functional.cosine_similarity.
         return self.norms.clamp_min(1e-8)
 

@@ -1,7 +1,8 @@
 """One sweep over the decoder layers scores attention, MLPs, blocks and block windows for a set of samples.
 
-For each wave of micro-batches, for each layer, for each micro-batch. With resident layers a wave is one micro-batch;
-with streamed layers it is as many as fit the host budget, because each wave reads all the weights once.
+The outer loop is over waves of micro-batches, the next over layers, the inner one over the wave's micro-batches. With
+resident layers a wave is one micro-batch. With streamed layers it is as many as fit the host budget, because each wave
+reads all the weights once.
 """
 
 from collections import deque
@@ -29,18 +30,18 @@ Totals = dict[TotalKey, torch.Tensor]
 
 @dataclass(frozen=True)
 class SweepSettings:
-    """What is scored, and how much of it is in memory at a time."""
+    """What a sweep scores, and how much of it is in memory at a time."""
 
     micro_batch: int
-    """Samples per forward."""
+    """Number of samples per forward pass."""
     gaps: tuple[int, ...] = (1,)
-    """Sizes of the block windows wanted; 1 is each attention, MLP and block."""
+    """Numbers of blocks in the windows to score; 1 scores every attention, MLP and block."""
     wave_bytes: int = 1 << 30
-    """Memory that the residual states of one wave may take when layers are streamed."""
+    """Bytes that the residual states of one wave may take when layers are streamed."""
     state_device: str | None = None
-    """Where states wait for the next layer; None is the model's device."""
+    """Device on which states wait for the next layer; None is the model's device."""
     metrics: tuple[str, ...] = ("cosine",)
-    """Names of the metrics, all taken from the same states."""
+    """Names of the metrics, which all compare the same states."""
 
 
 @dataclass
@@ -48,13 +49,13 @@ class _MicroBatch:
     """A micro-batch on its way through the layers."""
 
     samples: range
-    """Which samples it is made of."""
+    """Indices of its samples."""
     keyword_arguments: tuple[dict[str, Any], ...]
-    """Of each layer's call."""
+    """Keyword arguments of each layer's call."""
     history: deque[State]
-    """The states before the last max(gaps) layers, and the newest."""
+    """The states before the last `max(gaps)` layers, and the newest state."""
     totals: Totals
-    """What is scored by now."""
+    """Sums of distances so far."""
 
 
 @torch.inference_mode()
@@ -69,9 +70,10 @@ def sweep(
 ) -> Iterator[tuple[range, list[ScoreRow]]]:
     """Yield the score rows of each range of samples, in order.
 
-    model: with its embedding on the device; token_ids: [num_samples, seq_len], the whole calibration set; samples: the
-    ranges to score, each cut into micro-batches from its own start, so that a sample's micro-batch does not depend on
-    who scores it; drops: what the model lacks, whose modules get no row. `progress` is told (layer passes, in all).
+    model: its embedding must be on the device; token_ids: all calibration samples, [num_samples, seq_len]; samples:
+    the ranges to score; drops: the sub-layers that the model lacks, which get no row. A range is cut into micro-batches
+    from its own start, so that a sample's micro-batch does not depend on the worker. `progress` is told how many
+    layer passes are done, and how many there are.
     """
     recorder = InputRecorder(model)
     metrics = {name: METRICS.load(name) for name in settings.metrics}

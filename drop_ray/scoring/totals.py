@@ -1,4 +1,4 @@
-"""Distances summed per sample: what a sweep keeps of each pair of states, and the score rows made of it."""
+"""Distances summed per sample, which a sweep keeps of each pair of states, and the score rows made of them."""
 
 from collections.abc import Mapping
 
@@ -8,12 +8,12 @@ from drop_ray.scoring.metrics.metric import Metric
 from drop_ray.scoring.rows import ScoreRow
 from drop_ray.scoring.state import State
 
-# What a total is of: layer, gap, module, metric.
+# Key of a total: layer, gap, module, metric.
 TotalKey = tuple[int, int, str, str]
 
 
 def sample_totals(before: State, after: State, metrics: Mapping[str, Metric]) -> dict[str, torch.Tensor]:
-    """Sums over the tokens of each sample of each metric's distance between `before` and `after`: float64 [batch]."""
+    """By metric, the sums over each sample's tokens of the distances between `before` and `after`: float64 [batch]."""
     return {name: _distances(name, metric, before, after).sum(-1) for name, metric in metrics.items()}
 
 

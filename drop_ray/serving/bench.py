@@ -1,7 +1,7 @@
-"""The benchmark of one plan: base and plan on the same device, checked first, then timed in pairs.
+"""The benchmark of one variant: base and variant on the same device, checked first, then timed in pairs.
 
 `resident` keeps both engines loaded, each with its own KV budget, and one generates at a time. `reload` is for models
-of which two do not fit: it loads one at a time, in alternating order, and measures everything in each load.
+that do not fit twice: it loads one at a time, in alternating order, and measures everything in each load.
 """
 
 import logging
@@ -23,14 +23,14 @@ from drop_ray.serving.spec import SIDES, BenchSpec, Side, Start
 logger = logging.getLogger(__name__)
 
 Pair = Mapping[Side, Generation]
-# Keys are workload, comparison and the base's batch size, since the plan's may not be known yet.
+# Keys are workload, comparison and the base's batch size, since the variant's may not be known yet.
 Measured = dict[tuple[str, str, int], Generation]
 Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True)
 class BenchResult:
-    """What a benchmark leaves behind."""
+    """The result of a benchmark."""
 
     rows: list[dict[str, Any]]
     """Rows of serving.parquet."""
@@ -152,41 +152,42 @@ def _rows(spec: BenchSpec, point: Point, pairs: Sequence[Pair]) -> list[dict[str
         spec.size,
         spec.vocab_size,
         spec.base.drops,
-        spec.plan.drops,
-        (point.batch, point.plan_batch),
+        spec.variant.drops,
+        (point.batch, point.variant_batch),
         point.workload.prompt,
         point.workload.output,
-        spec.plan_layer_bytes,
+        spec.variant_layer_bytes,
     )
     return list(rows_of(point, pairs, spec.serving, spec.control, prediction))
 
 
 def _facts(session: Session) -> dict[str, Any]:
-    spec, base, plan = session.spec, session.facts["base"], session.facts["plan"]
-    base_kv, plan_kv = (spec.size.kv_bytes_per_token(spec.settings(side).drops) for side in SIDES)
+    """Content of serving.json; its keys call the variant `plan`."""
+    spec, base, variant = session.spec, session.facts["base"], session.facts["variant"]
+    base_kv, variant_kv = (spec.size.kv_bytes_per_token(spec.settings(side).drops) for side in SIDES)
     return {
-        "gate": session.checks["plan"],
+        "gate": session.checks["variant"],
         "kv": {
             "base_tokens": base.kv_tokens,
-            "plan_tokens": plan.kv_tokens,
+            "plan_tokens": variant.kv_tokens,
             "base_blocks": base.kv_blocks,
-            "plan_blocks": plan.kv_blocks,
+            "plan_blocks": variant.kv_blocks,
             "block_size": base.block_size,
-            "predicted_ratio": base_kv / plan_kv if plan_kv else None,
+            "predicted_ratio": base_kv / variant_kv if variant_kv else None,
             "bytes_per_token_base": base.kv_bytes_per_token,
-            "bytes_per_token_plan": plan.kv_bytes_per_token,
-            "layers": list(plan.kv_layers),
+            "bytes_per_token_plan": variant.kv_bytes_per_token,
+            "layers": list(variant.kv_layers),
         },
         "memory": {
             "base_weights_bytes": base.weights_bytes,
-            "plan_weights_bytes": plan.weights_bytes,
+            "plan_weights_bytes": variant.weights_bytes,
             "base_peak_bytes": session.peaks["base"],
-            "plan_peak_bytes": session.peaks["plan"],
+            "plan_peak_bytes": session.peaks["variant"],
         },
         "engine": {
             "name": spec.serving.engine,
-            "version": plan.version,
-            "device": plan.device,
-            "settings": asdict(spec.plan),
+            "version": variant.version,
+            "device": variant.device,
+            "settings": asdict(spec.variant),
         },
     }

@@ -1,4 +1,4 @@
-"""Runs the gate on a loaded engine, against the project's own forward pass and the KV cache that the plan predicts."""
+"""Runs the gate on a loaded engine: against the project's own forward pass, and the KV cache that it must have."""
 
 from dataclasses import asdict, replace
 from typing import Any
@@ -27,7 +27,7 @@ class Checks:
         self._random = draw_prompts(spec.tokens, NUM_PROMPTS, len(spec.text[0]), spec.serving.seed, "gate")
         self._prompts: Prompts = [*self._random, *spec.text]
         self._expected: dict[Side, tuple[PromptScores, Greedy | None]] = {"base": self._reference("base")}
-        self._expected["plan"] = self._expected["base"] if spec.control else self._reference("plan")
+        self._expected["variant"] = self._expected["base"] if spec.control else self._reference("variant")
 
     def check(self, side: Side, engine: Engine) -> tuple[EngineFacts, dict[str, Any]]:
         """What the engine has, and how close it is to the reference. GateError if it is not close enough."""

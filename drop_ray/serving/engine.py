@@ -25,7 +25,7 @@ class EngineSettings:
     """How to build an engine."""
 
     kind: Literal["vllm", "transformers", "reference"]
-    """Which engine. `reference` is the project's own forward pass, which the others are checked against."""
+    """Name of the engine. `reference` is the project's own forward pass, which the others are checked against."""
     folder: str
     """The checkpoint's folder."""
     drops: DropLists
@@ -70,7 +70,7 @@ class RequestTiming:
 
 @dataclass(frozen=True)
 class Generation:
-    """What became of one batch, whose requests were submitted at once."""
+    """The result of one batch, whose requests were submitted at once."""
 
     wall: float
     """Seconds until the whole batch was done."""

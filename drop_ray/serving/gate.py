@@ -77,7 +77,7 @@ def check_greedy(who: str, engine: tuple[tuple[int, ...], ...], reference: tuple
 
 @dataclass(frozen=True)
 class ExpectedKv:
-    """The KV cache that the plan predicts."""
+    """The KV cache that the drop lists predict."""
 
     layers: tuple[int, ...]
     """Layers that have attention."""
@@ -93,7 +93,7 @@ class ExpectedKv:
 
 
 def check_kv(who: str, facts: EngineFacts, expected: ExpectedKv) -> None:
-    """GateError unless the engine's KV cache has the layers and the size that the plan predicts."""
+    """GateError unless the engine's KV cache has the layers and the size that the drop lists predict."""
     blocks = expected.blocks_of(facts.block_size)
     within = {
         f"layers with KV cache {list(facts.kv_layers)}, expected {list(expected.layers)}": (

@@ -24,16 +24,16 @@ class Point:
     """Whether both sides have the same batch, or the same memory."""
     batch: int
     """Batch size of the base."""
-    plan_batch: int
-    """Batch size of the plan; at equal memory the larger one that its freed KV cache allows."""
+    variant_batch: int
+    """Batch size of the variant; at equal memory the larger one that its freed KV cache allows."""
 
     def batch_of(self, side: Side) -> int:
-        return self.batch if side == "base" else self.plan_batch
+        return self.batch if side == "base" else self.variant_batch
 
     @property
     def label(self) -> str:
-        plan = f" against {self.plan_batch}" if self.plan_batch != self.batch else ""
-        return f"{self.workload.label}, batch {self.batch}{plan}"
+        larger = f" against {self.variant_batch}" if self.variant_batch != self.batch else ""
+        return f"{self.workload.label}, batch {self.batch}{larger}"
 
 
 def alternating(pairs: int) -> list[tuple[Side, Side]]:
@@ -48,13 +48,13 @@ def rows_of(
     control: bool,
     prediction: Prediction,
 ) -> Iterator[dict[str, Any]]:
-    """A row of serving.parquet for each metric of one point."""
+    """A row of serving.parquet for each metric of one point; its columns call the variant `plan`."""
     workload = point.workload
     found = {side: [measures(pair[side], workload.prompt) for pair in pairs] for side in SIDES}
     share = float(np.median([prefill_share(pair["base"]) for pair in pairs]))
     for metric in found["base"][0]:
-        base, plan = ([values[metric] for values in found[side]] for side in SIDES)
-        ratio = paired_ratio(base, plan, higher_is_better(metric))
+        base, variant = ([values[metric] for values in found[side]] for side in SIDES)
+        ratio = paired_ratio(base, variant, higher_is_better(metric))
         yield {
             "workload": workload.label,
             "prompt_tokens": workload.prompt,
@@ -64,10 +64,10 @@ def rows_of(
             "control": control,
             "comparison": point.comparison,
             "batch_size": point.batch,
-            "plan_batch_size": point.plan_batch,
+            "plan_batch_size": point.variant_batch,
             "metric": metric,
             "base": float(np.median(base)),
-            "plan": float(np.median(plan)),
+            "plan": float(np.median(variant)),
             "ratio": ratio.value,
             "low": ratio.low,
             "high": ratio.high,

@@ -1,7 +1,7 @@
 """The ratio of two measurements made in pairs, with a 95 % interval: what every speedup of the benchmark is.
 
-Base and plan are measured one right after the other, so that what slows the machine for a while slows both, and only
-the ratio within a pair is used. Statistics are those of the logarithms, so that swapping the two sides inverts them
+Base and variant are measured one right after the other, so that what slows the machine for a while slows both. Only the
+ratio within a pair is used. Statistics are those of the logarithms, so that swapping the two sides inverts them
 exactly.
 """
 
@@ -26,7 +26,7 @@ class Ratio:
     """A speedup with its 95 % interval."""
 
     value: float
-    """The median of the pairs' ratios; above 1 the plan is better."""
+    """The median of the pairs' ratios; above 1 the variant is better."""
     low: float
     """Lower limit of the 95 % interval, at most `value`."""
     high: float
@@ -40,15 +40,15 @@ class Ratio:
         return self.low <= 1 <= self.high
 
 
-def paired_ratio(base: Sequence[float], plan: Sequence[float], higher_is_better: bool = True) -> Ratio:
-    """Plan over base, or base over plan if lower measurements are better, as seconds are.
+def paired_ratio(base: Sequence[float], variant: Sequence[float], higher_is_better: bool = True) -> Ratio:
+    """Variant over base, or base over variant if lower measurements are better, as seconds are.
 
-    `base` and `plan` are the measurements of the pairs, in the same order. Raises ValueError for fewer than two pairs,
+    `base` and `variant` are the measurements of the pairs in one order. Raises ValueError for fewer than two pairs,
     sides of unequal length, or a measurement that is not positive and finite.
     """
-    if len(base) != len(plan) or len(base) < 2:
-        raise ValueError(f"a ratio needs two pairs at least, not {len(base)} measurements and {len(plan)}")
-    measured = np.array([base, plan], dtype=np.float64)
+    if len(base) != len(variant) or len(base) < 2:
+        raise ValueError(f"a ratio needs two pairs at least, not {len(base)} measurements and {len(variant)}")
+    measured = np.array([base, variant], dtype=np.float64)
     if not (np.isfinite(measured).all() and (measured > 0).all()):
         raise ValueError(f"measurements must be positive and finite: {measured.tolist()}")
     before, after = np.log(measured)

@@ -1,4 +1,4 @@
-"""What a plan can gain by its sizes alone: a step takes the longer of moving its bytes and doing its operations.
+"""What a variant can gain by its sizes alone: a step takes the longer of moving its bytes and doing its operations.
 
 Only ratios are predicted, so neither the bandwidth nor the peak rate of a device has to be known. Decoding is taken as
 bound by bytes, prefilling by operations (Williams et al., "Roofline", CACM 2009).
@@ -52,7 +52,7 @@ def prefill_step(
 
 @dataclass(frozen=True)
 class Prediction:
-    """Times of the base over times of the plan, so that a value above 1 means that the plan is faster."""
+    """Times of the base over times of the variant, so that a value above 1 means that the variant is faster."""
 
     decode: float
     """Speedup of decoding, taken as bound by bytes."""
@@ -63,7 +63,7 @@ class Prediction:
     prefill_bytes: float
     """Speedup of prefilling if it were bound by bytes, for comparison."""
     batch_ratio: float
-    """The plan's batch size over the base's."""
+    """The variant's batch size over the base's."""
 
     def of(self, metric: str, prefill_share: float) -> float:
         """The predicted speedup of a metric of `measures`.
@@ -84,19 +84,19 @@ def predict(
     size: ModelSize,
     vocab_size: int,
     base: DropLists,
-    plan: DropLists,
+    variant: DropLists,
     batches: tuple[int, int],
     prompt: int,
     output: int,
-    plan_layer_bytes: float | None = None,
+    variant_layer_bytes: float | None = None,
 ) -> Prediction:
-    """The speedup of `plan` over `base` for one workload. Decoding is taken at its mean context.
+    """The speedup of `variant` over `base` for one workload. Decoding is taken at its mean context.
 
-    `batches` are the batch sizes of base and plan. `plan_layer_bytes` is the size of one weight in the plan's layers,
-    if they are quantized.
+    `batches` are the batch sizes of base and variant. `variant_layer_bytes` is the size of one weight in the variant's
+    layers, if they are quantized.
     """
     context = prompt + output // 2
-    sides = list(zip((base, plan), batches, (None, plan_layer_bytes), strict=True))
+    sides = list(zip((base, variant), batches, (None, variant_layer_bytes), strict=True))
     decode = [decode_step(size, vocab_size, drops, batch, context, width) for drops, batch, width in sides]
     prefill = [prefill_step(size, vocab_size, drops, batch, prompt, width) for drops, batch, width in sides]
     return Prediction(

@@ -16,7 +16,7 @@ NORMAL_975 = 1.959964
 
 @dataclass(frozen=True)
 class Gamma:
-    """The speedup degradation ratio of a plan."""
+    """The speedup degradation ratio of a variant."""
 
     value: float | None
     """Gamma itself; None where there is no speedup to divide by."""
@@ -31,7 +31,7 @@ class Gamma:
 def sdr(points_lost: float, speedup: float) -> float:
     """Points lost per 1 % of speedup, negative for a gain. ValueError at a speedup of 1.
 
-    `points_lost` is base minus plan, of 100.
+    `points_lost` is base minus variant, of 100.
     """
     if speedup == 1:
         raise ValueError("without a speedup there is no degradation per speedup")
@@ -41,10 +41,10 @@ def sdr(points_lost: float, speedup: float) -> float:
 def estimate_gamma(points_lost: float, stderr: float | None, speedup: Ratio) -> Gamma:
     """Gamma with its interval. It is undefined unless the whole interval of the speedup lies above 1.
 
-    `points_lost` is base minus plan, of 100. `stderr` is its standard error in points, None if unknown.
+    `points_lost` is base minus variant, of 100. `stderr` is its standard error in points, None if unknown.
     """
     if speedup.high < 1:
-        return Gamma(None, why="undefined: the plan is slower")
+        return Gamma(None, why="undefined: the variant is slower")
     if speedup.low <= 1:
         return Gamma(None, why="undefined: the speedup's interval contains 1")
     value = sdr(points_lost, speedup.value)

@@ -49,20 +49,19 @@ class Session:
         """The points of a workload: each batch size at equal batch, and one point at equal memory.
 
         The latter scales the largest of the config's batch sizes that fits, and is left out if that gives no larger
-        batch. Before the plan has been loaded, the size of its KV cache is not known, and its batch is taken to be the
-        base's.
+        batch. Before the variant has been loaded, the size of its KV cache is not known, so that the base's batch
+        is taken.
         """
         points = [Point(workload, "equal_batch", batch, batch) for batch in self.batches[workload.label]]
         if self.spec.control:
             return points
-        batch = plan_batch = self._fitting(workload)[-1]
-        if "plan" in self.facts:
-            plan_batch = equal_memory_batch(
-                batch, self.facts["base"].kv_tokens, self.facts["plan"].kv_tokens, self._fits("plan", workload)
-            )
-            if plan_batch <= batch:
+        batch = variant_batch = self._fitting(workload)[-1]
+        if "variant" in self.facts:
+            base_tokens, variant_tokens = self.facts["base"].kv_tokens, self.facts["variant"].kv_tokens
+            variant_batch = equal_memory_batch(batch, base_tokens, variant_tokens, self._fits("variant", workload))
+            if variant_batch <= batch:
                 return points
-        return [*points, Point(workload, "equal_memory", batch, plan_batch)]
+        return [*points, Point(workload, "equal_memory", batch, variant_batch)]
 
     def warm_up(self, engine: Engine, side: Side, point: Point) -> None:
         self._generate(engine, side, point, "warm-up", min(WARM_UP_TOKENS, point.workload.output))

@@ -1,4 +1,4 @@
-"""One benchmark: a plan against its base, with what the measurements need to know of the model."""
+"""One benchmark: a variant against its base, with what the measurements need to know of the model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from drop_ray.config import ServingConfig
 from drop_ray.models.accounting import ModelSize
 from drop_ray.serving.engine import EngineSettings, Prompts
 
-Side = Literal["base", "plan"]
-SIDES: tuple[Side, Side] = ("base", "plan")
+Side = Literal["base", "variant"]
+SIDES: tuple[Side, Side] = ("base", "variant")
 
-# Starts an engine, or the reference, in a process of its own. Its `wait` returns it loaded. The second argument says in
-# messages whose it is.
+# Starts an engine, or the reference, in a process of its own. Its `wait` returns it loaded. The second argument is its
+# name in messages.
 Start = Callable[[EngineSettings, str], Any]
 
 
@@ -24,8 +24,8 @@ class BenchSpec:
     """The `serving` section of the config."""
     base: EngineSettings
     """How to build the engine of the base."""
-    plan: EngineSettings
-    """How to build the engine of the plan."""
+    variant: EngineSettings
+    """How to build the engine of the variant."""
     size: ModelSize
     """Size of the base model in the benchmark's dtype."""
     vocab_size: int
@@ -38,8 +38,8 @@ class BenchSpec:
     """Number of devices that a token's KV cache is divided among."""
     control: bool
     """Whether the base is measured against itself."""
-    plan_layer_bytes: float | None = None
-    """Bytes of one weight in the plan's decoder layers; None if they are as in the base."""
+    variant_layer_bytes: float | None = None
+    """Bytes of one weight in the variant's decoder layers; None if they are as in the base."""
 
     def settings(self, side: Side) -> EngineSettings:
-        return self.base if side == "base" else self.plan
+        return self.base if side == "base" else self.variant

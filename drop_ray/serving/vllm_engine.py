@@ -1,4 +1,4 @@
-"""vLLM in this process, on a base checkpoint with drop lists. engine_process.py sets its environment before."""
+"""Runs vLLM in this process on a base checkpoint with drop lists. engine_process.py sets the environment beforehand."""
 
 import re
 import resource
@@ -18,7 +18,7 @@ LAYER = re.compile(r"layers\.(\d+)\.")
 
 
 class VllmEngine:
-    """An engine of vLLM without prefix caching, since prompts are sent again. The KV cache has the model's dtype."""
+    """A vLLM engine without prefix caching, since prompts are repeated. The KV cache has the model's dtype."""
 
     def __init__(self, settings: EngineSettings):
         self._device = settings.device
@@ -28,8 +28,8 @@ class VllmEngine:
         cache = cache_config(self._llm)
         ranks: list[_WorkerFacts] = self._llm.collective_rpc(_worker_facts)
         rank = ranks[0]
-        # Layers with windows share blocks with others, in groups. How many tokens these hold at the largest length of
-        # requests is what vLLM itself computes.
+        # Layers with windows share blocks with others, in groups. vLLM computes how many tokens the blocks hold at the
+        # largest length of requests.
         tokens = cache.num_gpu_blocks * cache.block_size if rank.kv_groups == 1 else cache.kv_cache_size_tokens
         return EngineFacts(
             version=vllm.__version__,
@@ -43,7 +43,7 @@ class VllmEngine:
         )
 
     def generate(self, prompts: Prompts, output_length: int) -> Generation:
-        # `min_tokens` is left out: it would forbid the end of text where the model wants it, and change the tokens.
+        # Without `min_tokens`, which would forbid an end of text that the model predicts, and so change the tokens.
         sampling = SamplingParams(temperature=0, max_tokens=output_length, ignore_eos=True, detokenize=False)
         start = time.perf_counter()
         outputs = self._run(prompts, sampling)
@@ -57,7 +57,7 @@ class VllmEngine:
         sampling = SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=1, detokenize=False)
         logprobs, top = [], []
         for prompt, output in zip(prompts, self._run(prompts, sampling), strict=True):
-            # The first token has no prediction. Those of the others come with the most probable one.
+            # The first token has no prediction. Each other one comes with the most probable token at its position.
             for token, found in zip(prompt[1:], output.prompt_logprobs[1:], strict=True):
                 logprobs.append(found[token].logprob)
                 top.append(next(other for other, entry in found.items() if entry.rank == 1))
@@ -65,7 +65,7 @@ class VllmEngine:
 
     def peak_memory_bytes(self) -> int:
         if self._device == "cpu":
-            # The workers of tensor parallelism are processes of their own, and each reports its own peak.
+            # The workers of tensor parallelism are separate processes, and each reports its own peak.
             return int(sum(self._llm.collective_rpc(_peak_host_bytes)))
         return int(sum(self._llm.collective_rpc(_peak_device_bytes)))
 
@@ -91,7 +91,7 @@ def _arguments(settings: EngineSettings) -> dict[str, Any]:
     }
     if settings.kv_cache_bytes is not None:
         arguments["kv_cache_memory_bytes"] = settings.kv_cache_bytes
-        # The budget decides. vLLM would still refuse to start beside an engine that takes the rest of its fraction.
+        # The budget decides the cache. With the default fraction, vLLM would refuse to start beside another engine.
         arguments["gpu_memory_utilization"] = 0.01
     if settings.drops != settings.own_drops:
         arguments["hf_overrides"] = {
@@ -124,7 +124,7 @@ class _WorkerFacts:
 
 
 def _worker_facts(worker: Any) -> _WorkerFacts:
-    """Runs in each of vLLM's workers."""
+    """The facts of one of vLLM's workers, in which this function runs."""
     specs = kv_cache_specs(worker)
     layers = sorted(int(match.group(1)) for name in specs if (match := LAYER.search(name)))
     return _WorkerFacts(

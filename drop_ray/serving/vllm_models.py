@@ -4,8 +4,8 @@
 loses its dropped sub-layers, their weights and their KV cache as soon as it is built. vLLM's layers have the attribute
 names of transformers' own, so `sublayer_names` holds for both.
 
-A layer of vLLM hands the output of its last sub-layer on, not yet added to the residual: the next norm adds it. So what
-stands in for a dropped sub-layer passes on what is pending.
+A layer of vLLM passes the output of its last sub-layer on without adding it to the residual: the next norm adds it. The
+module that replaces a dropped sub-layer therefore passes on the output that is pending.
 """
 
 import functools
@@ -36,9 +36,9 @@ from drop_ray.serving.vllm_private import (
 
 
 def install() -> None:
-    """Have vLLM recognise drop lists wherever it reads a config.json, and DeepSeek-MoE, which transformers lacks."""
+    """Make vLLM recognise drop lists wherever it reads a config.json; and DeepSeek-MoE, which transformers lacks."""
     allow_ranks_without_attention()
-    # In the place of vLLM's own, which it says in a warning: a format of another name would have to be asked for.
+    # It replaces vLLM's own parser, which vLLM warns of. A parser of another name would have to be asked for.
     register_config_parser("hf")(DroppedConfigParser)
     for architecture, family in FAMILIES.items():
         if family.model_type not in CONFIG_MAPPING:
@@ -46,7 +46,7 @@ def install() -> None:
 
 
 class DroppedConfigParser(ConfigParser):
-    """Reads config.json as vLLM does; drop lists, in the file or in `hf_overrides`, make it a dropped model's."""
+    """Reads config.json as vLLM does. With drop lists, there or in `hf_overrides`, it is that of a dropped model."""
 
     def parse(self, model, *args, **kwargs):
         overrides = kwargs.get("hf_overrides")
@@ -56,11 +56,12 @@ class DroppedConfigParser(ConfigParser):
 
 
 def _recognise(config, overrides, location):
-    """Give a configuration that names drop lists the architecture of a dropped model, in place."""
+    """Give a configuration with drop lists the architecture of a dropped model, in place."""
     own = DropLists()
     if (config.model_type or "").startswith("dropped_"):
         own = drop_lists_of_config(config)
-        # vLLM decides by it, such as whether attention is latent (DeepSeek). Saving takes it from the class.
+        # vLLM decides by the model type, for example whether attention is latent (DeepSeek).
+        # Saving takes it from the class.
         config.model_type = config.model_type.removeprefix("dropped_")
     lists = {field: overrides.get(field, getattr(config, field, None)) for field in ("drop_attn_list", "drop_mlp_list")}
     drops = DropLists(*(tuple(drop_indices(entries)) for entries in lists.values()))
@@ -78,30 +79,30 @@ def _recognise(config, overrides, location):
 
 
 class NoAttention(MissingLayer):
-    """In place of an attention. Weight loaders of vLLM pass over the tensors of a `MissingLayer`."""
+    """Replaces an attention. Weight loaders of vLLM skip the tensors of a `MissingLayer`."""
 
     def forward(self, positions, hidden_states, *_, **__):  # noqa: ARG002
         return hidden_states
 
 
 class NoMlp(MissingLayer):
-    """In place of an MLP, and of a norm after a sub-layer."""
+    """Replaces an MLP, or a norm after a sub-layer."""
 
     def forward(self, hidden_states, *_, **__):
         return hidden_states
 
 
 class NoNorm(MissingLayer):
-    """In place of the norm before a sub-layer, which would have added what is pending."""
+    """Replaces the norm before a sub-layer, which would have added the pending output."""
 
     def forward(self, hidden_states, residual=None):
-        if residual is None:  # the first in the model: its caller keeps the input as the residual
+        if residual is None:  # the first norm of the model: its caller keeps the input as the residual
             return torch.zeros_like(hidden_states)
         return hidden_states, residual
 
 
 class DroppedModel:
-    """Mixed into a class that builds its layers with vLLM's `make_layers`."""
+    """Mixin for a class that builds its layers with vLLM's `make_layers`."""
 
     def __init__(self, *, vllm_config, prefix="", **kwargs):
         _check_dtype(vllm_config)
@@ -116,10 +117,10 @@ class DroppedModel:
 
 
 class DroppedBackendModel(BackendHooks):
-    """Mixed into vLLM's backend for models of transformers, for families that vLLM has no class of its own for."""
+    """Mixin for vLLM's backend for transformers models, which serves families without a class in vLLM."""
 
     def full_config(self):
-        """The full model is built, on the meta device, from the family's own configuration."""
+        """The base's configuration. vLLM builds the whole base from it, on the meta device."""
         architecture = type(self).__name__.removeprefix("Dropped")
         fields = {key: value for key, value in self.config.to_dict().items() if key not in ("model_type", "auto_map")}
         config = base_config_class(architecture)(**fields)
@@ -127,7 +128,7 @@ class DroppedBackendModel(BackendHooks):
         return config
 
     def pipeline_parallel(self):
-        """Replace the dropped sub-layers. vLLM calls this first after it has built the model."""
+        """Replace the dropped sub-layers. vLLM calls this right after it has built the model."""
         drops = drop_lists_of_config(self.config)
         for index, layer in enumerate(self.model.layers):
             for name in chain.from_iterable(_dropped_names(layer, index, drops)):
@@ -166,7 +167,7 @@ def _dropped_names(layer, index, drops):
 
 
 def _check_dtype(vllm_config):
-    """Refuse DeepSeek in float16, where vLLM has attention and MLP rescale the residual: both must be there."""
+    """Refuse DeepSeek in float16: there vLLM lets attention and MLP rescale the residual, which needs both."""
     model = vllm_config.model_config
     if model.dtype == torch.float16 and model.hf_config.model_type.startswith("deepseek"):
         raise ValueError("a dropped DeepSeek is not served in float16: give --dtype bfloat16 or float32")

@@ -1,7 +1,7 @@
-"""What drop_ray uses of vLLM that vLLM does not promise to keep, and what it changes in it.
+"""The parts of vLLM outside its public interface that drop_ray uses or changes.
 
-vllm_models.py makes dropped models of it, vllm_engine.py measures an engine with it. In a version that it was not
-written for, it refuses to be imported. tests/serving/test_private_vllm.py checks every part, and names the version of
+vllm_models.py builds dropped models with them, vllm_engine.py measures engines. With a version of vLLM that this module
+was not written for, importing it fails. tests/serving/test_private_vllm.py checks every part, and names the version of
 vLLM that changed one.
 """
 
@@ -20,42 +20,42 @@ from torch import nn
 from drop_ray.replacing import replaced
 from drop_ray.serving.vllm_version import version_mismatch
 
-if mismatch := version_mismatch(vllm.__version__):  # before the imports of what another version may not have
+if mismatch := version_mismatch(vllm.__version__):  # before imports that another version may not have
     raise ImportError(mismatch)
 
 from vllm.model_executor.models import utils as model_utils
 
-# Weight loaders of vLLM pass over the tensors of a module of this class, and of no other that has no parameters.
+# Weight loaders of vLLM skip the tensors of modules of this class, and of no other class without parameters.
 from vllm.model_executor.models.utils import PPMissingLayer as MissingLayer
 
-# What reads a config.json, `parse(model, ..., hf_overrides)`: a parser that is registered in its place builds on it.
+# vLLM's reader of config.json, `parse(model, ..., hf_overrides)`: the parser that replaces it derives from it.
 from vllm.transformers_utils.config import HFConfigParser as ConfigParser
 
 __all__ = ["ConfigParser", "MissingLayer"]
 
 
 def model_class(architecture: str) -> type[nn.Module]:
-    """vLLM's own class of an architecture; the registry gives classes to its engine only.
+    """vLLM's own class of an architecture, which the registry gives to the engine only.
 
-    Expected of `ModelRegistry.models`: by architecture what `load_model_cls()` imports the class of.
+    Expected of `ModelRegistry.models`: entries by architecture, whose `load_model_cls()` imports the class.
     """
     made: type[nn.Module] = vllm.ModelRegistry.models[architecture].load_model_cls()
     return made
 
 
 def is_of_backend(model: type[nn.Module]) -> bool:
-    """Whether a class is of vLLM's backend for models of transformers, which builds them by transformers' own code."""
+    """Whether a class belongs to vLLM's backend for transformers models, which runs the code of transformers."""
     from vllm.model_executor.models.transformers import TransformersForCausalLM
 
     return issubclass(model, TransformersForCausalLM)
 
 
 class BackendHooks:
-    """Mixed into a class of that backend. Neither hook is one of vLLM's own.
+    """Mixin for a class of that backend, which has neither hook itself.
 
-    Expected of `_from_config_kwargs`: arguments of `AutoModel.from_config`, by which the model is built; of
-    `_create_attention_instances(prefix)`: that it goes through the layers of this stage with `range`, and refuses one
-    that is not in `attention_fusers`, which has those that have an attention by number.
+    Expected of `_from_config_kwargs`: the arguments of `AutoModel.from_config`, which builds the model. Expected of
+    `_create_attention_instances(prefix)`: it goes through the layers of this pipeline stage with `range`, and refuses a
+    layer that is not in `attention_fusers`, a mapping by the number of each layer with attention.
     """
 
     def full_config(self) -> Any:
@@ -78,10 +78,12 @@ class BackendHooks:
 
 @contextmanager
 def each_layer_built(change: Callable[[nn.Module, str], None]) -> Iterator[None]:
-    """While it is open, every layer that a model of vLLM makes goes through `change(layer, its name)`.
+    """While this context is open, `change(layer, its name)` is called for every layer right after vLLM has built it.
 
-    No hook comes between a layer and the next one's weights. Expected of `make_layers(number, layer_fn, prefix)`: all
-    models that have a class of their own build their layers by it, under that name in their module.
+    vLLM has no hook between a layer and the weights of the next one.
+
+    Expected of `make_layers(number, layer_fn, prefix)`: models with a class of their own build their layers with it,
+    under that name in their module.
     """
     make_layers = model_utils.make_layers
 
@@ -101,10 +103,10 @@ def each_layer_built(change: Callable[[nn.Module, str], None]) -> Iterator[None]
 
 
 def forget_attention(compilation_config: Any, prefix: str) -> None:
-    """Take what lies below `prefix` out of vLLM's lists of attentions, which are given a KV cache, and of experts.
+    """Remove modules below `prefix` from vLLM's lists of attentions, which get a KV cache, and of experts.
 
-    Expected: a module enters itself into `static_forward_context` by its name when it is built, one with experts also
-    into `static_all_moe_layers`.
+    Expected: a module that is built adds its name to `static_forward_context`, one with experts also to
+    `static_all_moe_layers`.
     """
     for key in [key for key in compilation_config.static_forward_context if key.startswith(prefix)]:
         del compilation_config.static_forward_context[key]
@@ -113,15 +115,15 @@ def forget_attention(compilation_config: Any, prefix: str) -> None:
 
 
 def is_sequence_parallel(layer: nn.Module) -> bool:
-    """Whether a layer divides the tokens among its experts' ranks, from before its attention until after its MLP.
+    """Whether a layer divides the tokens among the ranks of its experts from before its attention until after its MLP.
 
-    Expected: layers of DeepSeek and its like have `use_sequence_parallel_moe`; no others do so.
+    Expected: layers that do so, such as those of DeepSeek, have `use_sequence_parallel_moe`.
     """
     return bool(getattr(layer, "use_sequence_parallel_moe", False))
 
 
 def forget_missing_layers(model: nn.Module) -> None:
-    """vLLM remembers a model's missing layers by id(), which the next model of this process may be given.
+    """Forget a model's missing layers. vLLM keeps them by id(), which a module of a later model may have again.
 
     Expected of `_model_to_pp_missing_layer_names`: lists of names by the id of a module, filled while weights load.
     """
@@ -130,10 +132,10 @@ def forget_missing_layers(model: nn.Module) -> None:
 
 
 def allow_ranks_without_attention() -> None:
-    """vLLM divides a rank's memory by the size of its blocks, which is 0 on a pipeline stage without attention.
+    """Allow pipeline stages without attention, where vLLM would divide a rank's memory by a block size of 0.
 
-    Expected of `get_kv_cache_configs(vllm_config, specs, memory)`: one configuration for each rank, all with the same
-    number of blocks; `vllm.v1.engine.core` calls it by its own name for it.
+    Expected of `get_kv_cache_configs(vllm_config, specs, memory)`: it returns one configuration for each rank, all with
+    the same number of blocks, and `vllm.v1.engine.core` calls it as a name of its own module.
     """
     wrapt.register_post_import_hook(_allow_ranks_without_attention, "vllm.v1.engine.core")
 
@@ -145,7 +147,7 @@ def _allow_ranks_without_attention(engine_core: Any) -> None:
 
     @functools.wraps(get_configs)
     def get_kv_cache_configs(vllm_config: Any, specs: list[Any], memory: list[int]) -> list[Any]:
-        """specs: what caches each rank needs, by the attention's name; memory: bytes of each rank for them."""
+        """specs: the caches that each rank needs, by the attention's name; memory: bytes of each rank for them."""
         if not any(specs):
             # The model has no attention left at all; the manager of cached prefixes expects some cache.
             vllm_config.cache_config.enable_prefix_caching = False
@@ -154,7 +156,7 @@ def _allow_ranks_without_attention(engine_core: Any) -> None:
         served = [rank for rank, rank_specs in enumerate(specs) if rank_specs]
         configs = get_configs(vllm_config, [specs[rank] for rank in served], [memory[rank] for rank in served])
         groups = [replace(group, layer_names=[]) for group in configs[0].kv_cache_groups]
-        # All ranks number the same blocks, those without attention keep nothing in them.
+        # All ranks number the same blocks; ranks without attention keep nothing in them.
         empty = replace(configs[0], kv_cache_tensors=[], kv_cache_groups=groups)
         with_attention = iter(configs)
         return [next(with_attention) if rank_specs else copy.deepcopy(empty) for rank_specs in specs]
@@ -164,28 +166,34 @@ def _allow_ranks_without_attention(engine_core: Any) -> None:
 
 
 def cache_config(llm: Any) -> Any:
-    """Of an `LLM`, which tells nothing of its KV cache. Expected, once it is made: `num_gpu_blocks`, `block_size` in
-    tokens, and `kv_cache_size_tokens`, what the blocks hold at the largest length of requests."""
+    """The cache configuration of an `LLM`, which has no public one.
+
+    Expected once the engine is made: `num_gpu_blocks`; `block_size` in tokens; and `kv_cache_size_tokens`, the tokens
+    that the blocks hold at the largest length of requests.
+    """
     return llm.llm_engine.vllm_config.cache_config
 
 
 def kv_cache_specs(worker: Any) -> Mapping[str, Any]:
-    """Of a worker, as `LLM.collective_rpc` hands it over: what each attention caches, by the attention's name.
+    """The cache of each attention of a worker, by the attention's name. `LLM.collective_rpc` passes the worker.
 
-    Expected: `page_size_bytes` of a block of `block_size` tokens.
+    Expected: `page_size_bytes`, the bytes of a block of `block_size` tokens.
     """
     specs: Mapping[str, Any] = worker.get_kv_cache_spec()
     return specs
 
 
 def num_kv_cache_groups(worker: Any) -> int:
-    """How many groups of layers share the blocks; 1 if all layers have windows of one width, or none."""
+    """Number of groups of layers that share the blocks; 1 if all layers have windows of one width, or no windows."""
     return len(worker.model_runner.kv_cache_config.kv_cache_groups)
 
 
 def num_weights(linear: Any, parameter: nn.Parameter) -> int:
-    """Numbers in the weight of a module: on a CPU, vLLM hands those of linear layers to its kernels, and leaves empty
-    parameters in their place. Expected then: `input_size_per_partition` and `output_size_per_partition`."""
+    """Number of values in the weight of a module.
+
+    On a CPU, vLLM hands the weights of linear modules to its kernels and leaves empty parameters in their place.
+    Expected then: `input_size_per_partition` and `output_size_per_partition`.
+    """
     count = parameter.numel()
     if not count and hasattr(linear, "input_size_per_partition"):
         count = linear.input_size_per_partition * linear.output_size_per_partition

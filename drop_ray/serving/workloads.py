@@ -43,12 +43,12 @@ def largest_batch(kv_tokens: int | None, block_size: int, request_tokens: int) -
     return kv_tokens // (-(-request_tokens // block_size) * block_size)
 
 
-def equal_memory_batch(batch: int, base_kv_tokens: int | None, plan_kv_tokens: int | None, fits: int | None) -> int:
-    """The plan's batch in the memory that `batch` takes in the base: `batch` times the ratio of KV tokens.
+def equal_memory_batch(batch: int, base_kv_tokens: int | None, variant_kv_tokens: int | None, fits: int | None) -> int:
+    """The variant's batch in the memory that `batch` takes in the base: `batch` times the ratio of KV tokens.
 
-    `fits` is the largest batch that the plan's KV cache holds. If a KV cache has no limit, `batch` itself is returned.
+    `fits` is the largest batch that the variant's KV cache holds. If a KV cache has no limit, the result is `batch`.
     """
-    if not base_kv_tokens or not plan_kv_tokens:
+    if not base_kv_tokens or not variant_kv_tokens:
         return batch
-    scaled = batch * plan_kv_tokens // base_kv_tokens
+    scaled = batch * variant_kv_tokens // base_kv_tokens
     return scaled if fits is None else min(scaled, fits)

@@ -1,1 +1,1 @@
-"""Stages of the pipeline that take more than a function of it: what is to do, and its units of work."""
+"""The stages of the pipeline: each lists its units, says how they are done, and takes up their results."""

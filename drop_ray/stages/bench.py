@@ -33,7 +33,7 @@ from drop_ray.serving.workloads import equal_memory_batch, ordinary_tokens
 from drop_ray.store import Commit
 from drop_ray.store.tables import read_table, write_table
 
-# Calibration samples whose beginnings serving engines are checked on.
+# Number of calibration samples whose beginnings the gate checks serving engines on.
 GATE_SAMPLES = 2
 
 
@@ -42,23 +42,23 @@ class BenchUnit(Unit):
     """The serving benchmark of one variant against the base."""
 
     variant: Variant
-    """What is measured; the base itself is the control."""
+    """The variant that is measured; the base itself is the control."""
     base: Variant
-    """What it is measured against."""
+    """The base that it is measured against."""
     serving: ServingConfig
-    """How."""
+    """The `serving` section of the config."""
     size: ModelSize
-    """Of the base model, in the dtype that it is served in."""
+    """Size of the base, in the dtype that it is served in."""
     device: Literal["cpu", "cuda"]
-    """That the engines compute on."""
+    """The device that the engines compute on."""
     kv_cache_bytes: int | None
-    """Of each engine on each device; None leaves it to the engine."""
+    """Bytes of KV cache of each engine on each device; None leaves it to the engine."""
     tensor_parallel: int
-    """GPUs of one engine."""
+    """Number of GPUs of one engine."""
     text: Sequence[Sequence[int]] = ()
-    """Once it is to be sent: calibration samples that the engines are checked on, equally long."""
+    """Calibration samples of equal length that the engines are checked on; set when the unit is sent."""
     made: Commit | None = None
-    """Of the variant's own checkpoint, if it has one, once the unit is to be sent."""
+    """Commit of the variant's own checkpoint, if it has one; set when the unit is sent."""
 
     @property
     def model_key(self) -> object:
@@ -76,7 +76,7 @@ class BenchUnit(Unit):
 
     @contextmanager
     def _folder(self, worker: Worker) -> Iterator[Path | None]:
-        """The variant's weights as engines read them; None where they are the base's, without what is dropped."""
+        """The folder of the variant's weights; None if they are the base's, without the sub-layers that it drops."""
         if self.made is not None:
             with worker.folder(self.made, CHECKPOINT) as folder:
                 yield folder
@@ -91,23 +91,23 @@ class BenchUnit(Unit):
     def _spec(self, worker: Worker, folder: Path | None) -> BenchSpec:
         checkpoint, remake = worker.checkpoint(), self.variant.remake
         tokenizer = load_tokenizer(checkpoint.folder)
-        plan = self._settings(worker, self.variant.drops)
+        variant = self._settings(worker, self.variant.drops)
         if folder is not None:
-            plan = replace(plan, folder=str(folder), own_drops=self.variant.drops, quantized=remake is not None)
-        # Also added tokens that no text gives, and rows of the embedding that no token has.
+            variant = replace(variant, folder=str(folder), own_drops=self.variant.drops, quantized=remake is not None)
+        # Prompts also avoid added tokens that no text becomes, and rows of the embedding that no token has.
         special = {*tokenizer.all_special_ids}
         special |= {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
         vocab_size = checkpoint.config["vocab_size"]
         return BenchSpec(
             serving=self.serving,
             base=self._settings(worker, self.base.drops),
-            plan=plan,
+            variant=variant,
             size=self.size,
             vocab_size=vocab_size,
             tokens=ordinary_tokens(min(vocab_size, len(tokenizer)), special),
             text=self.text,
             kv_shards=kv_shards(checkpoint.config, self.tensor_parallel),
-            plan_layer_bytes=remake.bytes_per_weight if remake else None,
+            variant_layer_bytes=remake.bytes_per_weight if remake else None,
             control=self.variant == self.base,
         )
 
@@ -122,7 +122,7 @@ class BenchUnit(Unit):
             dtype=serving.dtype or setup.model.dtype,
             device=self.device,
             max_model_len=serving.model_len,
-            # The variant's larger batch at equal memory, as far as it can be known before.
+            # The variant's larger batch at equal memory, as far as it is known beforehand.
             max_batch=equal_memory_batch(serving.batch_sizes[-1], kv_bytes, base_kv_bytes, None),
             kv_cache_bytes=self.kv_cache_bytes,
             threads=setup.threads,
@@ -148,7 +148,7 @@ def _run(run: RunState) -> None:
 
 
 def bench_units(run: RunState) -> list[BenchUnit]:
-    """Equal variants are measured once; the base always, against itself. Nothing without `serving`."""
+    """The units of a run. Equal variants are measured once, the base always, against itself; none without `serving`."""
     job, serving = run.job, run.job.config.serving
     if serving is None:
         return []
@@ -171,7 +171,7 @@ def bench_units(run: RunState) -> list[BenchUnit]:
 
 
 def _workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
-    """Its engines run in processes of their own. Two benchmarks on one CPU would time each other."""
+    """Engines run in processes of their own. Two benchmarks on one CPU would slow each other."""
     del todo
     execution = run.job.config.execution
     is_gpu = execution.device == "cuda"

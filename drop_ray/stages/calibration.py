@@ -37,7 +37,7 @@ def _cost(run: RunState, line: str, todo: object) -> Cost:
 
 
 def _size(job: Job) -> int:
-    """int32 token ids."""
+    """Bytes of the samples, which are int32 token ids."""
     return 4 * job.config.calibration.num_samples * job.config.calibration.seq_len
 
 

@@ -1,5 +1,7 @@
-"""The stages in their order, without what they import: the one list behind the pipeline, the dry run, the commands and
-the scripts in jobs/."""
+"""The stages in their order: the one list for the pipeline, the dry run, the commands and the scripts in jobs/.
+
+A stage's module is imported when the stage is asked for.
+"""
 
 import importlib
 from collections.abc import Sequence
@@ -12,14 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """A stage, and where it is."""
+    """A stage in the list."""
 
     name: str
-    """Of the stage, and of the command that ends with it."""
+    """Name of the stage, and of the command that ends with it."""
     module: str
-    """Its `STAGE` is the stage."""
+    """Module whose `STAGE` is the stage."""
     help: str
-    """Of the command."""
+    """Help text of the command."""
 
     def load(self) -> "Stage":
         stage: Stage = importlib.import_module(self.module).STAGE
@@ -49,6 +51,6 @@ LAST = STAGES[-1].name
 
 
 def stages_until(name: str) -> Sequence[Entry]:
-    """The stages up to and with that one."""
+    """The stages up to and including that one."""
     names = [entry.name for entry in STAGES]
     return STAGES[: names.index(name) + 1]

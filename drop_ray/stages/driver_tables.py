@@ -13,7 +13,7 @@ from drop_ray.store.versions import full_versions
 
 
 def commit_table(job: Job, step: Step, name: str, table: pa.Table, units: Mapping[str, str] | None = None) -> Commit:
-    """units: checksums of what it was made of, by the paths of their steps."""
+    """Commit a table. units: checksums of the units that it was made of, by the paths of their steps."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         write_table(table, path)

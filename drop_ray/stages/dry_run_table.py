@@ -1,4 +1,4 @@
-"""What `drop-ray run --dry-run` says: a row a step, with its units, bytes and floating point operations."""
+"""The output of `drop-ray run --dry-run`: one row per step, with its units, bytes and floating point operations."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +11,7 @@ from drop_ray.text.units import human_bytes, human_flops
 
 
 def dry_run_lines(works: Sequence[Work], flops: int, console: Console = PLAIN) -> Iterator[str]:
-    """flops: of a forward pass of the base over 1000 tokens."""
+    """The rows of a dry run. flops: those of a forward pass of the base over 1000 tokens."""
     columns = (names("step"), numbers("units"), numbers("to do"), numbers("bytes"), numbers("compute"), words())
     rows = [
         (

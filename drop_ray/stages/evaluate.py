@@ -23,7 +23,7 @@ from drop_ray.planning.variants import Variant, distinct
 from drop_ray.store import Commit
 from drop_ray.store.tables import write_table
 
-# Of `evaluation`: what the evaluator of lm-eval is made with.
+# Fields of `evaluation` that are arguments of the Evaluator.
 EVALUATOR_SETTINGS = {"batch_size", "seed", "apply_chat_template", "system_instruction", "max_length"}
 
 
@@ -32,15 +32,15 @@ class EvaluationUnit(Unit):
     """One task or text on one variant."""
 
     variant: Variant
-    """What is evaluated."""
+    """The variant that is evaluated."""
     of: str
     """Name of the task or text."""
     task: TaskRequest | None = None
-    """None of a text."""
+    """The lm-eval task; None for a text."""
     token_ids: torch.Tensor | None = None
-    """Of a text, once it is to be sent: int64 [num_samples, seq_len]."""
+    """Token ids of the text, int64 [num_samples, seq_len], set when the unit is sent; None for a task."""
     made: Commit | None = None
-    """Of the variant's own checkpoint, if it has one, once the unit is to be sent."""
+    """Commit of the variant's own checkpoint, if it has one; set when the unit is sent."""
 
     @property
     def model_key(self) -> object:
@@ -57,7 +57,7 @@ class EvaluationUnit(Unit):
 
 
 class _Evaluated:
-    """A variant that is loaded, with lm-eval's evaluator of it, which is made when a task first asks for it."""
+    """A loaded variant, with the Evaluator that its first task makes."""
 
     def __init__(self, worker: Worker, unit: EvaluationUnit):
         self._worker = worker
@@ -86,7 +86,7 @@ def _run(run: RunState) -> None:
 
 
 def evaluate(run: RunState, variants: Sequence[Variant]) -> None:
-    """Every task and text on every variant; equal ones are evaluated once."""
+    """Evaluate every task and text on every variant. Equal variants are evaluated once."""
     requests = {request.name: request for request in run.job.task_requests}
     units = [
         EvaluationUnit(f"{variant.name} on {name}", step, f"evaluate {name}", variant, name, requests.get(name))
@@ -97,7 +97,7 @@ def evaluate(run: RunState, variants: Sequence[Variant]) -> None:
 
 
 def _workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
-    """Variants with a checkpoint of their own need processes that were started for it; all of one call do, or none."""
+    """Variants with a checkpoint of their own need processes of their own. All variants of one call do, or none."""
     job = run.job
     variants = [unit.variant for unit in todo if isinstance(unit, EvaluationUnit)]
     if remake := variants[0].remake:

@@ -1,4 +1,4 @@
-"""The stage export: checkpoints of the variants that the config exports, in every format that each of them has."""
+"""The stage export: checkpoints of the variants that the config names, in every format that each of them can have."""
 
 import logging
 import tempfile
@@ -16,7 +16,7 @@ from drop_ray.job.units import Unit
 from drop_ray.job.worker import Worker
 from drop_ray.models.export import export_checkpoint
 from drop_ray.models.export_formats import ExportFormat
-from drop_ray.models.plain import plain_form
+from drop_ray.models.plain import plain_checkpoint
 from drop_ray.planning.variants import Variant
 from drop_ray.store import Commit
 
@@ -25,14 +25,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ExportUnit(Unit):
-    """A checkpoint to write."""
+    """One checkpoint to write."""
 
     variant: Variant
-    """Of which."""
+    """The variant that is exported."""
     format: ExportFormat
-    """In which form."""
+    """The export format."""
     provenance: Mapping[str, str]
-    """What its config.json says of its origin."""
+    """What the checkpoint's config.json says of its origin."""
 
     @property
     def model_key(self) -> object:
@@ -56,7 +56,7 @@ def _run(run: RunState) -> None:
 
 
 def export_units(job: Job, variants: Sequence[Variant]) -> tuple[list[ExportUnit], dict[str, list[str]]]:
-    """What `export` and `export_formats` of the config ask for, and the variants without such a form, by reason."""
+    """The units that `export` and `export_formats` ask for, and the variants that cannot have a format, by reason."""
     units: list[ExportUnit] = []
     refused: dict[str, list[str]] = {}
     for variant in variants:
@@ -81,7 +81,7 @@ def _unit(variant: Variant, format: ExportFormat) -> ExportUnit:
 
 
 def _formats_of(job: Job, variant: Variant) -> Sequence[ExportFormat]:
-    """`plain` is for whole blocks: with other formats beside it, nobody expects it of an attention plan."""
+    """The formats to try. `plain` needs whole blocks dropped: for others it counts only if named alone."""
     wanted = job.config.export
     formats = job.config.export_formats if wanted == "all" or variant.name in wanted else ()
     undecided = variant.undecided
@@ -95,7 +95,7 @@ def _refusal(job: Job, variant: Variant, format: ExportFormat) -> str | None:
     if format != "plain":
         return None
     try:
-        plain_form(job.checkpoint, variant.drops)
+        plain_checkpoint(job.checkpoint, variant.drops)
     except UserError as error:
         return str(error)
     return None

@@ -1,4 +1,4 @@
-"""`drop-ray run --dry-run`: the stages themselves, with somebody in place of the cluster who only counts.
+"""`drop-ray run --dry-run`: runs the stages with a state that counts units in place of doing them.
 
 Plans depend on scores: until those are there, a plan's evaluations are counted, and sized as if nothing were dropped.
 """
@@ -25,7 +25,7 @@ from drop_ray.text.console import PLAIN
 
 
 class DryRun(RunState):
-    """Does nothing and writes nothing: what is to be done is kept as lines."""
+    """Does and writes nothing; it keeps a line for each part of the work."""
 
     def __init__(self, job: Job):
         super().__init__(job, Ledger(job.store, job.run_folder), _Nobody())
@@ -33,7 +33,7 @@ class DryRun(RunState):
         self._found: dict[str, Commit | None] = {}
 
     def complete(self, stage: Stage, units: Sequence[Unit | LocalUnit]) -> list[Commit | None]:
-        """The commits of the units that are done; every unit is counted once."""
+        """The commits of the units that are done, None for others. Every unit is counted once."""
         lines: dict[str, list[Unit | LocalUnit]] = {}
         for unit in units:
             if unit.step.path not in self._found:
@@ -51,10 +51,10 @@ class DryRun(RunState):
         self.variants.append(variant_of(self.job.checkpoint.identity, plan))
 
     def tell(self, message: str, *arguments: object) -> None:
-        """A dry run says what it has to say in its lines."""
+        """Log nothing: a dry run prints lines."""
 
     def _add(self, work: Work) -> None:
-        """Lines of one name are one: what is evaluated in 16 bits and quantized."""
+        """Add work to the line of its name: evaluation in 16 bits and of quantized variants is one line."""
         before = self.works.get(work.name)
         if before is not None:
             num_bytes, flops = before.cost.num_bytes + work.cost.num_bytes, before.cost.flops + work.cost.flops
@@ -63,7 +63,7 @@ class DryRun(RunState):
         self.works[work.name] = work
 
     def _find_one(self, unit: Unit | LocalUnit) -> Commit | None:
-        """A corrupt artifact is one to be done again."""
+        """The commit of a unit; None also for a corrupt artifact, which would be done again."""
         try:
             return self.job.store.find(unit.step)
         except CorruptArtifactError:
@@ -71,7 +71,7 @@ class DryRun(RunState):
 
 
 class _Nobody:
-    """In place of a cluster: a dry run has no use for one."""
+    """Stands in for the cluster, which a dry run does not need."""
 
     def worker_bytes(self, job: Job) -> int:
         raise AssertionError(f"a dry run asked for the cluster of {job.config.name}")
@@ -81,7 +81,7 @@ class _Nobody:
 
 
 def forecast(job: Job) -> Iterator[Work]:
-    """A line for each stage, or for each part of one. Tokenizes the calibration text if that is to do."""
+    """One line for each stage or part of a stage. The calibration text is tokenized if the store has no samples."""
     run = DryRun(job)
     for entry in STAGES[:-1]:
         stage = entry.load()
@@ -93,7 +93,7 @@ def forecast(job: Job) -> Iterator[Work]:
 
 
 def forecast_lines(config: RunConfig, console: Console = PLAIN) -> Iterator[str]:
-    """The dry run as a table, then what a forward pass takes."""
+    """The dry run as a table, then the compute of a forward pass."""
     job = open_job(config)
     flops = job.size.forward_flops(job.base_drops, 1000, job.config.calibration.seq_len)
     return dry_run_lines(list(forecast(job)), flops, console)

@@ -1,4 +1,4 @@
-"""The stage plan: the drop plans that the config asks for, each the first changes of a variant."""
+"""The stage plan: makes the drop plans that the config asks for. Each plan gives one variant."""
 
 from drop_ray.job.job import Job
 from drop_ray.job.run_state import NotDoneError, RunState
@@ -13,7 +13,7 @@ from drop_ray.stages.score import table
 
 
 def _run(run: RunState) -> None:
-    """Make the plans in the order of the config, those from files last, and write them to the run's folder as JSON."""
+    """Make the plans in the order of the config, those from files last, and write them to the run's folder."""
     job = run.job
     for request in job.requests:
         try:

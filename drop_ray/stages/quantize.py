@@ -1,4 +1,4 @@
-"""The stage quantize: checkpoints of the base and of every plan by each method of the config, and their evaluation."""
+"""The stage quantize: quantizes the base and the plans by each method of the config, and evaluates the results."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -27,16 +27,16 @@ from drop_ray.store.tables import write_table
 
 @dataclass(frozen=True)
 class QuantizationUnit(Unit):
-    """A checkpoint to quantize, after its sub-layers were dropped."""
+    """One variant to quantize, after its sub-layers were dropped."""
 
     variant: Variant
     """The quantized variant."""
     change: Quantize
-    """Its last change."""
+    """The quantization, which is its last change."""
     provenance: Mapping[str, str]
-    """What its config.json says of its origin."""
+    """What the checkpoint's config.json says of its origin."""
     samples: torch.Tensor | Commit | None = None
-    """Once it is to be sent: of a text, int64 [num_samples, seq_len], or the run's calibration samples."""
+    """Token ids of a text, int64 [num_samples, seq_len], or the calibration samples; set when the unit is sent."""
 
     @property
     def model_key(self) -> object:
@@ -98,15 +98,14 @@ def _run(run: RunState) -> None:
 
 
 def _workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
-    """In processes of their own: gptqmodel seeds torch and sets variables of CUDA when it is imported, and its kernels
-    are what transformers loads quantized checkpoints with."""
+    """Processes of their own, because importing gptqmodel seeds torch and sets environment variables of CUDA."""
     unit = todo[0]
     assert isinstance(unit, QuantizationUnit)
     return WorkerRequest(Quantize.kind, environment=unit.change.environment(run.job.config.execution.device))
 
 
 def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
-    """Bytes are read: a quantized checkpoint's own are known when it is there."""
+    """Bytes that are read; those written are known only when the checkpoint is there."""
     del line
     size = run.job.size
     known = [unit for unit in todo if isinstance(unit, QuantizationUnit) and unit.variant.undecided is None]

@@ -34,12 +34,12 @@ REPORT_HTML, REPORT_MARKDOWN, TABLES = "report.html", "report.md", "tables"
 
 @dataclass(frozen=True)
 class Published:
-    """What is said of a report when it is written."""
+    """A report that was written."""
 
     report: str
-    """Where the page is."""
+    """Location of report.html."""
     answer: str
-    """Its first sentence."""
+    """The report's first sentence."""
 
 
 def _run(run: RunState) -> None:
@@ -52,7 +52,7 @@ def _run(run: RunState) -> None:
 
 
 def write_tables(store: Store, folder: str, results: Results) -> None:
-    """One file per topic that has rows; what an earlier report of the run said of the others is removed."""
+    """Write one file per topic that has rows, and remove the files of other topics that an earlier report wrote."""
     files = dict(parquet_files(results))
     for topic in TOPICS:
         path = f"{folder}/{topic}.parquet"
@@ -98,7 +98,7 @@ def collect(run: RunState) -> Results:
 
 
 def _served(job: Job, variants: Sequence[Variant], done: Mapping[str, Commit]) -> list[tuple[str, Commit]]:
-    """Benchmarks by name of variant. The base's own is the control, and no other's: equal variants share one."""
+    """(variant's name, benchmark's commit). Equal variants share one; the base's, the control, is not shared."""
     if job.config.serving is None:
         return []
     control = steps.bench_step(job, variants[0]).path
@@ -134,7 +134,7 @@ def _score_rows(job: Job, drops: DropLists, tables: ScoreTables) -> Iterator[Sco
 
 
 def _state_name(job: Job, drops: DropLists) -> str:
-    """A drop state of an iteration, by what it lacks: `without attn 5,7 mlp 6`."""
+    """Name of a drop state: `without attn 5,7 mlp 6`."""
     lacking = {
         "attn": sorted({*drops.attn} - {*job.base_drops.attn}),
         "mlp": sorted({*drops.mlp} - {*job.base_drops.mlp}),

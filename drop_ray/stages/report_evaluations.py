@@ -1,4 +1,4 @@
-"""From what an evaluation left in the store (metrics.json, documents.parquet) to the rows of the report."""
+"""Makes rows of the report from the artifacts of an evaluation: metrics.json and documents.parquet."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,10 +14,10 @@ from drop_ray.store.tables import read_table
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The result of a task or text on a variant, read once."""
+    """The result of one task or text on one variant, read once."""
 
     metrics: Sequence[Mapping[str, Any]]
-    """Of metrics.json."""
+    """The metrics in metrics.json."""
     documents: Sequence[Mapping[str, Any]]
     """Rows of documents.parquet that have a value."""
 
@@ -46,8 +46,9 @@ class Evaluated:
             )
 
     def document_rows(self, variant: str) -> Iterator[DocumentRow]:
-        """Values of the primary metrics by document, and of texts each sample's loss, by which perplexities are paired.
-        A group's rows are those of its tasks, numbered through."""
+        """Values of the primary metrics by document; for a text each sample's loss, by which perplexities are paired.
+
+        The rows of a group are those of its tasks, numbered through."""
         tasks = {row["task"] for row in self.documents}
         for metric in self.metrics:
             if not metric["primary"] and metric["metric"] != LOG_PERPLEXITY:

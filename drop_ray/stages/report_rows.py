@@ -1,4 +1,4 @@
-"""From what the store has of variants and benchmarks to the rows of the report."""
+"""Makes rows of the report from a variant's size, its checkpoints and its benchmark."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -21,7 +21,7 @@ Done = Mapping[str, Commit]
 
 
 def variant_row(job: Job, variant: Variant, done: Done) -> VariantRow:
-    """Of a quantized variant with the sizes as without, but for the bytes of its weights."""
+    """The row of a variant. Quantizing changes the bytes of its weights, and no other size."""
     row, commit = _row_in_16_bits(job, variant, done), _made(variant, done)
     if commit is None or not isinstance(variant.remake, Quantize):
         return row
@@ -43,7 +43,7 @@ def variant_row(job: Job, variant: Variant, done: Done) -> VariantRow:
 
 
 def quantization_error_rows(job: Job, variant: Variant, done: Done) -> Iterator[QuantizationErrorRow]:
-    """None of a variant that is not quantized."""
+    """The error of every quantized sub-layer; no rows for a variant that is not quantized."""
     commit = _made(variant, done)
     for stored in read_table(job.store, commit, RECONSTRUCTION).to_pylist() if commit else ():
         error = LayerError(**stored)
@@ -59,19 +59,19 @@ def quantization_error_rows(job: Job, variant: Variant, done: Done) -> Iterator[
 
 
 def _made(variant: Variant, done: Done) -> Commit | None:
-    """Of the variant's own checkpoint, if it has one."""
+    """The commit of the variant's own checkpoint, if it has one."""
     return done[variant.made_by.path] if variant.made_by else None
 
 
 def serving_rows(variant: str, stored: Iterable[Mapping[str, Any]]) -> Iterator[ServingRow]:
-    """stored: rows of serving.parquet, where `base` and `plan` are what each side was measured at."""
+    """stored: rows of serving.parquet, where `base` and `plan` are the measurements of base and variant."""
     names = {"base": "base_value", "plan": "variant_value", "plan_batch_size": "variant_batch_size"}
     for row in stored:
         yield ServingRow(variant=variant, **{names.get(name, name): value for name, value in row.items()})
 
 
 def engine_row(variant: str, facts: Mapping[str, Any]) -> EngineRow:
-    """facts: serving.json."""
+    """facts: the content of serving.json."""
     gate, kv, memory, engine = (facts[part] for part in ("gate", "kv", "memory", "engine"))
     return EngineRow(
         variant=variant,
@@ -118,7 +118,7 @@ def _row_in_16_bits(job: Job, variant: Variant, done: Done) -> VariantRow:
 
 
 def _checkpoints(job: Job, variant: Variant, done: Done) -> str | None:
-    """Where a plan was exported to: the path, or `format: path` for each of several formats."""
+    """Location of an exported checkpoint, or `format: location` for each of several formats."""
     commits = {format: done.get(steps.export_step(variant, format).path) for format in EXPORT_FORMATS}
     paths = {format: job.store.path_of(commit, CHECKPOINT) for format, commit in commits.items() if commit}
     if len(paths) < 2:

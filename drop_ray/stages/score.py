@@ -20,7 +20,7 @@ from drop_ray.stages.score_units import ScoreUnit, shares_of
 from drop_ray.store import Commit, Step
 from drop_ray.store.tables import read_table
 
-# Resident layers may take this part of a device's memory; the rest is for states, masks and the library.
+# The part of a device's memory that resident layers may take; the rest is for states, masks and the library.
 RESIDENT_FRACTION = 0.6
 
 
@@ -87,7 +87,7 @@ def _join(run: RunState, step: Step, label: str, parts: Sequence[Commit | None])
 
 
 def _run(run: RunState) -> None:
-    """Score every training checkpoint before the run's model, single layers of it; then the run's model."""
+    """Score every earlier training checkpoint, without block windows; then the run's model."""
     job = run.job
     run.calibration = calibrate(run)
     for revision in job.earlier:
@@ -102,7 +102,7 @@ def _shares(run: RunState, todo: Sequence[Unit]) -> Sequence[Share]:
 
 
 def _is_streamed(run: RunState, drops: DropLists) -> bool:
-    """Whether the model's layers come from the checkpoint one by one, or all stay in memory while they are scored."""
+    """Whether layers are streamed from the checkpoint, and not resident in memory."""
     job, wanted = run.job, run.job.config.execution.layers
     if wanted != "auto":
         return wanted == "streamed"
@@ -111,7 +111,7 @@ def _is_streamed(run: RunState, drops: DropLists) -> bool:
 
 
 def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
-    """The weights are read once, and every range goes forward once, whatever the number of its windows."""
+    """Weights are read once, and there is one forward pass over every range, whatever the number of its gaps."""
     del line
     job, seq_len = run.job, run.job.config.calibration.seq_len
     units = [unit for unit in todo if isinstance(unit, ScoreUnit)]

@@ -25,15 +25,15 @@ class ScoreUnit(Unit):
     """The scores of one sample range and one size of block windows."""
 
     calibration: Commit | None
-    """Of the calibration samples; None in a dry run that found none."""
+    """Commit of the calibration samples; None in a dry run that found none."""
     samples: range
-    """The range."""
+    """The sample range."""
     gap: int
-    """Size of the block windows; 1 is attention, MLP and block scores."""
+    """Number of blocks in a window; 1 scores every attention, MLP and block."""
     drops: DropLists
-    """What the model is scored without."""
+    """Sub-layers that the model is scored without."""
     revision: str | None
-    """Of an earlier training checkpoint; None is the run's model."""
+    """Revision of an earlier training checkpoint; None is the run's model."""
 
     @property
     def model_key(self) -> object:
@@ -46,14 +46,14 @@ class ScoreUnit(Unit):
 
 @dataclass(frozen=True)
 class ScoreShare(Share):
-    """Units that are scored in one sweep: ranges of one model, each with all of its block windows."""
+    """Units that are scored in one sweep: sample ranges of one model, each with all of its gaps."""
 
     units: tuple[ScoreUnit, ...]
-    """At least one."""
+    """The units, at least one."""
     streamed: bool
-    """Whether the layers come from the checkpoint one by one, or all stay in memory."""
+    """Whether layers are streamed from the checkpoint, and not resident in memory."""
     seq_len: int
-    """Tokens of a sample."""
+    """Number of tokens of a sample."""
 
     @property
     def name(self) -> str:
@@ -120,7 +120,7 @@ class ScoreShare(Share):
 
 
 def shares_of(units: Sequence[ScoreUnit], streamed: bool, config: RunConfig) -> list[ScoreShare]:
-    """A streamed sweep reads all the weights once per wave: as few, large shares as there are workers."""
+    """Shares of the units. A streamed sweep reads all weights once per wave, so each worker gets one large share."""
     by_range: dict[range, list[ScoreUnit]] = {}
     for unit in units:
         by_range.setdefault(unit.samples, []).append(unit)
@@ -135,7 +135,7 @@ def shares_of(units: Sequence[ScoreUnit], streamed: bool, config: RunConfig) -> 
 
 
 def remembered_samples(worker: Worker, commit: Commit) -> torch.Tensor:
-    """The calibration samples, int64 [num_samples, seq_len]; read once, since every sample range needs them."""
+    """The calibration samples, int64 [num_samples, seq_len]. A worker reads them once for all its sample ranges."""
 
     def read() -> torch.Tensor:
         return torch.from_numpy(packing.from_table(read_table(worker.store, commit, SAMPLES))).long()

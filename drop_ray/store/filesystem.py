@@ -82,7 +82,7 @@ class Files(Protocol):
         """Bytes of each file at any depth, by its path relative to the folder. Empty if there is no folder."""
 
     def inventory(self, folder: str) -> dict[str, Stored]:
-        """As `sizes`, but also the temporary files of writers that died, which all other operations hide."""
+        """Like `sizes`, with the temporary files of writers that died, which all other operations hide."""
 
     def uploads(self) -> list[Upload]:
         """Uploads in parts that are under way, or were when their writer died."""

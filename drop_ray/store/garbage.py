@@ -1,4 +1,4 @@
-"""Finds what nobody needs any more below a store: files of writers that died, and artifacts that no run refers to.
+"""Finds files in a store that nobody needs any more: files of writers that died, and artifacts that no run refers to.
 
 Whatever was written since `before` is left alone, because its writer may be about to record it.
 """
@@ -26,7 +26,7 @@ class Garbage:
     kind: str
     """Why it can be removed, for people."""
     path: str
-    """Where it is, below the store."""
+    """Path relative to the store."""
     size: int
     """Size in bytes; 0 for an unfinished upload, whose size the storage does not say."""
     remove: Callable[[], None]
@@ -34,10 +34,10 @@ class Garbage:
 
 
 def find_garbage(store: Store, before: float, references: Collection[str] | None) -> Iterator[Garbage]:
-    """What was last written before that time (seconds since 1970), and can be removed while runs go on.
+    """Files last written before that time (seconds since 1970) that can be removed while runs go on.
 
-    `references` are the paths (`artifacts/...`) of the artifacts that runs refer to. Whatever those were made of is
-    kept, too. None keeps every artifact.
+    `references` are the paths (`artifacts/...`) of the artifacts that runs refer to. The units that these were made
+    of are kept, too. None keeps every artifact.
     """
     folders: dict[str, dict[str, Stored]] = defaultdict(dict)
     for path, file in store.files.inventory("").items():

@@ -1,6 +1,6 @@
 """The file operations of the store on S3 and compatible storage, by s3fs.
 
-Imported only when an `s3://` URL is opened.
+This module is imported only when an `s3://` URL is opened.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from drop_ray.store.s3_connection import S3Connection, connect
 from drop_ray.store.s3fs_private import service_error
 from drop_ray.store.steps import Output
 
-# Larger files are uploaded in parts, several at a time. S3 takes at most 10,000 parts.
+# Larger files are uploaded in parts, several at a time. S3 accepts at most 10,000 parts.
 PART_BYTES = 16 << 20
 PARTS_AT_ONCE = 8
 MAX_PARTS = 10_000
@@ -29,9 +29,9 @@ LOST_CREATE = {"PreconditionFailed", "ConditionalRequestConflict"}
 class S3Files:
     """A bucket, or a prefix of one, as `drop_ray.store.filesystem.Files`.
 
-    Endpoint, region and credentials come from `options`, which are arguments of `s3fs.S3FileSystem` and win, or from
-    the standard chain (`AWS_ENDPOINT_URL`, `AWS_PROFILE`, an instance role). The connection is opened on first use: it
-    is neither pickled nor shared by a fork. `S3Connection` waits until an outage is over.
+    Endpoint, region and credentials come from `options`, which are arguments of `s3fs.S3FileSystem`, or else from the
+    standard chain (`AWS_ENDPOINT_URL`, `AWS_PROFILE`, an instance role). The connection is opened on first use,
+    and neither pickled nor shared by a fork. `S3Connection` waits until an outage is over.
     """
 
     failures: tuple[type[Exception], ...] = (OSError, BotoCoreError)
@@ -93,7 +93,7 @@ class S3Files:
         return Output(size, digest.hexdigest())
 
     def read(self, path: str) -> bytes:
-        # One GET. The concurrent form asks for the size first, which is twice the requests for records and tables.
+        # One GET. Concurrent reads ask for the size first, which doubles the requests for records and tables.
         data: bytes = self._s3.cat_file(self._key(path), max_concurrency=1)
         return data
 
@@ -169,7 +169,7 @@ class S3Files:
         self._s3.put_file(str(source), self._key(path), chunksize=part, max_concurrency=PARTS_AT_ONCE)
 
     def _is_own(self, path: str, data: bytes) -> bool:
-        """Whether the file in the way is the one to be written, since a request whose answer was lost is made twice."""
+        """Whether the existing file is the one to be written, since a request whose answer was lost is made twice."""
         try:
             return self.read(path) == data
         except FileNotFoundError:

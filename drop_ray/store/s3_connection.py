@@ -1,8 +1,8 @@
 """A connection to S3 that waits out an outage: a request is repeated until it has failed for `outage_s` seconds.
 
 Every request of s3fs that is made here may be repeated: uploads send bytes that are in memory, parts and deletions are
-idempotent. Two answers can be lost for good, of a conditional write and of the last request of a multipart upload;
-`drop_ray.store.s3` recognizes its own object then.
+idempotent. Only two kinds of request can succeed and then fail when repeated: a conditional write, and the last request
+of a multipart upload. `drop_ray.store.s3` then recognizes its own object.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ from drop_ray.store.s3fs_private import RequestsOfS3, service_error
 logger = logging.getLogger(__name__)
 
 OUTAGE_S = 120.0
-"""`execution.store_outage_s`, where no config says another."""
+"""`execution.store_outage_s`, where no config sets it."""
 
-# Finite waits, and one try a request: the libraries' own retries multiply, with each other and with those made here.
+# Finite waits, and one try per request: the libraries' own retries would multiply with those made here.
 CLIENT_OPTIONS: Mapping[str, Any] = {
     "connect_timeout": 10,
     "read_timeout": 60,
@@ -34,10 +34,10 @@ CLIENT_OPTIONS: Mapping[str, Any] = {
     # botocore's 10 would be the limit of parallel range requests.
     "max_pool_connections": 64,
 }
-# Nothing else ends an upload to a peer that has vanished, before the kernel gives up after a quarter of an hour.
+# Otherwise an upload to a peer that has vanished only ends when the kernel gives up, after a quarter of an hour.
 ANSWER_S, SLOWEST_UPLOAD_BYTES_S = 90, 128 << 10
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
-# A single failed request is nothing to report: large services answer some with 503 on any day.
+# A single failed request is not logged: large services answer some requests with 503 on any day.
 REPORTED_FAILURE = 3
 
 BROKEN_CONNECTION = (
@@ -49,7 +49,7 @@ BROKEN_CONNECTION = (
     ResponseParserError,
     TimeoutError,
 )
-# Those of `botocore.retries.standard` that do not come with a status of 500 or more.
+# The codes in `botocore.retries.standard` that do not come with a status of 500 or more.
 PASSING_CODES = {
     "RequestTimeout",
     "RequestTimeoutException",
@@ -79,7 +79,7 @@ class S3Connection(RequestsOfS3):
         return await self._patiently(lambda: asyncio.wait_for(send(), seconds))
 
     async def read_file(self, fetch: Callable[[], Awaitable[Any]]) -> Any:
-        """Also when the connection breaks while the answer is being read."""
+        """Read a file, again if the connection breaks while the answer is being read."""
         return await self._patiently(fetch)
 
     async def _patiently(self, request: Callable[[], Awaitable[Any]]) -> Any:
@@ -108,8 +108,10 @@ class S3Connection(RequestsOfS3):
 
 
 class _Outage:
-    """Of one request, for tenacity, which calls these after a failure: an outage begins with the first of them, however
-    long the request took to fail."""
+    """The outage that one request meets. It begins with the first failure, however long the request took to fail.
+
+    tenacity calls the methods after each failure.
+    """
 
     def __init__(self, longest_s: float) -> None:
         self._longest_s = longest_s
@@ -122,7 +124,7 @@ class _Outage:
         return self._longest_s - (now - self._began)
 
     def pause_s(self, state: RetryCallState) -> float:
-        # Apart from each other, or all workers would come back in the same moment.
+        # Random, or all workers would repeat their requests at the same moment.
         return min(self._backoff(state) * random.uniform(0.5, 1), self.left_s())
 
     def is_too_long(self, _: RetryCallState) -> bool:
@@ -138,9 +140,9 @@ class _Outage:
 def connect(options: Mapping[str, Any]) -> S3Connection:
     """The connection of this process: fsspec keeps one for equal options, and opens another after a fork.
 
-    options: arguments of `S3Connection`; `config_kwargs` are added to those set here, and win.
+    options: arguments of `S3Connection`; its `config_kwargs` take precedence over those set here.
     """
-    # Without the listings cache, because it hides what other writers have added.
+    # Without the listings cache, because it hides files that other writers have added.
     merged = {"use_listings_cache": False, **options}
     return S3Connection(**{**merged, "config_kwargs": {**CLIENT_OPTIONS, **options.get("config_kwargs", {})}})
 

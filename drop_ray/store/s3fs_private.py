@@ -1,4 +1,4 @@
-"""What drop_ray uses of s3fs that s3fs does not promise to keep: the two methods that all of its requests go through.
+"""The part of s3fs outside its public interface that drop_ray uses: the two methods that all requests go through.
 
 s3fs repeats a request a number of times, and has no setting for how long. tests/store/test_private_s3fs.py checks every
 part, and names the version of s3fs that changed one.
@@ -14,11 +14,11 @@ from fsspec.asyn import sync
 
 
 class RequestsOfS3(s3fs.S3FileSystem):  # type: ignore[misc]
-    """s3fs, whose subclass says how a request is made, and how a file is read.
+    """s3fs with two hooks for a subclass: how a request is made, and how a file is read.
 
     Expected of `_call_s3(method, *arguments, **named)`: every request is one call of it, and `named["Body"]` has the
-    bytes that it uploads; of `_cat_file(path, ...)`: it also reads the answer to the end, and may be repeated; of
-    `retries`: how often s3fs itself tries.
+    bytes that it uploads. Expected of `_cat_file(path, ...)`: it also reads the answer to the end, and may be repeated.
+    Expected of `retries`: the number of tries that s3fs makes itself.
     """
 
     retries = 1
@@ -28,7 +28,7 @@ class RequestsOfS3(s3fs.S3FileSystem):  # type: ignore[misc]
         raise NotImplementedError
 
     async def read_file(self, fetch: Callable[[], Awaitable[Any]]) -> Any:
-        """The bytes that `fetch` gives, by requests of their own."""
+        """The bytes that `fetch` returns; it makes requests of its own."""
         raise NotImplementedError
 
     def call(self, method: str, **arguments: Any) -> Any:
@@ -44,9 +44,9 @@ class RequestsOfS3(s3fs.S3FileSystem):  # type: ignore[misc]
 
 
 def service_error(error: BaseException) -> ClientError | None:
-    """What the service answered, if `error` is an answer of it.
+    """The service's answer, if that is the cause of `error`.
 
-    Expected: s3fs translates `ClientError`, with the service's code and status, into an OSError that it is the cause
-    of; what has no such cause comes from the connection.
+    Expected: s3fs raises an OSError whose cause is the `ClientError` with the service's code and status. An error
+    without such a cause comes from the connection.
     """
     return error.__cause__ if isinstance(error.__cause__, ClientError) else None

@@ -34,9 +34,9 @@ class Step:
     """
 
     name: str
-    """What is computed, such as `score`."""
+    """Name of the computation, such as `score`."""
     identity: Mapping[str, Any]
-    """Whatever decides the values that it computes, as plain JSON values."""
+    """Everything that decides the values that it computes, as plain JSON values."""
 
     def __post_init__(self) -> None:
         if not STEP_NAME.fullmatch(self.name):
@@ -86,7 +86,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Commit:
-    """What a finished step left in the store."""
+    """The commit record of a finished step."""
 
     step: Step
     """The step that was done."""

@@ -78,7 +78,7 @@ class Store:
         return commit
 
     def recorded(self, step: Step) -> Commit | None:
-        """What is recorded of a step, whatever became of its outputs. None if nothing is.
+        """The commit record of a step, without a look at its outputs. None if there is none.
 
         Raises CorruptArtifactError if the record does not parse or has another identity.
         """
@@ -94,7 +94,7 @@ class Store:
         return commit
 
     def commit_at(self, folder_name: str) -> Commit | None:
-        """What is recorded in a folder below `artifacts/`, unchecked.
+        """The commit record in a folder below `artifacts/`, unchecked.
 
         None if there is no record, or none that can be read.
         """

@@ -1,1 +1,1 @@
-"""What the terminal and the log say."""
+"""The text of the terminal and of the log."""

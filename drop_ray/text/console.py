@@ -1,7 +1,7 @@
 """The consoles that output is made for.
 
-What a terminal shows fits it, and is coloured unless NO_COLOR and its like tell rich otherwise. A pipe or a file gets
-plain text, a thing a line however long the line is, because scripts read it.
+In a terminal, output fits the width and is coloured, unless NO_COLOR or the like tells rich otherwise. A pipe or a file
+gets plain text, one row per line however long it is, because scripts read it.
 """
 
 import logging
@@ -25,7 +25,7 @@ def console_of(stream: TextIO) -> Console:
 
 @cache
 def error_console() -> Console:
-    """The one of standard error in a terminal: the progress line, and the log lines that pass above it."""
+    """The console of standard error in a terminal. It shows the progress line, and log lines above it."""
     return Console(stderr=True, highlight=False)
 
 
@@ -34,21 +34,21 @@ def has_colour(console: Console) -> bool:
 
 
 def show(lines: Iterable[str]) -> None:
-    """On standard output, as they come, until whoever reads has enough, as `head` has."""
+    """Print lines on standard output as they come, until the reader closes the pipe, as `head` does."""
     try:
         for line in lines:
             print(line, flush=True)
     except BrokenPipeError:
-        # Python flushes once more at its end, and would complain there.
+        # Python flushes once more when it exits, and would print an error there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def log_handler() -> logging.Handler:
-    """To standard error; in a terminal through the console of the progress line, which a message would break."""
+    """Logs to standard error; in a terminal through the console of the progress line, which would break otherwise."""
     if sys.stderr.isatty():
         handler: logging.Handler = RichHandler(console=error_console(), show_path=False, omit_repeated_times=False)
-        form = "%(message)s"
+        layout = "%(message)s"
     else:
-        handler, form = logging.StreamHandler(), "%(asctime)s %(levelname).1s %(message)s"
-    handler.setFormatter(logging.Formatter(form, datefmt="%H:%M:%S"))
+        handler, layout = logging.StreamHandler(), "%(asctime)s %(levelname).1s %(message)s"
+    handler.setFormatter(logging.Formatter(layout, datefmt="%H:%M:%S"))
     return handler

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar in a terminal, a line now and then in a log file."""
+"""The progress of long work: a bar in a terminal, or a line from time to time in a log file."""
 
 import logging
 import sys
@@ -17,12 +17,11 @@ LOG_INTERVAL_S = 10.0
 
 
 def ignore_progress(done: int, total: int) -> None:
-    """For work that nobody watches."""
+    """A progress callback that does nothing."""
 
 
 class Progress:
-    """Counts finished units of a stage, around its work. Outside of a terminal it is logged, at most every ten seconds
-    and once at the end."""
+    """Counts the finished units of a stage. Without a terminal it logs them, at most every ten seconds."""
 
     def __init__(self, stage: str, total: int, unit: str):
         self._stage, self._total, self._unit = stage, total, unit
@@ -47,7 +46,7 @@ class Progress:
             self._bar.stop()
 
     def advance(self, name: str) -> None:
-        """One more unit is finished: `name`."""
+        """Count one more finished unit, which is called `name`."""
         self._done += 1
         elapsed = time.monotonic() - self._started
         expected = elapsed / self._done * self._total if self._done < self._total else 0.0
@@ -57,7 +56,7 @@ class Progress:
             self._log(f"{self._done}/{self._total} {self._unit}, {timing(elapsed, expected)}  ({name})")
 
     def heartbeat(self, num_working: int) -> None:
-        """Nothing finished for a while, and that many workers are busy."""
+        """Say that nothing has finished for a while, and how many workers are busy."""
         state = f"{num_working} workers busy" if num_working else "waiting for workers to start"
         if self._bar is not None:
             self._bar.note(state)
@@ -71,6 +70,6 @@ class Progress:
 
 
 def timing(elapsed: float, expected: float) -> str:
-    """In seconds; expected: of the whole stage, if its other units take as long as those before; 0 if unknown."""
+    """Text of the elapsed and the remaining time. expected: seconds of the whole stage, 0 if unknown."""
     left = expected - elapsed
     return f"{human_duration(elapsed)} elapsed" + (f", about {human_duration(left)} left" if left > 0 else "")

@@ -1,4 +1,4 @@
-"""The progress of a stage in a terminal, by rich: a bar, counts, times, and what happened last."""
+"""The progress of a stage in a terminal, by rich: a bar, counts, times, and the last event."""
 
 import sys
 
@@ -11,7 +11,7 @@ from drop_ray.text.progress import timing
 
 
 class ProgressBar:
-    """One line at the bottom of the terminal, from `start` to `stop`; its last state stays there."""
+    """One line at the bottom of the terminal, from `start` to `stop`. Its last state stays visible."""
 
     def __init__(self, stage: str, total: int, unit: str):
         self._progress = Progress(
@@ -22,7 +22,7 @@ class ProgressBar:
             _Cut("note", "dim"),
             console=error_console(),
             refresh_per_second=2,
-            # What is printed meanwhile passes above the line, but not from a file to the terminal.
+            # Output to the terminal is printed above the line meanwhile; output to a file stays there.
             redirect_stdout=sys.stdout.isatty(),
         )
         self._task = self._progress.add_task("", total=total, stage=stage, expected_s=0.0, note="")
@@ -35,7 +35,7 @@ class ProgressBar:
         self._progress.stop()
 
     def advance(self, name: str, expected_s: float) -> None:
-        """expected_s: that all the units take."""
+        """Count one more finished unit. expected_s: seconds that all units are expected to take, 0 if unknown."""
         self._progress.update(self._task, advance=1, expected_s=expected_s, note=name)
 
     def note(self, text: str) -> None:
@@ -51,7 +51,7 @@ class _Timing(ProgressColumn):
 
 
 class _Cut(ProgressColumn):
-    """A field of the task that ends early where the terminal is too narrow for all columns."""
+    """A text column that is cut off if the terminal is too narrow for all columns."""
 
     def __init__(self, field: str, style: str = "") -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Numbers as people read and write them: bytes, counts, floating point operations, durations."""
+"""Formats numbers for people: bytes, counts, floating point operations, durations; and reads durations."""
 
 import re
 

@@ -74,7 +74,7 @@ def spec_of(folder, drops, options):
     return BenchSpec(
         serving=serving,
         base=settings(DropLists()),
-        plan=settings(drops),
+        variant=settings(drops),
         size=measure(skeleton),
         vocab_size=VOCABULARY,
         tokens=range(3, VOCABULARY),

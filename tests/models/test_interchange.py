@@ -25,7 +25,7 @@ from drop_ray.models.families import FAMILIES, DropLists
 from drop_ray.models.layer_settings import setting_that_differs
 from drop_ray.models.loading import load_model
 from drop_ray.models.location import load_tokenizer
-from drop_ray.models.plain import plain_form
+from drop_ray.models.plain import plain_checkpoint
 from drop_ray.scoring.scorer import Scorer
 from drop_ray.scoring.sweep import SweepSettings
 
@@ -171,7 +171,7 @@ def test_settings_of_single_layers_travel_with_them(case, tmp_path):
 def test_lists_that_are_as_long_by_chance_stay(llama_folder, tmp_path):
     base = write_checkpoint(tmp_path / "base")
     edit_json(base / "config.json", eos_token_id=[0, 2, 3, 4], of_layers=[5, 6, 7, 8], by_kind=[1, 0, 1])
-    config = plain_form(open_checkpoint(base), blocks(1)).config
+    config = plain_checkpoint(open_checkpoint(base), blocks(1)).config
     assert (config["eos_token_id"], config["of_layers"], config["by_kind"]) == ([0, 2, 3, 4], [5, 7, 8], [1, 0, 1])
 
 

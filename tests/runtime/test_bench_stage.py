@@ -85,7 +85,7 @@ class Answers(RayCluster):
         self._results = results
 
     def pool(self, *_):
-        return SimpleNamespace(run=lambda items, _: ((item, self._results[item.name]) for item in items))
+        return SimpleNamespace(run=lambda _, shares, __: ((share, self._results[share.name]) for share in shares))
 
 
 def test_a_unit_that_fails_keeps_the_others_and_is_named_at_the_end(make_config):

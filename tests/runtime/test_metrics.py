@@ -9,8 +9,8 @@ import ray
 from tiny_run import config_of
 
 from drop_ray.job.opening import open_job
+from drop_ray.job.units import Share
 from drop_ray.runtime import metrics
-from drop_ray.runtime.pool import Item
 from drop_ray.runtime.watch import StageWatch
 from drop_ray.store import open_store
 
@@ -30,13 +30,28 @@ def exported():
         return answer.read().decode()
 
 
+class Scored(Share):
+    model_key = None
+    tokens = 64
+
+    def __init__(self, name):
+        self._name = name
+
+    @property
+    def name(self):
+        return self._name
+
+    def run(self, worker):
+        raise NotImplementedError
+
+
 def test_a_stage_counts_its_units_and_tells_status(inputs, local_ray, tmp_path):
     job = open_job(config_of(inputs, tmp_path / "store", name="counted"))
     with StageWatch(job, "score", "score base", "sample ranges", 2) as watch:
         watch.working([], 2)
-        watch.finished(Item("a", None, tokens=64), 0.5)
+        watch.finished(Scored("a"), 0.5)
         watch.requeued()
-        watch.finished(Item("b", None, tokens=64), 2.0)
+        watch.finished(Scored("b"), 2.0)
         watch.failed()
     metrics.ProgressMetric("worker")(1, 4)
     assert b'"workers_ready": 2' in open_store(job.config.store).read_file("runs/counted/heartbeat.json")

@@ -36,18 +36,18 @@ def settings(drops, budget=NUM_LAYERS * KV_BYTES * BLOCK * 10, dtype="float32"):
     return EngineSettings("vllm", "folder", drops, own, dtype, "cpu", 64, 8, budget, threads=1)
 
 
-def bench_spec(serving, base, plan, **fields):
+def bench_spec(serving, base, variant, **fields):
     return BenchSpec(
         **{
             "serving": serving,
             "base": settings(base),
-            "plan": settings(plan),
+            "variant": settings(variant),
             "size": model_size(),
             "vocab_size": 50,
             "tokens": range(2, 50),
             "text": [[3] * 20, [4] * 20],
             "kv_shards": 1,
-            "control": base == plan,
+            "control": base == variant,
             **fields,
         }
     )

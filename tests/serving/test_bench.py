@@ -41,18 +41,18 @@ def rows(result, metric="decode_tokens_per_s"):
     return {(r["comparison"], r["batch_size"], r["plan_batch_size"]): r for r in result.rows if r["metric"] == metric}
 
 
-def test_base_and_plan_take_turns_and_see_the_same_prompts():
+def test_base_and_variant_take_turns_and_see_the_same_prompts():
     engines = Engines()
     run_bench(bench_spec(serving(batch_sizes=[1]), BASE, DropLists(mlp=(1,))), engines)
     turns = [entry for entry in engines.log if len(entry) == 4 and entry[1:3] == (1, 4)]
     # The sweep, then five pairs, each with prompts of its own.
-    assert "".join(who[0] for who, *_ in turns) == "b" + "bp" + "pb" + "bp" + "pb" + "bp"
+    assert "".join(who[0] for who, *_ in turns) == "b" + "bv" + "vb" + "bv" + "vb" + "bv"
     firsts = [first for *_, first in turns[1:]]
     assert firsts[::2] == firsts[1::2]
     assert len(set(firsts)) > 1
 
 
-def test_ratios_are_above_one_where_the_plan_is_faster_whatever_the_metric():
+def test_ratios_are_above_one_where_the_variant_is_faster_whatever_the_metric():
     result = run_bench(bench_spec(serving(), BASE, HALF), Engines())
     # A step takes 0.5 s with four attention layers and 0.3 s with two.
     for row in result.rows:
@@ -63,7 +63,7 @@ def test_ratios_are_above_one_where_the_plan_is_faster_whatever_the_metric():
     assert rows(result)["equal_batch", 1, 1]["base"] == pytest.approx(2)
 
 
-def test_at_equal_memory_the_plan_has_the_batch_that_freed_kv_allows():
+def test_at_equal_memory_the_variant_has_the_batch_that_freed_kv_allows():
     # Ten blocks of 16 tokens: of requests of one block ten fit, of the config's batch sizes 8.
     result = run_bench(bench_spec(serving(batch_sizes=[1, 8, 32]), BASE, HALF), Engines())
     assert [key for key in rows(result) if key[0] == "equal_memory"] == [("equal_memory", 8, 16)]
@@ -72,14 +72,14 @@ def test_at_equal_memory_the_plan_has_the_batch_that_freed_kv_allows():
     assert result.facts["kv"]["predicted_ratio"] == 2
 
 
-def test_a_plan_that_frees_no_kv_has_no_larger_batch():
+def test_a_variant_that_frees_no_kv_has_no_larger_batch():
     result = run_bench(bench_spec(serving(), BASE, DropLists(mlp=(1,))), Engines())
     assert {row["comparison"] for row in result.rows} == {"equal_batch"}
 
 
 def test_the_sweep_stops_where_a_larger_batch_gives_no_more_tokens():
     slow = {"rate_of": lambda batch: max(1, batch / 2)}  # from 2 on a step takes as much longer as it is larger
-    engines = Engines(base=slow, plan=slow)
+    engines = Engines(base=slow, variant=slow)
     result = run_bench(bench_spec(serving(batch_sizes=[1, 2, 4, 8]), BASE, BASE), engines)
     assert [key[1] for key in rows(result)] == [1, 2, 4]
 
@@ -87,7 +87,7 @@ def test_the_sweep_stops_where_a_larger_batch_gives_no_more_tokens():
 def test_the_control_measures_the_base_against_itself_and_runs_one_reference():
     engines = Engines()
     result = run_bench(bench_spec(serving(), BASE, BASE), engines)
-    assert engines.started == ["the base's reference", "the base", "the plan"]
+    assert engines.started == ["the base's reference", "the base", "the variant"]
     assert all(row["control"] and row["ratio"] == 1 for row in result.rows)
 
 
@@ -95,7 +95,7 @@ def test_reload_keeps_one_engine_at_a_time_and_measures_everything_in_each_load(
     engines = Engines()
     spec = bench_spec(serving(mode="reload", pairs=3), BASE, HALF)
     result = run_bench(spec, engines)
-    assert engines.started[2:] == ["the base", "the plan", "the plan", "the base", "the base", "the plan"]
+    assert engines.started[2:] == ["the base", "the variant", "the variant", "the base", "the base", "the variant"]
     loads = [entry for entry in engines.log if "reference" not in entry[0]]
     current = None
     for entry in loads:
@@ -111,33 +111,33 @@ def test_reload_keeps_one_engine_at_a_time_and_measures_everything_in_each_load(
 def test_the_pair_of_an_engine_that_dies_is_repeated_and_nothing_else():
     calm = Engines()
     expected = run_bench(bench_spec(serving(batch_sizes=[1]), BASE, HALF), calm)
-    engines = Engines(plan_1={"dies_at": {5}})
+    engines = Engines(variant_1={"dies_at": {5}})
     result = run_bench(bench_spec(serving(batch_sizes=[1]), BASE, HALF), engines)
-    assert engines.started.count("the plan") == 2
+    assert engines.started.count("the variant") == 2
     assert rows(result) == rows(expected)
     lost = engines.timed()
     assert len(lost) in (len(calm.timed()), len(calm.timed()) + 1)  # the base's half of the pair, if it went first
 
 
 def test_an_engine_that_dies_twice_in_a_pair_fails_with_its_last_lines_and_all_are_closed():
-    engines = Engines(plan_1={"dies_at": {5}}, plan_2={"dies_at": {2}})
-    with pytest.raises(EngineError, match="(?s)the engine of plan died.*out of luck"):
+    engines = Engines(variant_1={"dies_at": {5}}, variant_2={"dies_at": {2}})
+    with pytest.raises(EngineError, match="(?s)the engine of variant died.*out of luck"):
         run_bench(bench_spec(serving(batch_sizes=[1]), BASE, HALF), engines)
     closed = [entry[0] for entry in engines.log if entry[1] == "closed"]
-    assert closed.count("plan") == engines.started.count("the plan")
+    assert closed.count("variant") == engines.started.count("the variant")
     assert closed.count("base") == engines.started.count("the base")
 
 
 def test_a_round_of_reload_is_repeated_with_both_engines():
-    engines = Engines(plan_1={"dies_at": {4}})
+    engines = Engines(variant_1={"dies_at": {4}})
     result = run_bench(bench_spec(serving(mode="reload", pairs=3, batch_sizes=[1]), BASE, HALF), engines)
-    assert engines.started[2:6] == ["the base", "the plan", "the base", "the plan"]
+    assert engines.started[2:6] == ["the base", "the variant", "the base", "the variant"]
     assert {row["pairs"] for row in result.rows} == {3}
 
 
 def test_an_engine_that_computes_another_model_is_timed_no_more():
-    engines = Engines(plan={"shift": 0.5})
-    with pytest.raises(GateError, match=r"the plan's engine .*float32: mean difference 0.5 .*No speed is published"):
+    engines = Engines(variant={"shift": 0.5})
+    with pytest.raises(GateError, match=r"the variant's engine .*float32: mean difference 0.5 .*No speed is published"):
         run_bench(bench_spec(serving(), BASE, HALF), engines)
     assert engines.timed() == []
 

@@ -83,17 +83,17 @@ def test_times_of_a_generation_add_up(engine):
 
 
 def test_a_killed_engine_is_an_error_and_so_is_whatever_it_is_asked_then(folder):
-    engine = EngineProcess(settings(folder, BASE), "the plan").wait()
+    engine = EngineProcess(settings(folder, BASE), "the variant").wait()
     os.kill(engine.pid, signal.SIGKILL)
     for _ in range(2):
-        with pytest.raises(EngineError, match=r"the engine of the plan .*\(signal 9\)"):
+        with pytest.raises(EngineError, match=r"the engine of the variant .*\(signal 9\)"):
             engine.facts()
     assert not engine.alive
     engine.close()
 
 
 def test_what_an_engine_raises_is_told_with_its_last_lines(folder):
-    engine = EngineProcess(settings(folder, BASE), "the plan").wait()
+    engine = EngineProcess(settings(folder, BASE), "the variant").wait()
     with pytest.raises(EngineError, match=r"(?s)in `generate`: IndexError.*\(exit code 1\).*last lines:.*IndexError"):
         engine.generate([[10**6]], 1)
     engine.close()
@@ -120,7 +120,7 @@ def bench_spec(folder, kind, dtype="float32", **fields):
     return BenchSpec(
         serving=serving,
         base=settings(folder, BASE, kind, dtype),
-        plan=settings(folder, PLAN, kind, dtype),
+        variant=settings(folder, PLAN, kind, dtype),
         size=measure(skeleton),
         vocab_size=tiny_models.VOCAB_SIZE,
         tokens=range(2, tiny_models.VOCAB_SIZE - 40),

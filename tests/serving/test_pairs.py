@@ -9,8 +9,8 @@ from drop_ray.serving.pairs import Point, alternating, prefill_share, rows_of
 from drop_ray.serving.roofline import Prediction
 
 
-def test_arms_alternate_so_that_neither_always_goes_first():
-    assert ["".join(side[0] for side in order) for order in alternating(4)] == ["bp", "pb", "bp", "pb"]
+def test_sides_alternate_so_that_neither_always_goes_first():
+    assert ["".join(side[0] for side in order) for order in alternating(4)] == ["bv", "vb", "bv", "vb"]
 
 
 def generation(seconds=1.0, requests=2, output=5):
@@ -39,8 +39,8 @@ def test_one_token_has_no_decoding():
 
 def test_rows_hold_medians_and_the_ratio_within_pairs():
     serving = ServingConfig.model_validate({"workloads": [{"prompt": 10, "output": 5, "name": "mixed"}]})
-    # The machine gets slower from pair to pair; within each pair the plan takes half of the time.
-    pairs = [{"base": generation(speed), "plan": generation(speed / 2)} for speed in (1.0, 2.0, 8.0)]
+    # The machine gets slower from pair to pair; within each pair the variant takes half of the time.
+    pairs = [{"base": generation(speed), "variant": generation(speed / 2)} for speed in (1.0, 2.0, 8.0)]
     point = Point(serving.workloads[0], "equal_batch", 2, 2)
     prediction = Prediction(decode=2.0, prefill=1.5, decode_flops=2.0, prefill_bytes=1.5, batch_ratio=1.0)
     rows = {row["metric"]: row for row in rows_of(point, pairs, serving, False, prediction)}

@@ -44,12 +44,12 @@ def test_a_window_bounds_what_is_read():
     )
 
 
-def prediction(base=DropLists(), plan=HALF, batches=(1, 1), prompt=10, output=10):
-    return predict(model_size(), VOCABULARY, base, plan, batches, prompt, output)
+def prediction(base=DropLists(), variant=HALF, batches=(1, 1), prompt=10, output=10):
+    return predict(model_size(), VOCABULARY, base, variant, batches, prompt, output)
 
 
 def test_the_base_against_itself_is_predicted_to_be_as_fast():
-    control = prediction(plan=DropLists())
+    control = prediction(variant=DropLists())
     for metric in ("output_tokens_per_s", "prefill_tokens_per_s", "decode_tokens_per_s", "ttft_p50_s", "e2e_p99_s"):
         assert control.of(metric, 0.3) == pytest.approx(1)
 
@@ -69,7 +69,7 @@ def test_whole_requests_lie_between_prefill_and_decode():
     assert low < found.of("e2e_p50_s", 0.5) < high
 
 
-def test_a_larger_batch_of_the_plan_gives_more_tokens_and_slower_ones():
+def test_a_larger_batch_of_the_variant_gives_more_tokens_and_slower_ones():
     larger = prediction(batches=(4, 8))
     assert larger.of("decode_tokens_per_s", 0) == pytest.approx(2 * larger.of("tpot_p50_s", 0))
     assert larger.of("tpot_p50_s", 0) < prediction(batches=(4, 4)).of("tpot_p50_s", 0)

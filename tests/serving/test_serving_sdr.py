@@ -86,7 +86,7 @@ def test_gamma_is_undefined_where_the_speedup_may_be_none(low: float, value: flo
 
 def test_gamma_of_a_slower_plan_is_undefined_and_no_negative_loss() -> None:
     gamma = estimate_gamma(2.0, 0.5, Ratio(0.9, 0.85, 0.95, 5))
-    assert (gamma.value, gamma.why) == (None, "undefined: the plan is slower")
+    assert (gamma.value, gamma.why) == (None, "undefined: the variant is slower")
 
 
 @pytest.mark.parametrize("stderr", [None, math.nan, math.inf])

@@ -32,12 +32,12 @@ class TensorEntry:
 
 @dataclass(frozen=True)
 class ShardEntries:
-    """What one new file of weights is to hold."""
+    """The contents of one new file of weights."""
 
     entries: Sequence[TensorEntry]
     """The tensors of the file."""
     metadata: Mapping[str, str] = field(default_factory=dict)
-    """Its `__metadata__`, beside `format`."""
+    """Entries of the file's `__metadata__` beside `format`."""
 
     @property
     def num_bytes(self) -> int:

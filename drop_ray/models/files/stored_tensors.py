@@ -50,7 +50,7 @@ class Shard(Protocol):
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What a safetensors header has as `__metadata__`."""
+        """The `__metadata__` of a safetensors header; empty for other formats."""
 
     @property
     def header(self) -> bytes:

@@ -1,4 +1,4 @@
-"""`random`: a baseline that looks at no score."""
+"""`random`: a baseline that follows no scores."""
 
 import random
 
@@ -8,7 +8,7 @@ from drop_ray.planning.strategies.strategy import Choice, Strategy
 
 class RandomOrder(Strategy):
     def choose(self, choice: Choice) -> list[Module]:
-        """One seeded order, so that a larger drop contains every smaller one."""
+        """The first of one seeded order, so that a larger drop contains every smaller one."""
         order = list(choice.candidates)
         random.Random(choice.seed).shuffle(order)
         return order[: choice.count]

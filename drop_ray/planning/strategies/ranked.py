@@ -6,7 +6,7 @@ from drop_ray.planning.strategies.strategy import Choice, Strategy
 
 class LeastImportant(Strategy):
     def choose(self, choice: Choice) -> list[Module]:
-        """The lowest scores, most redundant first."""
+        """The modules of lowest importance, most redundant first."""
         scores = choice.scores
         ranked = sorted(
             choice.candidates,

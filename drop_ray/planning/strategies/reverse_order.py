@@ -6,7 +6,7 @@ from drop_ray.planning.strategies.strategy import Choice, Strategy
 
 class ReverseOrder(Strategy):
     def choose(self, choice: Choice) -> list[Module]:
-        """Deepest layers first, in a layer the MLP before the attention."""
+        """The deepest layers first; within a layer the MLP before the attention."""
         order = sorted(choice.candidates, key=lambda module: (module.layer, module.kind), reverse=True)
         return order[: choice.count]
 

@@ -1,1 +1,1 @@
-"""How two residual states are compared: one file a metric, listed in `drop_ray.extensions.METRICS`."""
+"""The metrics, which compare two residual states: one file per metric, listed in `drop_ray.extensions.METRICS`."""

@@ -1,4 +1,4 @@
-"""What a metric is: a distance of two residual states, for each token, and what tells its versions apart."""
+"""The base class of metrics: a distance between two residual states for each token, with a version."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -12,25 +12,27 @@ from drop_ray.scoring.state import State
 
 @dataclass(frozen=True, kw_only=True)
 class Metric(ABC):
-    """A subclass says how far apart two states are; low is redundant. Its name is the registry's."""
+    """A subclass says how far apart two states are; low is redundant. Its name is that in the registry."""
 
     bounds: tuple[float, float]
-    """The least and the greatest distance there can be, `math.inf` for none."""
+    """Least and greatest possible distance; `math.inf` if there is no greatest."""
     source: str
-    """Where the formula is from: authors and number of a paper, or a sentence."""
+    """Source of the formula: authors and number of a paper, or a sentence."""
     algorithm: int = 1
-    """Raised by hand when other distances come out for the same states: score tables of both never mix."""
+    """Version, raised by hand when the same states give other distances, so that score tables of both never mix."""
 
     @abstractmethod
     def distances(self, before: State, after: State) -> torch.Tensor:
-        """Of each token, [batch, seq_len] in float64 or float32, on the states' device.
+        """The distance of each token, [batch, seq_len] in float64 or float32, on the states' device.
 
-        A token must not depend on others, nor on the batch: who scores a sample may not show in its score.
+        It must not depend on other tokens or on the batch, so that a score does not depend on the worker.
         """
 
 
 def metric_versions(names: Iterable[str]) -> dict[str, object]:
-    """What identifies metrics besides their names: package and algorithm; the first version of the project's own needs
-    nothing, because its name says it all. UserError if one cannot be loaded."""
+    """The part of an identity that metrics add to their names: package and algorithm.
+
+    The project's own metrics in their first version add nothing. UserError if a metric cannot be loaded.
+    """
     versions = {name: {"package": METRICS.package(name), "algorithm": METRICS.load(name).algorithm} for name in names}
     return {name: version for name, version in versions.items() if version != {"package": None, "algorithm": 1}}
