@@ -17,13 +17,16 @@ REDUNDANT_PART = 4
 
 @dataclass(frozen=True)
 class CheckpointLine:
-    """One training checkpoint, by module: mean importance, rank correlation with the last checkpoint (None where one
-    of the two has no ranking) and the most redundant quarter of the layers."""
+    """One training checkpoint."""
 
     revision: str
+    """Its name."""
     means: Mapping[str, float]
+    """Mean importance by module."""
     correlations: Mapping[str, float | None]
+    """Rank correlation with the last checkpoint by module; none where one of the two has no ranking."""
     redundant: Mapping[str, tuple[int, ...]]
+    """The most redundant quarter of the layers by module, the lowest first."""
 
 
 def checkpoint_lines(checkpoints: Mapping[str, Mapping[str, Profile]]) -> list[CheckpointLine]:

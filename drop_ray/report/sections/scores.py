@@ -6,7 +6,6 @@ from drop_ray.report import blocks, formatting
 from drop_ray.report.answer import find_answer
 from drop_ray.report.charts.axes import spans_decades, whole_ticks
 from drop_ray.report.charts.xy import Axis, Curve, Point, XyChart, charts
-from drop_ray.report.heat_strip import NO_SCORE
 from drop_ray.report.results import Results
 from drop_ray.report.rows import ScoreRow
 
@@ -19,7 +18,7 @@ WIDTH, HEIGHT, TITLE = 1120.0, 182.0, 20.0
 NUM_RANKED = 12
 STRIPS_TEXT = (
     "One character per layer, the higher the more important, scaled within each strip from lowest to highest (by "
-    f"logarithm where they differ more than 10x); {NO_SCORE} has no score (dropped, or past the last window)."
+    f"logarithm where they differ more than 10x); {formatting.NO_SCORE} has no score (dropped, or past the last window)."
 )
 
 
