@@ -95,7 +95,7 @@ def _evidence(results: Results, base: Standing, winner: Standing, compared: Sequ
     assert base.average is not None
     tasks = averaged_tasks(results)
     sentences = [
-        f"Averaged over {count(len(tasks), 'task')} ({', '.join(task for task, _ in tasks)}) it reaches "
+        f"Averaged over {count(len(tasks), 'task')} ({', '.join(task.task for task in tasks)}) it reaches "
         f"{estimate(winner.average.value, winner.average.stderr)}, the base "
         f"{estimate(base.average.value, base.average.stderr)}."
     ]

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from drop_ray.report.results import Results
 from drop_ray.report.rows import VariantRow
 
-TaskMetric = tuple[str, str]
-"""(task, metric)."""
-Documents = Mapping[TaskMetric, Mapping[int, float]]
-"""Values of one variant by task and doc_id; a task without documents is missing."""
+Documents = Mapping[tuple[str, str, str], Mapping[int, float]]
+"""Values by (variant, task, metric), then by doc_id; what has no documents is missing."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +84,20 @@ def primary_tasks(results: Results) -> list[Task]:
     return list(dict.fromkeys(Task(row.task, row.metric, row.higher_is_better, row.num_fewshot) for row in rows))
 
 
-def averaged_tasks(results: Results) -> list[TaskMetric]:
+def averaged_tasks(results: Results) -> list[Task]:
     """The base's tasks whose primary metric is better when higher, in order of evaluation."""
-    return [
-        (row.task, row.metric)
-        for row in results.evaluations
-        if row.variant == results.variants[0].name and row.primary and row.higher_is_better
-    ]
+    tasks = [task for task in primary_tasks(results) if task.higher_is_better]
+    return [task for task in tasks if results.variants[0].name in task.values(results)]
+
+
+def averages(results: Results) -> dict[str, Estimate]:
+    """Means over the averaged tasks by variant, without those that were not evaluated on every one."""
+    tasks = {(task.task, task.metric) for task in averaged_tasks(results)}
+    found: dict[str, list[Estimate]] = {}
+    for row in results.evaluations:
+        if row.primary and (row.task, row.metric) in tasks:
+            found.setdefault(row.variant, []).append(Estimate(row.value, row.stderr))
+    return {name: mean_over_tasks(values) for name, values in found.items() if len(values) == len(tasks)}
 
 
 def mean_over_tasks(estimates: Sequence[Estimate]) -> Estimate:
@@ -132,31 +137,31 @@ def is_within(average: Estimate, base: Estimate) -> bool:
 
 def standings(results: Results) -> list[Standing]:
     """One per variant, in their order."""
-    tasks = averaged_tasks(results)
-    averages = [_average(results, variant.name, tasks) for variant in results.variants]
-    documents = documents_by_variant(results)
+    tasks, means, documents = averaged_tasks(results), averages(results), documents_by_task(results)
     rows = []
-    for variant, average in zip(results.variants, averages, strict=True):
-        base, base_average = results.variants[0], averages[0]
-        paired = None if variant is base else paired_average(documents[variant.name], documents[base.name], tasks)
+    for variant in results.variants:
+        base = results.variants[0]
+        average, base_average = means.get(variant.name), means.get(base.name)
+        paired = None if variant is base else paired_average(documents, variant.name, base.name, tasks)
         within = average is not None and base_average is not None and is_within(average, base_average)
         rows.append(Standing(variant, average, paired, within))
     return rows
 
 
-def documents_by_variant(results: Results) -> dict[str, Documents]:
-    """The documents of every variant; empty for one that has none."""
-    documents: dict[str, dict[TaskMetric, dict[int, float]]] = {variant.name: {} for variant in results.variants}
+def documents_by_task(results: Results) -> Documents:
+    """The documents of every variant."""
+    documents: dict[tuple[str, str, str], dict[int, float]] = {}
     for row in results.documents:
-        documents[row.variant].setdefault((row.task, row.metric), {})[row.doc_id] = row.value
-    return {**documents}
+        documents.setdefault((row.variant, row.task, row.metric), {})[row.doc_id] = row.value
+    return documents
 
 
-def paired_average(one: Documents, other: Documents, tasks: Sequence[TaskMetric]) -> PairedDifference | None:
-    """The mean over tasks of one - other, paired by document; None where a task lacks common documents."""
+def paired_average(documents: Documents, one: str, other: str, tasks: Sequence[Task]) -> PairedDifference | None:
+    """The mean over tasks of one variant less another, paired by document; None where a task lacks common documents."""
     pairs = []
     for task in tasks:
-        pair = paired_difference(one.get(task, {}), other.get(task, {}))
+        of_one, of_other = (documents.get((name, task.task, task.metric), {}) for name in (one, other))
+        pair = paired_difference(of_one, of_other)
         if pair is None:
             return None
         pairs.append(pair)
@@ -164,14 +169,3 @@ def paired_average(one: Documents, other: Documents, tasks: Sequence[TaskMetric]
         return None
     mean = mean_over_tasks([Estimate(pair.value, pair.stderr) for pair in pairs])
     return PairedDifference(mean.value, mean.stderr, sum(pair.num_documents for pair in pairs))
-
-
-def _average(results: Results, variant: str, tasks: Sequence[TaskMetric]) -> Estimate | None:
-    estimates = {
-        (row.task, row.metric): Estimate(row.value, row.stderr)
-        for row in results.evaluations
-        if row.variant == variant and row.primary
-    }
-    if not tasks or not all(task in estimates for task in tasks):
-        return None
-    return mean_over_tasks([estimates[task] for task in tasks])

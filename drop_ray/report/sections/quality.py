@@ -14,7 +14,7 @@ from drop_ray.report.charts.xy import Axis, Curve, Point, XyChart, charts
 from drop_ray.report.results import Results
 from drop_ray.report.rows import VariantRow
 from drop_ray.report.series import Series, strategy_series
-from drop_ray.report.statistics import Estimate, Task, averaged_tasks, primary_tasks, standings
+from drop_ray.report.statistics import Estimate, Task, averaged_tasks, averages, primary_tasks
 
 MAIN_SIZE, SMALL_SIZE = (1120.0, 420.0), (366.0, 250.0)
 AVERAGE = Task("", "mean of the primary metrics", True, None)
@@ -25,9 +25,8 @@ def quality_sections(everything: Results) -> list[blocks.Section]:
     """Always one."""
     title, results = "Quality against what is dropped", everything.unquantized()
     winner = find_answer(results).winner
-    averages = {row.variant.name: row.average for row in standings(results) if row.average}
     over = f"Average over {formatting.count(len(averaged_tasks(results)), 'task')}"
-    main = charts([quality_chart("average", over, AVERAGE, results, averages, winner, labels=True)])
+    main = charts([quality_chart("average", over, AVERAGE, results, averages(results), winner, labels=True)])
     small = charts(
         quality_chart(f"task-{index}", task.task, task, results, task.values(results), winner)
         for index, task in enumerate(primary_tasks(results))

@@ -18,7 +18,8 @@ WIDTH, HEIGHT, TITLE = 1120.0, 182.0, 20.0
 NUM_RANKED = 12
 STRIPS_TEXT = (
     "One character per layer, the higher the more important, scaled within each strip from lowest to highest (by "
-    f"logarithm where they differ more than 10x); {formatting.NO_SCORE} has no score (dropped, or past the last window)."
+    f"logarithm where they differ more than 10x); {formatting.NO_SCORE} has no score (dropped, or past the last "
+    "window)."
 )
 
 

@@ -19,7 +19,7 @@ def variants_sections(everything: Results) -> list[blocks.Section]:
     results = everything.unquantized()
     if not results.variants:
         return [blocks.Section("Variants", "variants", [blocks.Paragraph("This run made no drop plans.")])]
-    averaged = ", ".join(task for task, _ in averaged_tasks(results))
+    averaged = ", ".join(task.task for task in averaged_tasks(results))
     text = (
         " marks those whose average is at most one standard error of the base's average below it. "
         + (f"The average covers {averaged}; the paired" if averaged else "The paired")
