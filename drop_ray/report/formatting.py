@@ -60,6 +60,11 @@ def percent(part: int, whole: int) -> str:
     return f"{100 * part / whole if whole else 0.0:.1f} %"
 
 
+def share(part: int, rest: int) -> str:
+    """`12.3 %`, of both together."""
+    return percent(part, part + rest)
+
+
 def binary_bytes(count: int) -> str:
     """`48.0 KiB`."""
     size = float(count)

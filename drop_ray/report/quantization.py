@@ -8,9 +8,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from drop_ray.evaluation.estimates import paired_difference
 from drop_ray.report.results import Results
 from drop_ray.report.rows import QuantizationErrorRow, VariantRow
-from drop_ray.report.statistics import Task, documents_by_task, paired_difference, primary_tasks
+from drop_ray.report.statistics import Task, documents_by_task, primary_tasks
 
 LOG_PERPLEXITY = "nll"
 """Metric of the documents that pair perplexities: mean nats per token of one sample."""

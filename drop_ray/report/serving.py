@@ -9,9 +9,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from drop_ray.evaluation.estimates import Estimate
 from drop_ray.report.results import Results
 from drop_ray.report.rows import ServingRow, VariantRow
-from drop_ray.report.statistics import Estimate, Standing
+from drop_ray.report.statistics import Standing
 from drop_ray.serving.ratios import Ratio
 from drop_ray.serving.sdr import Gamma, estimate_gamma
 
@@ -142,23 +143,17 @@ def latencies(results: Results) -> dict[tuple[str, str, int, str], dict[str, flo
 
     The base's are medians over everything that it was paired with.
     """
-    metrics = {
-        f"{latency}_{percentile}_s": (latency, percentile) for latency in LATENCIES for percentile in PERCENTILES
-    }
-    base: dict[tuple[str, int, str], list[float]] = {}
-    found: dict[tuple[str, str, int, str], dict[str, float]] = {}
+    metrics = {f"{name}_{percentile}_s": (name, percentile) for name in LATENCIES for percentile in PERCENTILES}
+    measured: dict[tuple[str, str, int, str, str], list[float]] = {}
     for row in results.serving:
         if row.metric in metrics:
-            latency, percentile = metrics[row.metric]
-            base.setdefault((row.workload, row.batch_size, row.metric), []).append(row.base_value)
+            place = (row.workload, row.batch_size, *metrics[row.metric])
+            measured.setdefault((results.variants[0].name, *place), []).append(row.base_value)
             if row.comparison == "equal_batch" and not row.control:
-                found.setdefault((row.variant, row.workload, row.batch_size, latency), {})[percentile] = (
-                    row.variant_value
-                )
-    for (workload, batch_size, metric), values in base.items():
-        latency, percentile = metrics[metric]
-        key = (results.variants[0].name, workload, batch_size, latency)
-        found.setdefault(key, {})[percentile] = statistics.median(values)
+                measured.setdefault((row.variant, *place), []).append(row.variant_value)
+    found: dict[tuple[str, str, int, str], dict[str, float]] = {}
+    for (variant, workload, batch_size, latency, percentile), values in measured.items():
+        found.setdefault((variant, workload, batch_size, latency), {})[percentile] = statistics.median(values)
     return found
 
 

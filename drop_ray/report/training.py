@@ -49,15 +49,12 @@ def most_redundant(profile: Profile) -> tuple[int, ...]:
     return tuple(ranked[: max(1, len(ranked) // REDUNDANT_PART)])
 
 
-def redundant_since(profiles: Mapping[str, Profile]) -> dict[str, tuple[int, ...]]:
+def redundant_since(lines: Sequence[CheckpointLine], module: str) -> dict[str, tuple[int, ...]]:
     """Layers of the last checkpoint's most redundant quarter, by the revision from which on they always were in it."""
-    redundant = {revision: most_redundant(profile) for revision, profile in profiles.items()}
-    revisions = [*profiles]
-    since: dict[str, tuple[int, ...]] = dict.fromkeys(revisions, ())
-    for layer in redundant[revisions[-1]]:
-        others = [index for index, revision in enumerate(revisions) if layer not in redundant[revision]]
-        first = revisions[others[-1] + 1 if others else 0]
-        since[first] += (layer,)
+    since: dict[str, tuple[int, ...]] = {line.revision: () for line in lines}
+    for layer in lines[-1].redundant[module]:
+        others = [index for index, line in enumerate(lines) if layer not in line.redundant[module]]
+        since[lines[others[-1] + 1 if others else 0].revision] += (layer,)
     return {revision: layers for revision, layers in since.items() if layers}
 
 

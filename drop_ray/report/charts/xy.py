@@ -45,8 +45,6 @@ class Point:
     """Where it is not the curve's."""
     ring: bool = False
     """Whether a ring stands around it."""
-    hangs_from: tuple[float, float] | None = None
-    """Where in data a dashed line to it starts."""
     name: str = ""
     """Written beside the mark where there is room."""
     bold: bool = False
@@ -61,8 +59,8 @@ class Curve:
     """Class of all of it."""
     shape: Shape
     """Of the marks."""
-    points: Sequence[Point]
-    """May be empty."""
+    points: Sequence[Point] = ()
+    """In order of drawing."""
     lines: Sequence[tuple[str, Sequence[tuple[float, float]]]] = ()
     """Class and places in data of each line."""
     label: str = ""
@@ -134,8 +132,6 @@ class XyChart:
     """Place of a vertical line to compare with."""
     picked: Sequence[Interval] = ()
     """Shaded columns."""
-    front: Sequence[tuple[float, float]] = ()
-    """A line of its own behind the marks."""
     dodge: bool = False
     """Whether marks of one x stand side by side, so that they can be told apart."""
     css: str = ""
@@ -204,8 +200,6 @@ def _draw_comparison(root: Element, chart: XyChart, x: Scale, y: Scale) -> None:
         line(base, (x.start, y(chart.level)), (x.stop, y(chart.level)), "base-line")
     if chart.upright is not None:
         line(root, (x(chart.upright), y.start), (x(chart.upright), y.stop), "base-line")
-    if chart.front:
-        polyline(root, [(x(at), y(value)) for at, value in chart.front], "front")
 
 
 def _spacing(chart: XyChart, x: Scale) -> float:
@@ -229,8 +223,6 @@ def _draw_curve(root: Element, curve: Curve, x: Scale, y: Scale, dodge: float) -
         polyline(drawn, [at(place) for place in places], css)
     for point in curve.points:
         center = at((point.x, point.y))
-        if point.hangs_from is not None:
-            line(drawn, (x(point.hangs_from[0]) + dodge, y(point.hangs_from[1])), center, "more-memory")
         mark = group(drawn, point.css, point.tooltip)
         if curve.bars:
             half = BAR_SHARE * (x(1) - x(0))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from markupsafe import Markup
 
+from drop_ray.evaluation.estimates import Estimate
 from drop_ray.report import blocks, formatting
 from drop_ray.report.answer import find_answer
 from drop_ray.report.charts.axes import whole_ticks
@@ -14,7 +15,7 @@ from drop_ray.report.charts.xy import Axis, Curve, Point, XyChart, charts
 from drop_ray.report.results import Results
 from drop_ray.report.rows import VariantRow
 from drop_ray.report.series import Series, strategy_series
-from drop_ray.report.statistics import Estimate, Task, averaged_tasks, averages, primary_tasks
+from drop_ray.report.statistics import Task, averaged_tasks, averages, primary_tasks
 
 MAIN_SIZE, SMALL_SIZE = (1120.0, 420.0), (366.0, 250.0)
 AVERAGE = Task("", "mean of the primary metrics", True, None)

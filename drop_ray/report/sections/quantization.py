@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from drop_ray.evaluation.estimates import Estimate
 from drop_ray.report import blocks, formatting
 from drop_ray.report.blocks import Cell, Column, Table, estimate_cell, ratio_cell, table
 from drop_ray.report.charts.xy import charts
@@ -22,14 +23,7 @@ from drop_ray.report.rows import Quantization, VariantRow
 from drop_ray.report.sections.quality import AVERAGE, legend
 from drop_ray.report.sections.quantization_charts import column_series, error_charts, size_charts
 from drop_ray.report.serving import Reference, references
-from drop_ray.report.statistics import (
-    Estimate,
-    Task,
-    averaged_tasks,
-    averages,
-    documents_by_task,
-    paired_average,
-)
+from drop_ray.report.statistics import Task, averaged_tasks, averages, documents_by_task, paired_average
 
 ERRORS = 2
 """So many standard errors from zero an excess is taken for real."""

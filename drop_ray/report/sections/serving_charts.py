@@ -74,10 +74,12 @@ def trade_off_chart(
         description=f"Average quality against speedup; the Pareto front: {front_text(points)}.",
         x=Axis("speedup (output tokens/s, variant to base)"),
         y=Axis(),
-        curves=[_trade_off(point, series[point.variant.name], winner) for point in points],
+        curves=[
+            Curve("pareto", "circle", lines=[("front", corners)]),
+            *(_trade_off(point, series[point.variant.name], winner) for point in points),
+        ],
         size=MIDDLE_SIZE,
         upright=1.0,
-        front=corners,
     )
 
 
@@ -90,22 +92,17 @@ def front_text(points: Sequence[TradeOff]) -> str:
 def _speedups(rows: Sequence[ServingRow], style: Series) -> Curve:
     equal = sorted((row for row in rows if row.comparison == "equal_batch"), key=lambda row: row.batch_size)
     line = {row.batch_size: (float(row.batch_size), row.ratio) for row in equal}
-    points = []
+    points, lines = [], [("line", [*line.values()])]
     for row in rows:
         more = row.comparison == "equal_memory"
         batch = f"{row.batch_size} against {row.variant_batch_size}" if more else str(row.batch_size)
-        points.append(
-            Point(
-                row.variant_batch_size,
-                row.ratio,
-                f"{style.label}, batch {batch}: {ratio(row.ratio)} {interval(row.low, row.high)}",
-                interval=(row.low, row.high),
-                css="point off-scale" if more else "point",
-                hangs_from=line.get(row.batch_size) if more else None,
-            )
-        )
+        tooltip = f"{style.label}, batch {batch}: {ratio(row.ratio)} {interval(row.low, row.high)}"
+        css = "point off-scale" if more else "point"
+        points.append(Point(row.variant_batch_size, row.ratio, tooltip, interval=(row.low, row.high), css=css))
+        if more and row.batch_size in line:
+            lines.append(("more-memory", [line[row.batch_size], (float(row.variant_batch_size), row.ratio)]))
     end = max(line.values(), default=(points[-1].x, points[-1].y))
-    return Curve(style.css, style.shape, points, [("line", [*line.values()])], style.label, end)
+    return Curve(style.css, style.shape, points, lines, style.label, end)
 
 
 def _latency_chart(
