@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from drop_ray.evaluation.estimates import Estimate, PairedDifference, is_within, mean_over_tasks, paired_difference
-from drop_ray.report.results import Results
+from drop_ray.report.results import Results, grouped
 from drop_ray.report.rows import VariantRow
 
 Documents = Mapping[tuple[str, str, str], Mapping[int, float]]
@@ -66,11 +66,12 @@ def averaged_tasks(results: Results) -> list[Task]:
 def averages(results: Results) -> dict[str, Estimate]:
     """Means over the averaged tasks by variant, without those that were not evaluated on every one."""
     tasks = {(task.task, task.metric) for task in averaged_tasks(results)}
-    found: dict[str, list[Estimate]] = {}
-    for row in results.evaluations:
-        if row.primary and (row.task, row.metric) in tasks:
-            found.setdefault(row.variant, []).append(Estimate(row.value, row.stderr))
-    return {name: mean_over_tasks(values) for name, values in found.items() if len(values) == len(tasks)}
+    averaged = (row for row in results.evaluations if row.primary and (row.task, row.metric) in tasks)
+    return {
+        variant: mean_over_tasks([Estimate(row.value, row.stderr) for row in rows])
+        for variant, rows in grouped(averaged, lambda row: row.variant).items()
+        if len(rows) == len(tasks)
+    }
 
 
 def standings(results: Results) -> list[Standing]:
@@ -88,10 +89,8 @@ def standings(results: Results) -> list[Standing]:
 
 def documents_by_task(results: Results) -> Documents:
     """The documents of every variant."""
-    documents: dict[tuple[str, str, str], dict[int, float]] = {}
-    for row in results.documents:
-        documents.setdefault((row.variant, row.task, row.metric), {})[row.doc_id] = row.value
-    return documents
+    by_task = grouped(results.documents, lambda row: (row.variant, row.task, row.metric))
+    return {place: {row.doc_id: row.value for row in rows} for place, rows in by_task.items()}
 
 
 def paired_average(documents: Documents, one: str, other: str, tasks: Sequence[Task]) -> PairedDifference | None:

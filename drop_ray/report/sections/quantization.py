@@ -183,7 +183,7 @@ def _table(results: Results, grid: Grid, title: str, cell: Callable[[VariantRow]
     rows = []
     for row in grid.rows:
         found = [column.get(row.name) for column in grid.columns.values()]
-        rows.append((row.name, cell(row), *(cell(one) if one else _missing("not quantized") for one in found)))
+        rows.append((Cell(row.name), cell(row), *(cell(one) if one else _missing("not quantized") for one in found)))
     return table(("variant", results.run.dtype, *grid.columns), rows, title=title)
 
 

@@ -8,7 +8,7 @@ from drop_ray.report.answer import find_answer
 from drop_ray.report.blocks import NOTHING, Cell, Column, Table, ratio_cell, table
 from drop_ray.report.charts.xy import charts
 from drop_ray.report.formatting import NOT_AVAILABLE, PLUS_MINUS, binary_bytes, count, number, percent, ratio
-from drop_ray.report.results import Results
+from drop_ray.report.results import Results, grouped
 from drop_ray.report.rows import EngineRow, ServingRow
 from drop_ray.report.sections.quality import legend
 from drop_ray.report.sections.serving_charts import front_text, latency_charts, speedup_chart, trade_off_chart
@@ -96,16 +96,15 @@ def serving_sections(results: Results) -> list[blocks.Section]:
 
 def ratio_table(results: Results) -> Table:
     """Paired ratios of the rates, the control first; a row per variant, workload, batch size and comparison."""
-    places: dict[tuple[Cell, ...], dict[str, ServingRow]] = {}
-    for row in _control_first(results):
-        if row.metric in RATES:
-            places.setdefault(_place(row), {})[row.metric] = row
+    rates = (row for row in _control_first(results) if row.metric in RATES)
+    lines = []
+    for place, rows in grouped(rates, _place).items():
+        found = {row.metric: row for row in rows}
+        lines.append((*place, *(cell for metric in RATES for cell in _ratio_cells(found.get(metric)))))
     columns = [*PLACE, *(heading for rate in RATES.values() for heading in (rate, "predicted"))]
-    lines = [
-        (*place, *(cell for metric in RATES for cell in _ratio_cells(found.get(metric))))
-        for place, found in places.items()
+    known = [
+        index for index in range(len(columns)) if index < len(PLACE) or any(line[index] != NOTHING for line in lines)
     ]
-    known = [index for index in range(len(columns)) if any(line[index] != NOTHING for line in lines)]
     return table([columns[index] for index in known], [[line[index] for index in known] for line in lines], names=3)
 
 

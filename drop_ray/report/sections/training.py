@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from drop_ray.report import blocks, formatting
-from drop_ray.report.results import Results
+from drop_ray.report.results import Results, grouped
 from drop_ray.report.rows import TrainingRow
 from drop_ray.report.sections.scores import MODULES, heat_row
 from drop_ray.report.training import CheckpointLine, checkpoint_lines, redundant_since
@@ -33,13 +33,11 @@ def training_sections(results: Results) -> list[blocks.Section]:
 
 def checkpoints(results: Results, metric: str) -> Checkpoints:
     """The training checkpoints in one metric, with the modules that they have."""
-    rows = [row for row in results.training if row.metric == metric]
-    modules = [module for module in MODULES if any(row.module == module for row in rows)]
+    revisions = grouped((row for row in results.training if row.metric == metric), lambda row: row.revision)
+    found = {revision: grouped(rows, lambda row: row.module) for revision, rows in revisions.items()}
     return {
-        revision: {
-            module: [row for row in rows if (row.revision, row.module) == (revision, module)] for module in modules
-        }
-        for revision in dict.fromkeys(row.revision for row in rows)
+        revision: {module: modules[module] for module in MODULES if module in modules}
+        for revision, modules in found.items()
     }
 
 
