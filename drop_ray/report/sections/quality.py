@@ -71,7 +71,6 @@ def quality_chart(
     series = [one for one in strategy_series(results.variants) if any(row.name in values for row in one.variants)]
     last = max((row.sublayers_dropped for one in series for row in one.variants), default=1) or 1
     level = of_base if of_base and math.isfinite(of_base.value) else None
-    band = level.bounds() if level else None
     measure = task.metric + ("" if task.num_fewshot is None else f", {task.num_fewshot}-shot")
     subtitle = measure + ("" if task.higher_is_better else ", lower is better")
     subtitle += ", infinite on the edge" if any(math.isinf(value.value) for value in known.values()) else ""
@@ -84,14 +83,10 @@ def quality_chart(
         description=f"{measure} of {shown} variants against the number of sub-layers dropped; {better} is better."
         + spelled,
         x=Axis("sub-layers dropped", ends=(-0.03 * last, 1.03 * last), ticks=whole_ticks(last, 12 if labels else 7)),
-        y=Axis(
-            also=[level.value, *(bound for bound in band or () if bound > 0)] if level else (),
-            log=not task.higher_is_better,
-        ),
+        y=Axis(log=not task.higher_is_better),
         curves=[_curve(one, known, base, winner, labels) for one in series],
         size=MAIN_SIZE if labels else SMALL_SIZE,
-        level=level.value if level else None,
-        band=band,
+        level=level,
         level_tooltip=f"base: {formatting.estimate(level.value, level.stderr)}" if level else None,
         dodge=True,
     )

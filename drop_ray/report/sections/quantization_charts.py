@@ -63,7 +63,6 @@ def error_charts(results: Results, grid: Grid) -> Iterator[XyChart]:
             measured = {name: errors_of(results, row, module) for name, row in column.items()}
             errors = {name: rows for name, rows in measured.items() if rows}
             if errors:
-                nearest = [row.round_to_nearest for rows in errors.values() for row in rows]
                 yield XyChart(
                     name=f"error-{index}-{module}",
                     title=f"{label}, {module}",
@@ -71,7 +70,7 @@ def error_charts(results: Results, grid: Grid) -> Iterator[XyChart]:
                     description=f"Relative squared output error over the layers, of {', '.join(errors)}, and of "
                     "rounding to nearest.",
                     x=Axis("layer", ends=(-0.5, last + 0.5), ticks=whole_ticks(last, 9)),
-                    y=Axis(also=nearest, from_zero=True, log=True),
+                    y=Axis(from_zero=True, log=True),
                     curves=[_errors(variant, rows, series[variant]) for variant, rows in errors.items()],
                     size=SIZE,
                 )

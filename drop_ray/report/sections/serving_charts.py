@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from drop_ray.evaluation.estimates import Estimate
 from drop_ray.report import formatting
 from drop_ray.report.charts.xy import Axis, Curve, Point, XyChart
 from drop_ray.report.formatting import interval, ratio
@@ -37,10 +38,10 @@ def speedup_chart(name: str, results: Results, workload: str, series: Mapping[st
         description=f"Speedup by batch size, with the control, in workload {workload}; the largest is "
         f"{ratio(best.ratio)}, of {best.variant} at batch {best.variant_batch_size}.",
         x=_batches({row.batch_size for row in rows}, {row.variant_batch_size for row in rows}),
-        y=Axis(also=[1.0]),
+        y=Axis(),
         curves=[_speedups(found, styles[variant]) for variant, found in by_variant.items() if found],
         size=MIDDLE_SIZE,
-        level=1.0,
+        level=Estimate(1.0, None),
         dodge=True,
     )
 
