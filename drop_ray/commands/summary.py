@@ -5,10 +5,10 @@ from typing import Any
 
 from rich.console import Console
 
+from drop_ray.commands.heat_strip import heat_strip
 from drop_ray.pipeline import Outcome
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.scores import ScoreTable
-from drop_ray.report.heat_strip import heat_strip
 from drop_ray.report.sections.scores import MODULES
 from drop_ray.report.training import checkpoint_lines
 from drop_ray.text.console import PLAIN, has_colour

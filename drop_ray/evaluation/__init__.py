@@ -1,7 +1,8 @@
 """Quality of a model on lm-eval tasks and by perplexity: requests in, metric rows and per-document values out.
 
 `tasks.resolve_tasks` checks requests in the driver and gives them an identity. `harness.Evaluator` runs them on a
-loaded model. `perplexity.evaluate_perplexity` needs no lm-eval. Importing this package loads neither torch nor lm-eval.
+loaded model. `perplexity.evaluate_perplexity` needs no lm-eval. `estimates` compares what came back. Importing
+this package loads neither torch nor lm-eval.
 """
 
 from drop_ray.evaluation.result import DOCUMENT_SCHEMA, MetricValue, TaskRequest, TaskResult

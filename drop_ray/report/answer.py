@@ -10,11 +10,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from drop_ray.report.formatting import count, dropped_layers, estimate, number, percent, signed
+from drop_ray.evaluation.estimates import Estimate
+from drop_ray.report.formatting import count, dropped_layers, estimate, number, share, signed
 from drop_ray.report.results import Results
 from drop_ray.report.rows import ServingRow, VariantRow
 from drop_ray.report.serving import ratio_of, references
-from drop_ray.report.statistics import Standing, averaged_tasks, standings
+from drop_ray.report.statistics import Standing, averaged_tasks, averages, standings
 
 CRITERION = "one standard error of the base"
 
@@ -57,7 +58,7 @@ def find_answer(results: Results) -> Answer:
         return Answer("No variant was evaluated on all of the base's tasks, so none can be compared with it.")
     within = [row for row in compared if row.within_one_stderr]
     if not within:
-        return _nothing_qualifies(results, base, compared)
+        return _nothing_qualifies(results, base.average, compared)
     winner = max(within, key=lambda row: (row.variant.sublayers_dropped, row.variant.parameters_saved))
     rows = (reference.rows.get(winner.variant.name) for reference in references(results))
     speedup = next((row for row in rows if row), None)
@@ -71,9 +72,8 @@ def is_baseline(variant: VariantRow) -> bool:
 
 
 def _sentence(variant: VariantRow, num_layers: int, speedup: ServingRow | None) -> str:
-    parameters = percent(variant.parameters_saved, variant.parameters + variant.parameters_saved)
-    kv_bytes = variant.kv_bytes_per_token + variant.kv_bytes_saved_per_token
-    kv_cache = percent(variant.kv_bytes_saved_per_token, kv_bytes)
+    parameters = share(variant.parameters_saved, variant.parameters)
+    kv_cache = share(variant.kv_bytes_saved_per_token, variant.kv_bytes_per_token)
     drops = (
         f"{variant.name} is the largest variant within {CRITERION}: it drops {variant.sublayers_dropped} of the "
         f"{2 * num_layers} attention layers and MLPs ({dropped_layers(variant.drop_attn, variant.drop_mlp)})"
@@ -91,13 +91,11 @@ def _speed(row: ServingRow) -> str:
 
 
 def _evidence(results: Results, base: Standing, winner: Standing, compared: Sequence[Standing]) -> tuple[str, ...]:
-    assert winner.average is not None
-    assert base.average is not None
-    tasks = averaged_tasks(results)
+    tasks, means = averaged_tasks(results), averages(results)
+    reached, of_base = means[winner.variant.name], means[base.variant.name]
     sentences = [
-        f"Averaged over {count(len(tasks), 'task')} ({', '.join(task for task, _ in tasks)}) it reaches "
-        f"{estimate(winner.average.value, winner.average.stderr)}, the base "
-        f"{estimate(base.average.value, base.average.stderr)}."
+        f"Averaged over {count(len(tasks), 'task')} ({', '.join(task.task for task in tasks)}) it reaches "
+        f"{estimate(reached.value, reached.stderr)}, the base {estimate(of_base.value, of_base.stderr)}."
     ]
     paired = winner.paired
     if paired is None:
@@ -119,10 +117,9 @@ def _evidence(results: Results, base: Standing, winner: Standing, compared: Sequ
     return tuple(sentences)
 
 
-def _nothing_qualifies(results: Results, base: Standing, compared: Sequence[Standing]) -> Answer:
-    assert base.average is not None
+def _nothing_qualifies(results: Results, of_base: Estimate, compared: Sequence[Standing]) -> Answer:
     tasks = count(len(averaged_tasks(results)), "task")
-    evidence = [f"The base averages {estimate(base.average.value, base.average.stderr)} over {tasks}."]
+    evidence = [f"The base averages {estimate(of_base.value, of_base.stderr)} over {tasks}."]
     averages = [(row.average.value, row) for row in compared if row.average and not math.isnan(row.average.value)]
     if averages:
         value, closest = max(averages, key=lambda pair: pair[0])

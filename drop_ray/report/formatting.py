@@ -6,6 +6,8 @@ from collections.abc import Iterable
 PLUS_MINUS = "\u00b1"
 MINUS = "\u2212"
 NOT_AVAILABLE = "\u2013"  # an en dash: nothing was measured
+LEVELS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"  # one eighth block to full block
+NO_SCORE = "\u00d7"  # in a strip of levels
 
 
 def number(value: float, decimals: int | None = None) -> str:
@@ -56,6 +58,11 @@ def interval(low: float, high: float) -> str:
 def percent(part: int, whole: int) -> str:
     """`12.3 %`; nothing of nothing is 0.0 %."""
     return f"{100 * part / whole if whole else 0.0:.1f} %"
+
+
+def share(part: int, rest: int) -> str:
+    """`12.3 %`, of both together."""
+    return percent(part, part + rest)
 
 
 def binary_bytes(count: int) -> str:

@@ -3,16 +3,19 @@
 Texts are escaped by `Markup.format`; only this project's own style sheet and drawings are inserted as they are.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from markupsafe import Markup
 
+from drop_ray.errors import UserError
 from drop_ray.report import blocks
 from drop_ray.report.charts.heat import heat_map
 from drop_ray.report.results import Results
 from drop_ray.report.sections import report_sections
 
+ID = re.compile(r'<\w[^<>]*? id="([^"]*)"')
 STYLE = Path(__file__).with_name("style.css")
 PAGE = Markup(
     '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -23,13 +26,15 @@ PAGE = Markup(
 
 
 def render_html(results: Results) -> str:
-    """The whole page; equal results give equal text."""
-    head, *others = report_sections(results)
+    """The whole page; equal results give equal text. UserError where two things of the page have one id."""
+    found = report_sections(results)
+    head, others = _section(found[0], "header", "h1"), [_section(section, "section", "h2") for section in found[1:]]
+    _check_ids(zip(found, (head, *others), strict=True))
     page = PAGE.format(
         title=f"{results.run.name}: what can be dropped from {results.run.model}",
         style=Markup(STYLE.read_text(encoding="utf-8")),
-        header=_section(head, "header", "h1"),
-        sections=_lines(_section(section, "section", "h2") for section in others),
+        header=head,
+        sections=_lines(others),
     )
     return str(page)
 
@@ -38,6 +43,19 @@ def _section(section: blocks.Section, tag: str, heading: str) -> Markup:
     text = '<{tag} id="{anchor}">\n<{heading}>{title}</{heading}>\n{blocks}\n</{tag}>'
     parts = {"title": section.title, "anchor": section.anchor, "blocks": _blocks(section.blocks)}
     return Markup(text).format(tag=tag, heading=heading, **parts)
+
+
+def _check_ids(sections: Iterable[tuple[blocks.Section, Markup]]) -> None:
+    """Within texts and attributes, brackets and quotes are escaped: what looks like an id is one."""
+    owners: dict[str, str] = {}
+    for section, text in sections:
+        for name in ID.findall(text):
+            if name in owners:
+                raise UserError(
+                    f"report section {section.title!r}: the id {name!r} stands in {owners[name]!r} already; give the "
+                    "section another anchor, or its drawing another name"
+                )
+            owners[name] = section.title
 
 
 def _lines(parts: Iterable[Markup]) -> Markup:

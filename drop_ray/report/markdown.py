@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from drop_ray.report import blocks, formatting
 from drop_ray.report.charts.axes import levels
-from drop_ray.report.heat_strip import LEVELS, NO_SCORE
+from drop_ray.report.formatting import LEVELS, NO_SCORE
 from drop_ray.report.results import Results
 from drop_ray.report.sections import report_sections
 

@@ -5,12 +5,13 @@ Perplexities are compared by their logarithms, in nats per token: effects multip
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from drop_ray.evaluation.estimates import paired_difference
 from drop_ray.report.results import Results
 from drop_ray.report.rows import QuantizationErrorRow, VariantRow
-from drop_ray.report.statistics import Estimate, Task, paired_difference, primary_tasks
+from drop_ray.report.statistics import Task, documents_by_task, primary_tasks
 
 LOG_PERPLEXITY = "nll"
 """Metric of the documents that pair perplexities: mean nats per token of one sample."""
@@ -22,22 +23,14 @@ class Grid:
 
     rows: tuple[VariantRow, ...]
     """The base, and every variant that was quantized at least once."""
-    labels: tuple[str, ...]
-    """The columns beside the variants as they are."""
-    quantized: Mapping[tuple[str, str], VariantRow]
-    """By name of the row and label of the column."""
-    left_out: tuple[str, ...]
-    """Names of the variants that were never quantized."""
+    columns: Mapping[str, Mapping[str, VariantRow]]
+    """The quantized variants by label, then by name of the row."""
+    left_out: int
+    """How many variants were never quantized."""
 
-
-@dataclass(frozen=True)
-class LogPerplexities:
-    """Nats per token on one text."""
-
-    values: Mapping[str, float]
-    """By variant; without those that have no finite logarithm."""
-    samples: Mapping[str, Mapping[int, float]]
-    """By variant and sample; empty where samples are not known."""
+    def stored(self, row: VariantRow) -> list[VariantRow]:
+        """A row's variant as it is, and quantized."""
+        return [row, *(column[row.name] for column in self.columns.values() if row.name in column)]
 
 
 @dataclass(frozen=True)
@@ -87,8 +80,10 @@ class EffectsRow:
 class Reconstruction:
     """Squared errors of one quantized variant's outputs, summed over its sub-layers."""
 
-    variant: VariantRow
-    """The quantized variant."""
+    variant: str
+    """Name of the variant without quantization."""
+    label: str
+    """How it was quantized."""
     num_modules: int
     """Sub-layers measured."""
     error: float
@@ -104,17 +99,17 @@ class Reconstruction:
 
 def quantization_grid(results: Results) -> Grid | None:
     """None where nothing is quantized."""
-    quantized = {(how.of, how.label): row for row in results.variants if (how := row.quantization)}
+    quantized = {(how.label, how.of): row for row in results.variants if (how := row.quantization)}
     if not quantized:
         return None
     plain = [row for row in results.variants if row.quantization is None]
-    shown = {plain[0].name, *(of for of, _ in quantized)}
-    return Grid(
-        rows=tuple(row for row in plain if row.name in shown),
-        labels=tuple(dict.fromkeys(label for _, label in quantized)),
-        quantized=quantized,
-        left_out=tuple(row.name for row in plain if row.name not in shown),
-    )
+    shown = {plain[0].name, *(of for _, of in quantized)}
+    rows = tuple(row for row in plain if row.name in shown)
+    columns = {
+        label: {row.name: quantized[label, row.name] for row in rows if (label, row.name) in quantized}
+        for label in dict.fromkeys(label for label, _ in quantized)
+    }
+    return Grid(rows, columns, len(plain) - len(rows))
 
 
 def perplexity_tasks(results: Results) -> list[Task]:
@@ -122,34 +117,16 @@ def perplexity_tasks(results: Results) -> list[Task]:
     return [task for task in primary_tasks(results) if "perplexity" in task.metric and not task.higher_is_better]
 
 
-def log_perplexities(results: Results, task: Task) -> LogPerplexities:
-    """Those of one task."""
-    values = task.values(results)
-    samples: dict[str, dict[int, float]] = {variant: {} for variant in values}
-    for row in results.documents:
-        if (row.task, row.metric) == (task.task, LOG_PERPLEXITY) and row.variant in samples:
-            samples[row.variant][row.doc_id] = row.value
-    return LogPerplexities(
-        {name: math.log(value.value) for name, value in values.items() if 0 < value.value < math.inf}, samples
-    )
-
-
-def log_difference(known: LogPerplexities, one: str, other: str) -> Estimate | None:
-    """One variant's log-perplexity less another's, paired by sample where both have samples; None where one of the
-    perplexities is missing or not finite."""
-    if one not in known.values or other not in known.values:
-        return None
-    pair = paired_difference(known.samples[one], known.samples[other])
-    return Estimate(known.values[one] - known.values[other], pair.stderr if pair else None)
-
-
-def differences(results: Results) -> Iterator[DifferenceRow]:
-    """By task, then by quantized variant; only where it is known."""
-    for task in perplexity_tasks(results):
-        known = log_perplexities(results, task)
-        for row in results.variants:
-            if row.quantization and (found := log_difference(known, row.name, row.quantization.of)):
-                yield DifferenceRow(row.name, task.task, task.metric, found.value, found.stderr)
+def differences(results: Results, task: Task) -> list[DifferenceRow]:
+    """By quantized variant; only where both perplexities are known and finite."""
+    logs, samples, rows = _logarithms(results, task), _samples(results, task), []
+    for row in results.variants:
+        if row.quantization and {row.name, row.quantization.of} <= logs.keys():
+            one, other = row.name, row.quantization.of
+            pair = paired_difference(samples[one], samples[other])
+            stderr = pair.stderr if pair else None
+            rows.append(DifferenceRow(one, task.task, task.metric, logs[one] - logs[other], stderr))
+    return rows
 
 
 def effects(results: Results, task: Task) -> list[EffectsRow]:
@@ -157,45 +134,58 @@ def effects(results: Results, task: Task) -> list[EffectsRow]:
     grid = quantization_grid(results)
     if grid is None:
         return []
-    known, base = log_perplexities(results, task), grid.rows[0].name
-    logs, rows = known.values, []
+    logs, samples, base, rows = _logarithms(results, task), _samples(results, task), grid.rows[0].name, []
     for variant in grid.rows[1:]:
-        for label in grid.labels:
-            both, alone = grid.quantized.get((variant.name, label)), grid.quantized.get((base, label))
-            if both is None or alone is None or not {base, variant.name, both.name, alone.name} <= logs.keys():
+        for label, column in grid.columns.items():
+            if not {base, variant.name} <= column.keys():
                 continue
-            samples = [known.samples[name] for name in (both.name, variant.name, alone.name, base)]
-            excess = paired_difference(_differences(*samples[:2]), _differences(*samples[2:]))
+            both, alone = column[variant.name].name, column[base].name
+            if not {base, variant.name, both, alone} <= logs.keys():
+                continue
+            excess = paired_difference(
+                _less(samples[both], samples[variant.name]), _less(samples[alone], samples[base])
+            )
             rows.append(
                 EffectsRow(
                     *(variant.name, label, task.task, task.metric),
                     dropping=logs[variant.name] - logs[base],
-                    quantizing=logs[alone.name] - logs[base],
-                    both=logs[both.name] - logs[base],
+                    quantizing=logs[alone] - logs[base],
+                    both=logs[both] - logs[base],
                     stderr=excess.stderr if excess else None,
                 )
             )
     return rows
 
 
-def errors_of(results: Results, variant: VariantRow | None) -> list[QuantizationErrorRow]:
-    """Of a quantized variant, by layer; none where there is no such variant."""
-    rows = [row for row in results.quantization_errors if variant is not None and row.variant == variant.name]
-    return sorted(rows, key=lambda row: row.layer)
+def errors_of(results: Results, variant: VariantRow, *modules: str) -> list[QuantizationErrorRow]:
+    """Of a quantized variant, by layer; of some kinds of sub-layers, if not of all."""
+    rows = (row for row in results.quantization_errors if row.variant == variant.name)
+    return sorted((row for row in rows if row.module in modules or not modules), key=lambda row: row.layer)
 
 
 def reconstructions(results: Results, grid: Grid) -> list[Reconstruction]:
     """By label, then by variant; none of those without measured errors."""
     rows = []
-    for label in grid.labels:
-        for plain in grid.rows:
-            variant = grid.quantized.get((plain.name, label))
-            if variant is not None and (errors := errors_of(results, variant)):
+    for label, column in grid.columns.items():
+        for name, variant in column.items():
+            if errors := errors_of(results, variant):
                 total = math.fsum(row.error_sum for row in errors)
                 nearest = math.fsum(row.round_to_nearest_sum for row in errors)
-                rows.append(Reconstruction(variant, len(errors), total, nearest))
+                rows.append(Reconstruction(name, label, len(errors), total, nearest))
     return rows
 
 
-def _differences(one: Mapping[int, float], other: Mapping[int, float]) -> dict[int, float]:
+def _logarithms(results: Results, task: Task) -> dict[str, float]:
+    """Nats per token by variant, without those that have no finite logarithm."""
+    values = task.values(results)
+    return {name: math.log(found.value) for name, found in values.items() if 0 < found.value < math.inf}
+
+
+def _samples(results: Results, task: Task) -> dict[str, Mapping[int, float]]:
+    """Nats per token by variant and sample; empty where samples are not known."""
+    documents = documents_by_task(results)
+    return {row.name: documents.get((row.name, task.task, LOG_PERPLEXITY), {}) for row in results.variants}
+
+
+def _less(one: Mapping[int, float], other: Mapping[int, float]) -> dict[int, float]:
     return {sample: one[sample] - other[sample] for sample in one.keys() & other.keys()}

@@ -4,9 +4,9 @@
 be empty: a run without an evaluation still reports its scores and variants.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from drop_ray.report.rows import (
     ArtifactRow,
@@ -20,6 +20,8 @@ from drop_ray.report.rows import (
     VariantRow,
 )
 
+Row = TypeVar("Row")
+Key = TypeVar("Key")
 OF_VARIANTS = {
     "evaluations": "evaluations",
     "documents": "evaluations",
@@ -105,6 +107,14 @@ class Results:
             table: [row for row in getattr(self, table) if row.variant in names] for table in OF_VARIANTS
         }
         return replace(self, variants=variants, **kept)
+
+
+def grouped(rows: Iterable[Row], key: Callable[[Row], Key]) -> dict[Key, list[Row]]:
+    """The rows by key, in order of appearance."""
+    found: dict[Key, list[Row]] = {}
+    for row in rows:
+        found.setdefault(key(row), []).append(row)
+    return found
 
 
 def _repeated(keys: Iterable[str] | Iterable[tuple[str, str]]) -> list[str] | list[tuple[str, str]]:

@@ -9,13 +9,16 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from drop_ray.evaluation.estimates import Estimate
 from drop_ray.report.results import Results
 from drop_ray.report.rows import ServingRow, VariantRow
-from drop_ray.report.statistics import Estimate, Standing
+from drop_ray.report.statistics import Standing
 from drop_ray.serving.ratios import Ratio
 from drop_ray.serving.sdr import Gamma, estimate_gamma
 
 SPEEDUP = "output_tokens_per_s"
+LATENCIES = {"ttft": "time to first token", "tpot": "time per output token", "e2e": "end to end"}
+PERCENTILES = ("p50", "p95", "p99")
 POINTS = 100
 """Averages are shares of 1; gamma counts points of 100."""
 
@@ -122,6 +125,11 @@ def trade_offs(standings: Sequence[Standing], reference: Reference) -> list[Trad
     return [TradeOff(*point, on_front) for point, on_front in zip(points, front, strict=True)]
 
 
+def front(points: Sequence[TradeOff]) -> list[TradeOff]:
+    """Those on the Pareto front, the fastest last."""
+    return sorted((point for point in points if point.on_front), key=lambda point: point.speedup.value)
+
+
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
     """Of each point (higher is better in both), whether no other is as high in both and higher in one."""
     return [
@@ -130,12 +138,23 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
     ]
 
 
-def base_medians(results: Results) -> dict[tuple[str, int, str], float]:
-    """The base's value by (workload, batch size, metric): the median over everything that it was paired with."""
-    found: dict[tuple[str, int, str], list[float]] = {}
+def latencies(results: Results) -> dict[tuple[str, str, int, str], dict[str, float]]:
+    """Seconds at equal batches, by (variant, workload, batch size, latency) and percentile.
+
+    The base's are medians over everything that it was paired with.
+    """
+    metrics = {f"{name}_{percentile}_s": (name, percentile) for name in LATENCIES for percentile in PERCENTILES}
+    measured: dict[tuple[str, str, int, str, str], list[float]] = {}
     for row in results.serving:
-        found.setdefault((row.workload, row.batch_size, row.metric), []).append(row.base_value)
-    return {key: statistics.median(values) for key, values in found.items()}
+        if row.metric in metrics:
+            place = (row.workload, row.batch_size, *metrics[row.metric])
+            measured.setdefault((results.variants[0].name, *place), []).append(row.base_value)
+            if row.comparison == "equal_batch" and not row.control:
+                measured.setdefault((row.variant, *place), []).append(row.variant_value)
+    found: dict[tuple[str, str, int, str], dict[str, float]] = {}
+    for (variant, workload, batch_size, latency, percentile), values in measured.items():
+        found.setdefault((variant, workload, batch_size, latency), {})[percentile] = statistics.median(values)
+    return found
 
 
 def _speedup(standing: Standing, reference: Reference) -> Ratio | None:

@@ -1,47 +1,18 @@
-"""How variants compare with the base: averages over tasks, their standard errors, differences paired by document.
+"""How variants of a run compare with the base: averages over tasks and differences paired by document.
 
 Only primary metrics where higher is better are averaged, and only over the tasks that the base was evaluated on, so
 that every average covers the same tasks.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from drop_ray.report.results import Results
+from drop_ray.evaluation.estimates import Estimate, PairedDifference, is_within, mean_over_tasks, paired_difference
+from drop_ray.report.results import Results, grouped
 from drop_ray.report.rows import VariantRow
 
-TaskMetric = tuple[str, str]
-"""(task, metric)."""
-Documents = Mapping[TaskMetric, Mapping[int, float]]
-"""Values of one variant by task and doc_id; a task without documents is missing."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its standard error."""
-
-    value: float
-    """The value."""
-    stderr: float | None
-    """Its standard error, where it is known."""
-
-    def bounds(self) -> tuple[float, float] | None:
-        """One standard error below and above; None where there is none to draw."""
-        error = self.stderr
-        return None if error is None or not math.isfinite(error) else (self.value - error, self.value + error)
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """One side less the other, on the documents that both have."""
-
-    value: float
-    """The mean difference."""
-    stderr: float | None
-    """Its standard error; unknown of a single document."""
-    num_documents: int
-    """Pairs of documents."""
+Documents = Mapping[tuple[str, str, str], Mapping[int, float]]
+"""Values by (variant, task, metric), then by doc_id; what has no documents is missing."""
 
 
 @dataclass(frozen=True)
@@ -86,77 +57,48 @@ def primary_tasks(results: Results) -> list[Task]:
     return list(dict.fromkeys(Task(row.task, row.metric, row.higher_is_better, row.num_fewshot) for row in rows))
 
 
-def averaged_tasks(results: Results) -> list[TaskMetric]:
+def averaged_tasks(results: Results) -> list[Task]:
     """The base's tasks whose primary metric is better when higher, in order of evaluation."""
-    return [
-        (row.task, row.metric)
-        for row in results.evaluations
-        if row.variant == results.variants[0].name and row.primary and row.higher_is_better
-    ]
+    tasks = [task for task in primary_tasks(results) if task.higher_is_better]
+    return [task for task in tasks if results.variants[0].name in task.values(results)]
 
 
-def mean_over_tasks(estimates: Sequence[Estimate]) -> Estimate:
-    """The mean of T independent estimates, with standard error sqrt(sum se_t^2) / T.
-
-    One unknown error makes the mean's error unknown. ValueError without estimates.
-    """
-    if not estimates:
-        raise ValueError("a mean over no tasks")
-    value = math.fsum(estimate.value for estimate in estimates) / len(estimates)
-    errors = [estimate.stderr for estimate in estimates if estimate.stderr is not None]
-    if len(errors) < len(estimates):
-        return Estimate(value, None)
-    return Estimate(value, math.sqrt(math.fsum(error**2 for error in errors)) / len(estimates))
-
-
-def paired_difference(one: Mapping[int, float], other: Mapping[int, float]) -> PairedDifference | None:
-    """The mean of one - other over the documents (by doc_id) that both have; None without any.
-
-    The standard error is sqrt(var(d) / n) with the unbiased variance.
-    """
-    differences = [one[doc_id] - other[doc_id] for doc_id in sorted(one.keys() & other.keys())]
-    if not differences:
-        return None
-    count = len(differences)
-    mean = math.fsum(differences) / count
-    if count == 1:
-        return PairedDifference(mean, None, 1)
-    variance = math.fsum((difference - mean) ** 2 for difference in differences) / (count - 1)
-    return PairedDifference(mean, math.sqrt(variance / count), count)
-
-
-def is_within(average: Estimate, base: Estimate) -> bool:
-    """Whether an average is at most one standard error of the base's below it; higher is no fault."""
-    return base.stderr is not None and average.value >= base.value - base.stderr
+def averages(results: Results) -> dict[str, Estimate]:
+    """Means over the averaged tasks by variant, without those that were not evaluated on every one."""
+    tasks = {(task.task, task.metric) for task in averaged_tasks(results)}
+    averaged = (row for row in results.evaluations if row.primary and (row.task, row.metric) in tasks)
+    return {
+        variant: mean_over_tasks([Estimate(row.value, row.stderr) for row in rows])
+        for variant, rows in grouped(averaged, lambda row: row.variant).items()
+        if len(rows) == len(tasks)
+    }
 
 
 def standings(results: Results) -> list[Standing]:
     """One per variant, in their order."""
-    tasks = averaged_tasks(results)
-    averages = [_average(results, variant.name, tasks) for variant in results.variants]
-    documents = documents_by_variant(results)
+    tasks, means, documents = averaged_tasks(results), averages(results), documents_by_task(results)
     rows = []
-    for variant, average in zip(results.variants, averages, strict=True):
-        base, base_average = results.variants[0], averages[0]
-        paired = None if variant is base else paired_average(documents[variant.name], documents[base.name], tasks)
+    for variant in results.variants:
+        base = results.variants[0]
+        average, base_average = means.get(variant.name), means.get(base.name)
+        paired = None if variant is base else paired_average(documents, variant.name, base.name, tasks)
         within = average is not None and base_average is not None and is_within(average, base_average)
         rows.append(Standing(variant, average, paired, within))
     return rows
 
 
-def documents_by_variant(results: Results) -> dict[str, Documents]:
-    """The documents of every variant; empty for one that has none."""
-    documents: dict[str, dict[TaskMetric, dict[int, float]]] = {variant.name: {} for variant in results.variants}
-    for row in results.documents:
-        documents[row.variant].setdefault((row.task, row.metric), {})[row.doc_id] = row.value
-    return {**documents}
+def documents_by_task(results: Results) -> Documents:
+    """The documents of every variant."""
+    by_task = grouped(results.documents, lambda row: (row.variant, row.task, row.metric))
+    return {place: {row.doc_id: row.value for row in rows} for place, rows in by_task.items()}
 
 
-def paired_average(one: Documents, other: Documents, tasks: Sequence[TaskMetric]) -> PairedDifference | None:
-    """The mean over tasks of one - other, paired by document; None where a task lacks common documents."""
+def paired_average(documents: Documents, one: str, other: str, tasks: Sequence[Task]) -> PairedDifference | None:
+    """The mean over tasks of one variant less another, paired by document; None where a task lacks common documents."""
     pairs = []
     for task in tasks:
-        pair = paired_difference(one.get(task, {}), other.get(task, {}))
+        of_one, of_other = (documents.get((name, task.task, task.metric), {}) for name in (one, other))
+        pair = paired_difference(of_one, of_other)
         if pair is None:
             return None
         pairs.append(pair)
@@ -164,14 +106,3 @@ def paired_average(one: Documents, other: Documents, tasks: Sequence[TaskMetric]
         return None
     mean = mean_over_tasks([Estimate(pair.value, pair.stderr) for pair in pairs])
     return PairedDifference(mean.value, mean.stderr, sum(pair.num_documents for pair in pairs))
-
-
-def _average(results: Results, variant: str, tasks: Sequence[TaskMetric]) -> Estimate | None:
-    estimates = {
-        (row.task, row.metric): Estimate(row.value, row.stderr)
-        for row in results.evaluations
-        if row.variant == variant and row.primary
-    }
-    if not tasks or not all(task in estimates for task in tasks):
-        return None
-    return mean_over_tasks([estimates[task] for task in tasks])

@@ -23,7 +23,7 @@ from drop_ray.report import rows
 from drop_ray.report.quantization import DifferenceRow, EffectsRow, differences, effects, perplexity_tasks
 from drop_ray.report.results import Results
 from drop_ray.report.serving import GammaRow, gamma_rows, references
-from drop_ray.report.statistics import Standing, standings
+from drop_ray.report.statistics import Standing, Task, standings
 from drop_ray.store.identity import canonical_json
 
 TOPICS: dict[str, tuple[type, Callable[[Results], Iterable[Any]]]] = {
@@ -33,11 +33,8 @@ TOPICS: dict[str, tuple[type, Callable[[Results], Iterable[Any]]]] = {
     "evaluations": (rows.EvaluationRow, lambda results: results.evaluations),
     "documents": (rows.DocumentRow, lambda results: results.documents),
     "comparisons": (Standing, standings),
-    "quantization_differences": (DifferenceRow, differences),
-    "quantization_effects": (
-        EffectsRow,
-        lambda results: [row for task in perplexity_tasks(results) for row in effects(results, task)],
-    ),
+    "quantization_differences": (DifferenceRow, lambda results: _of_texts(results, differences)),
+    "quantization_effects": (EffectsRow, lambda results: _of_texts(results, effects)),
     "quantization_errors": (rows.QuantizationErrorRow, lambda results: results.quantization_errors),
     "serving": (rows.ServingRow, lambda results: results.serving),
     "gamma": (GammaRow, lambda results: gamma_rows(standings(results), references(results))),
@@ -105,6 +102,10 @@ def documentation() -> str:
         table = tabulate(lines, ("column", "type", "meaning"), tablefmt="pipe", disable_numparse=True)
         parts.append(f"## {topic}\n{inspect.getdoc(row_type)}\n\n{table}\n")
     return "\n".join(parts)
+
+
+def _of_texts(results: Results, rows_of: Callable[[Results, Task], list[Any]]) -> list[Any]:
+    return [row for task in perplexity_tasks(results) for row in rows_of(results, task)]
 
 
 def _columns(row: type, path: tuple[str, ...] = (), about: str = "") -> Iterator[TableColumn]:

@@ -17,13 +17,16 @@ REDUNDANT_PART = 4
 
 @dataclass(frozen=True)
 class CheckpointLine:
-    """One training checkpoint, by module: mean importance, rank correlation with the last checkpoint (None where one
-    of the two has no ranking) and the most redundant quarter of the layers."""
+    """One training checkpoint."""
 
     revision: str
+    """Its name."""
     means: Mapping[str, float]
+    """Mean importance by module."""
     correlations: Mapping[str, float | None]
+    """Rank correlation with the last checkpoint by module; none where one of the two has no ranking."""
     redundant: Mapping[str, tuple[int, ...]]
+    """The most redundant quarter of the layers by module, the lowest first."""
 
 
 def checkpoint_lines(checkpoints: Mapping[str, Mapping[str, Profile]]) -> list[CheckpointLine]:
@@ -46,15 +49,12 @@ def most_redundant(profile: Profile) -> tuple[int, ...]:
     return tuple(ranked[: max(1, len(ranked) // REDUNDANT_PART)])
 
 
-def redundant_since(profiles: Mapping[str, Profile]) -> dict[str, tuple[int, ...]]:
+def redundant_since(lines: Sequence[CheckpointLine], module: str) -> dict[str, tuple[int, ...]]:
     """Layers of the last checkpoint's most redundant quarter, by the revision from which on they always were in it."""
-    redundant = {revision: most_redundant(profile) for revision, profile in profiles.items()}
-    revisions = [*profiles]
-    since: dict[str, tuple[int, ...]] = dict.fromkeys(revisions, ())
-    for layer in redundant[revisions[-1]]:
-        others = [index for index, revision in enumerate(revisions) if layer not in redundant[revision]]
-        first = revisions[others[-1] + 1 if others else 0]
-        since[first] += (layer,)
+    since: dict[str, tuple[int, ...]] = {line.revision: () for line in lines}
+    for layer in lines[-1].redundant[module]:
+        others = [index for index, line in enumerate(lines) if layer not in line.redundant[module]]
+        since[lines[others[-1] + 1 if others else 0].revision] += (layer,)
     return {revision: layers for revision, layers in since.items() if layers}
 
 

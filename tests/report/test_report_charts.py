@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drop_ray.evaluation.estimates import Estimate
 from drop_ray.report import formatting
 from drop_ray.report.blocks import HeatRow, HeatStrip
 from drop_ray.report.charts.axes import Scale, fit, levels, tick_label, whole_ticks
@@ -20,7 +21,7 @@ from drop_ray.report.rows import ScoreRow, VariantRow
 from drop_ray.report.sections.quality import quality_chart
 from drop_ray.report.sections.scores import heat_strips, score_charts
 from drop_ray.report.series import strategy_series
-from drop_ray.report.statistics import Estimate, Task
+from drop_ray.report.statistics import Task
 
 
 def variant(name: str, strategy: str, size: int, metric: str | None = "cosine") -> VariantRow:

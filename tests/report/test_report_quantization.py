@@ -16,10 +16,10 @@ from drop_ray.report.formatting import NOT_AVAILABLE
 from drop_ray.report.html import render_html
 from drop_ray.report.markdown import render_markdown
 from drop_ray.report.quantization import (
+    DifferenceRow,
     Grid,
+    differences,
     effects,
-    log_difference,
-    log_perplexities,
     perplexity_tasks,
     quantization_grid,
     reconstructions,
@@ -51,6 +51,11 @@ def grid_of(results: Results) -> Grid:
 
 
 GRID = grid_of(QUANTIZED)
+
+
+def difference(results: Results, variant: str) -> DifferenceRow:
+    (row,) = [row for row in differences(results, WIKITEXT) if row.variant == variant]
+    return row
 
 
 def without(variant: str, *tables: str) -> Results:
@@ -169,16 +174,14 @@ def test_plans_that_are_never_quantized_are_counted_and_not_shown() -> None:
 
 
 def test_perplexities_are_paired_by_sample_where_there_are_samples() -> None:
-    paired = log_difference(log_perplexities(QUANTIZED, WIKITEXT), "base-awq", "base")
-    assert paired is not None
-    assert paired.value == pytest.approx(ADDED["awq"])
+    paired = difference(QUANTIZED, "base-awq")
+    assert paired.difference == pytest.approx(ADDED["awq"])
     assert paired.stderr is not None
     # Texts differ by 0.3 nats and forms by 0.01: only pairing finds the latter.
     assert 0.5 < paired.stderr / (0.01 * math.sqrt(2 / NUM_SAMPLES)) < 2
     unpaired = replace(QUANTIZED, documents=[row for row in QUANTIZED.documents if row.metric != "nll"])
-    difference = log_difference(log_perplexities(unpaired, WIKITEXT), "base-awq", "base")
-    assert difference is not None
-    assert (difference.value, difference.stderr) == (pytest.approx(ADDED["awq"]), None)
+    found = difference(unpaired, "base-awq")
+    assert (found.difference, found.stderr) == (pytest.approx(ADDED["awq"]), None)
 
 
 def test_effects_are_sums_of_logarithms() -> None:
@@ -227,21 +230,20 @@ def test_the_sum_of_effects_is_put_in_words() -> None:
 
 def test_summed_errors_are_shares_of_rounding_to_nearest() -> None:
     rows = reconstructions(QUANTIZED, GRID)
-    assert [row.variant.name for row in rows] == [f"{plan}-{method}" for method in METHODS for plan in VARIANTS]
+    assert [(row.variant, row.label) for row in rows] == [(plan, method) for method in METHODS for plan in VARIANTS]
     for row in rows:
-        assert row.variant.quantization is not None
-        assert row.ratio == pytest.approx(SHARES[row.variant.quantization.label])
+        assert row.ratio == pytest.approx(SHARES[row.label])
     assert [row.num_modules for row in rows[:3]] == [32, 28, 24]
-    assert reconstruction_sentences(GRID, rows)[1] == "gptq: the summed error is 0.60 of that of rounding to nearest."
+    assert reconstruction_sentences(rows)[1] == "gptq: the summed error is 0.60 of that of rounding to nearest."
     rows[-1] = replace(rows[-1], error=1.25 * rows[-1].round_to_nearest)
-    assert "is 0.60 (attention-4) to 1.25 (block-4) of" in reconstruction_sentences(GRID, rows)[1]
+    assert "is 0.60 (attention-4) to 1.25 (block-4) of" in reconstruction_sentences(rows)[1]
 
 
 def test_without_an_error_of_rounding_there_is_no_ratio() -> None:
     (row, *_) = reconstructions(QUANTIZED, GRID)
     row = replace(row, round_to_nearest=0.0)
     assert reconstruction_table([row]).rows[0][-1].text == NOT_AVAILABLE
-    assert reconstruction_sentences(GRID, [row]) == []
+    assert reconstruction_sentences([row]) == []
 
 
 def test_settings_and_checkpoints_are_listed() -> None:
@@ -336,7 +338,7 @@ def test_the_tables_have_what_the_section_shows() -> None:
         return found
 
     variant = row("variants", name="block-4-gptq")
-    assert variant["weight_bytes"] == GRID.quantized["block-4", "gptq"].weight_bytes
+    assert variant["weight_bytes"] == GRID.columns["gptq"]["block-4"].weight_bytes
     assert (variant["quantization_of"], variant["quantization_label"]) == ("block-4", "gptq")
     assert (variant["quantization_bits"], variant["quantization_symmetric"]) == (4, True)
     assert row("variants", name="block-4")["quantization_bits"] is None

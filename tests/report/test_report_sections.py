@@ -8,7 +8,8 @@ import pytest
 from markupsafe import Markup
 from test_report_render import EVIL, Page, example
 
-from drop_ray.report import blocks, sections
+from drop_ray.errors import UserError
+from drop_ray.report import blocks, html, sections
 from drop_ray.report.html import block_html, render_html
 from drop_ray.report.markdown import block_markdown, render_markdown
 
@@ -103,3 +104,26 @@ def test_a_run_without_plans_reports_what_the_base_reaches() -> None:
     value = f"{alone.evaluations[0].value:.3f}".rstrip("0")
     assert value in Page(render_html(alone)).text
     assert value in render_markdown(alone)
+
+
+@pytest.mark.parametrize("of", ["an anchor", "a heat strip", "a drawing"])
+def test_an_id_that_the_page_has_already_names_both_sections_and_the_remedy(of: str, monkeypatch) -> None:
+    row = blocks.HeatRow("base", {0: 1.0})
+    taken, found = {
+        "an anchor": ("variants", blocks.Section("Energy", "variants", [])),
+        "a heat strip": ("e-1", blocks.Section("Energy", "energy", [blocks.HeatStrip("e-1", "J", 1, [row])] * 2)),
+        "a drawing": ("x", blocks.Section("Energy", "x", [blocks.Chart(Markup('<svg width="1" id="x"/>'))])),
+    }[of]
+    own = sections.report_sections(example())
+    monkeypatch.setattr(html, "report_sections", lambda results: [*own, found])
+    owner = "Variants" if of == "an anchor" else "Energy"
+    expected = f"report section 'Energy': the id '{taken}' stands in '{owner}' already; give the section another anchor"
+    with pytest.raises(UserError, match=expected):
+        render_html(example())
+
+
+def test_a_text_that_looks_like_an_id_is_none(monkeypatch) -> None:
+    texts = blocks.Section("Energy", "energy", [blocks.Paragraph('<b id="variants">'), blocks.Code('<p id="energy">')])
+    own = sections.report_sections(example())
+    monkeypatch.setattr(html, "report_sections", lambda results: [*own, texts])
+    assert 'id="energy">' in render_html(example())

@@ -57,14 +57,19 @@ def test_a_quarter_of_the_layers_is_redundant_and_one_at_least():
     assert most_redundant({4: 1.0, 2: 1.0, 7: 0.5, 9: 3.0, 1: 3.0, 5: 3.0, 6: 3.0, 8: 3.0}) == (7, 2)
 
 
+def since(**profiles):
+    lines = checkpoint_lines({revision: {"mlp": found} for revision, found in profiles.items()})
+    return redundant_since(lines, "mlp")
+
+
 def test_a_layer_is_redundant_since_the_revision_after_which_it_never_left_the_quarter():
     always_6, left_5, came_7 = 6, 5, 7
     early = profile(9, 9, 9, 9, 9, 1, 2, 9)
     middle = profile(9, 9, 9, 9, 1, 9, 2, 9)
     late = profile(9, 9, 9, 9, 9, 9, 2, 1)
-    assert redundant_since({"a": early, "b": middle, "c": late}) == {"a": (always_6,), "c": (came_7,)}
+    assert since(a=early, b=middle, c=late) == {"a": (always_6,), "c": (came_7,)}
     # A layer that left and came back counts from its return.
-    assert redundant_since({"a": early, "b": middle, "c": early}) == {"a": (always_6,), "c": (left_5,)}
+    assert since(a=early, b=middle, c=early) == {"a": (always_6,), "c": (left_5,)}
 
 
 def test_every_checkpoint_is_compared_with_the_last():

@@ -3,7 +3,7 @@
 from markupsafe import Markup
 
 from drop_ray.report import formatting
-from drop_ray.report.blocks import HeatRow, HeatStrip
+from drop_ray.report.blocks import HeatStrip
 from drop_ray.report.charts.axes import Scale, levels, whole_ticks, x_axis
 from drop_ray.report.charts.svg import figure, group, label, markup, rectangle
 from drop_ray.report.rows import VariantRow
@@ -36,7 +36,8 @@ def heat_map(strip: HeatStrip) -> Markup:
                 rectangle(root, corner, size, "empty-cell")
                 continue
             frame = " lowest" if layer in row.framed else ""
-            cell = group(root, "cell", _tooltip(row, layer))
+            tooltip = row.tooltips.get(layer, f"layer {layer}: {formatting.score(row.values[layer])}")
+            cell = group(root, "cell", tooltip)
             rectangle(cell, corner, size, f"heat-{int(level(row.values[layer]))}{frame}")
         label(root, (x.stop + 12, top + 15), row.note or f"lowest {row.lowest_text}", "note")
     x_axis(root, x, whole_ticks(strip.num_layers - 1, 26), bottom + 2)
@@ -57,7 +58,3 @@ def drop_strip(name: str, variant: VariantRow, num_layers: int) -> Markup:
             left, width = (count * STRIP_WIDTH / num_layers for count in (run.start, len(run)))
             rectangle(root, (left, top), (width, STRIP_ROW), f"dropped module-{module}")
     return markup(root)
-
-
-def _tooltip(row: HeatRow, layer: int) -> str:
-    return row.tooltips.get(layer, f"layer {layer}: {formatting.score(row.values[layer])}")

@@ -56,8 +56,7 @@ def group(parent: Element, css: str, tooltip: str | None = None) -> Element:
 
 def line(parent: Element, start: Place, end: Place, css: str) -> None:
     """A straight line."""
-    ends = {"x1": start[0], "y1": start[1], "x2": end[0], "y2": end[1]}
-    SubElement(parent, "line", {**{name: _text(value) for name, value in ends.items()}, "class": css})
+    _add(parent, "line", css, x1=start[0], y1=start[1], x2=end[0], y2=end[1])
 
 
 def polyline(parent: Element, places: Sequence[Place], css: str) -> None:
@@ -67,21 +66,20 @@ def polyline(parent: Element, places: Sequence[Place], css: str) -> None:
 
 def rectangle(parent: Element, corner: Place, size: tuple[float, float], css: str) -> None:
     """A rectangle from its upper left corner."""
-    sides = {"x": corner[0], "y": corner[1], "width": size[0], "height": size[1]}
-    SubElement(parent, "rect", {**{name: _text(value) for name, value in sides.items()}, "class": css})
+    _add(parent, "rect", css, x=corner[0], y=corner[1], width=size[0], height=size[1])
 
 
 def label(parent: Element, at: Place, text: str, css: str, anchor: Anchor = "start") -> None:
     """Text whose baseline starts, centres or ends at a place."""
-    place = {"x": _text(at[0]), "y": _text(at[1]), "class": css, "text-anchor": anchor}
-    SubElement(parent, "text", place).text = text
+    element = _add(parent, "text", css, x=at[0], y=at[1])
+    element.set("text-anchor", anchor)
+    element.text = text
 
 
 def marker(parent: Element, at: Place, shape: Shape, css: str, radius: float) -> None:
     """A point mark; shapes tell series apart without colour."""
     if shape == "circle":
-        circle = {"cx": _text(at[0]), "cy": _text(at[1]), "r": _text(radius), "class": css}
-        SubElement(parent, "circle", circle)
+        _add(parent, "circle", css, cx=at[0], cy=at[1], r=radius)
     else:
         corners = [(at[0] + x * radius, at[1] + y * radius) for x, y in OUTLINES[shape]]
         SubElement(parent, "polygon", {"points": _joined(corners), "class": css})
@@ -95,6 +93,10 @@ def legend_mark(name: str, text: str, css: str, shape: Shape, connected: bool) -
         polyline(marks, [(1, 7), (33, 7)], "line")
     marker(marks, (17, 7), shape, "mark", 4)
     return markup(root)
+
+
+def _add(parent: Element, tag: str, css: str, **places: float) -> Element:
+    return SubElement(parent, tag, {**{name: _text(place) for name, place in places.items()}, "class": css})
 
 
 def _joined(places: Sequence[Place]) -> str:

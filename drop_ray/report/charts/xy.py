@@ -11,6 +11,7 @@ from xml.etree.ElementTree import Element
 
 from markupsafe import Markup
 
+from drop_ray.evaluation.estimates import Estimate
 from drop_ray.report import blocks
 from drop_ray.report.charts.axes import Scale, fit, x_axis, y_axis
 from drop_ray.report.charts.labels import LABEL_CHARACTER, LABEL_HEIGHT, LABEL_MARGIN, end_labels, names_beside
@@ -45,8 +46,6 @@ class Point:
     """Where it is not the curve's."""
     ring: bool = False
     """Whether a ring stands around it."""
-    hangs_from: tuple[float, float] | None = None
-    """Where in data a dashed line to it starts."""
     name: str = ""
     """Written beside the mark where there is room."""
     bold: bool = False
@@ -61,8 +60,8 @@ class Curve:
     """Class of all of it."""
     shape: Shape
     """Of the marks."""
-    points: Sequence[Point]
-    """May be empty."""
+    points: Sequence[Point] = ()
+    """In order of drawing."""
     lines: Sequence[tuple[str, Sequence[tuple[float, float]]]] = ()
     """Class and places in data of each line."""
     label: str = ""
@@ -82,11 +81,9 @@ class Axis:
     title: str = ""
     """What is measured."""
     values: Sequence[float] | None = None
-    """What must be within the frame, where that is not the points and their intervals."""
-    also: Sequence[float] = ()
-    """What must be within the frame beside these."""
+    """What must be within the frame, where that is not all that is drawn."""
     ends: Interval | None = None
-    """Exactly what the frame spans, in place of all these."""
+    """Exactly what the frame spans."""
     log: bool = False
     """Logarithmic: where values span more than 10x; always, if there are `ends`."""
     from_zero: bool = False
@@ -96,11 +93,11 @@ class Axis:
     more_ticks: Sequence[float] = ()
     """Further ones where there is room."""
 
-    def scale(self, points: Iterable[float], start: float, stop: float) -> Scale:
+    def scale(self, drawn: Iterable[float], start: float, stop: float) -> Scale:
         """From data to pixels. ValueError without a finite value."""
         if self.ends is not None:
             return Scale(*self.ends, start, stop, log=self.log)
-        values = [*(points if self.values is None else self.values), *self.also]
+        values = drawn if self.values is None else self.values
         return fit(values, start, stop, from_zero=self.from_zero, allow_log=self.log)
 
 
@@ -124,18 +121,14 @@ class XyChart:
     """In order of drawing."""
     size: tuple[float, float]
     """Width and least height, in pixels."""
-    level: float | None = None
-    """Height of a line to compare with."""
-    band: Interval | None = None
-    """Shaded around it."""
+    level: Estimate | None = None
+    """Height of a line to compare with, its error shaded around it."""
     level_tooltip: str | None = None
     """What it is."""
     upright: float | None = None
     """Place of a vertical line to compare with."""
     picked: Sequence[Interval] = ()
     """Shaded columns."""
-    front: Sequence[tuple[float, float]] = ()
-    """A line of its own behind the marks."""
     dodge: bool = False
     """Whether marks of one x stand side by side, so that they can be told apart."""
     css: str = ""
@@ -150,16 +143,18 @@ def charts(found: Iterable[XyChart | None], in_text: Sequence[blocks.Block] = ()
 def xy_chart(chart: XyChart) -> Markup | None:
     """The drawing; None where there is no finite value to draw."""
     points = [point for curve in chart.curves for point in curve.points]
-    level = [] if chart.level is None else [chart.level]
-    if not any(math.isfinite(value) for value in (*level, *(point.y for point in points))):
+    level = [] if chart.level is None else [(chart.level.value, chart.level.bounds())]
+    heights = [*level, *((point.y, point.interval) for point in points)]
+    if not any(math.isfinite(height) for height, _ in heights):
         return None
+    heights += [(y, None) for curve in chart.curves for _, places in curve.lines for _, y in places]
     labels = [curve for curve in chart.curves if curve.label and curve.end is not None]
     bottom = BOTTOM + (TITLE if chart.x.title else 0.0)
     width, height = chart.size[0], max(chart.size[1], len(labels) * LABEL_HEIGHT + TOP + bottom)
     longest = max((len(curve.label) for curve in labels), default=0)
     right = LABEL_MARGIN + LABEL_CHARACTER * longest if labels else RIGHT
     x = chart.x.scale(_bounds((point.x, point.x_interval) for point in points), LEFT, width - right)
-    y = chart.y.scale(_bounds((point.y, point.interval) for point in points), height - bottom, TOP)
+    y = chart.y.scale(_bounds(heights), height - bottom, TOP)
     root = figure(chart.name, chart.title, chart.description, width, height)
     label(root, (0, 14), chart.title, f"chart-title {chart.css}".rstrip())
     label(root, (0, 30), chart.subtitle, "note")
@@ -198,14 +193,12 @@ def _ticks(axis: Axis, scale: Scale) -> list[float]:
 def _draw_comparison(root: Element, chart: XyChart, x: Scale, y: Scale) -> None:
     if chart.level is not None:
         base = group(root, "base", chart.level_tooltip)
-        if chart.band is not None:
-            low, high = (y(bound) for bound in chart.band)
+        if bounds := chart.level.bounds():
+            low, high = map(y, bounds)
             rectangle(base, (x.start, high), (x.stop - x.start, low - high), "band")
-        line(base, (x.start, y(chart.level)), (x.stop, y(chart.level)), "base-line")
+        line(base, (x.start, y(chart.level.value)), (x.stop, y(chart.level.value)), "base-line")
     if chart.upright is not None:
         line(root, (x(chart.upright), y.start), (x(chart.upright), y.stop), "base-line")
-    if chart.front:
-        polyline(root, [(x(at), y(value)) for at, value in chart.front], "front")
 
 
 def _spacing(chart: XyChart, x: Scale) -> float:
@@ -229,8 +222,6 @@ def _draw_curve(root: Element, curve: Curve, x: Scale, y: Scale, dodge: float) -
         polyline(drawn, [at(place) for place in places], css)
     for point in curve.points:
         center = at((point.x, point.y))
-        if point.hangs_from is not None:
-            line(drawn, (x(point.hangs_from[0]) + dodge, y(point.hangs_from[1])), center, "more-memory")
         mark = group(drawn, point.css, point.tooltip)
         if curve.bars:
             half = BAR_SHARE * (x(1) - x(0))

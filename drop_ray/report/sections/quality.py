@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from markupsafe import Markup
 
+from drop_ray.evaluation.estimates import Estimate
 from drop_ray.report import blocks, formatting
 from drop_ray.report.answer import find_answer
 from drop_ray.report.charts.axes import whole_ticks
@@ -14,7 +15,7 @@ from drop_ray.report.charts.xy import Axis, Curve, Point, XyChart, charts
 from drop_ray.report.results import Results
 from drop_ray.report.rows import VariantRow
 from drop_ray.report.series import Series, strategy_series
-from drop_ray.report.statistics import Estimate, Task, averaged_tasks, primary_tasks, standings
+from drop_ray.report.statistics import Task, averaged_tasks, averages, primary_tasks
 
 MAIN_SIZE, SMALL_SIZE = (1120.0, 420.0), (366.0, 250.0)
 AVERAGE = Task("", "mean of the primary metrics", True, None)
@@ -25,9 +26,8 @@ def quality_sections(everything: Results) -> list[blocks.Section]:
     """Always one."""
     title, results = "Quality against what is dropped", everything.unquantized()
     winner = find_answer(results).winner
-    averages = {row.variant.name: row.average for row in standings(results) if row.average}
     over = f"Average over {formatting.count(len(averaged_tasks(results)), 'task')}"
-    main = charts([quality_chart("average", over, AVERAGE, results, averages, winner, labels=True)])
+    main = charts([quality_chart("average", over, AVERAGE, results, averages(results), winner, labels=True)])
     small = charts(
         quality_chart(f"task-{index}", task.task, task, results, task.values(results), winner)
         for index, task in enumerate(primary_tasks(results))
@@ -71,7 +71,6 @@ def quality_chart(
     series = [one for one in strategy_series(results.variants) if any(row.name in values for row in one.variants)]
     last = max((row.sublayers_dropped for one in series for row in one.variants), default=1) or 1
     level = of_base if of_base and math.isfinite(of_base.value) else None
-    band = level.bounds() if level else None
     measure = task.metric + ("" if task.num_fewshot is None else f", {task.num_fewshot}-shot")
     subtitle = measure + ("" if task.higher_is_better else ", lower is better")
     subtitle += ", infinite on the edge" if any(math.isinf(value.value) for value in known.values()) else ""
@@ -84,14 +83,10 @@ def quality_chart(
         description=f"{measure} of {shown} variants against the number of sub-layers dropped; {better} is better."
         + spelled,
         x=Axis("sub-layers dropped", ends=(-0.03 * last, 1.03 * last), ticks=whole_ticks(last, 12 if labels else 7)),
-        y=Axis(
-            also=[level.value, *(bound for bound in band or () if bound > 0)] if level else (),
-            log=not task.higher_is_better,
-        ),
+        y=Axis(log=not task.higher_is_better),
         curves=[_curve(one, known, base, winner, labels) for one in series],
         size=MAIN_SIZE if labels else SMALL_SIZE,
-        level=level.value if level else None,
-        band=band,
+        level=level,
         level_tooltip=f"base: {formatting.estimate(level.value, level.stderr)}" if level else None,
         dodge=True,
     )

@@ -1,28 +1,29 @@
 """Dropping and quantizing: quality, size and speed with the same rows and columns, whether effects add up, errors."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from drop_ray.evaluation.estimates import Estimate
 from drop_ray.report import blocks, formatting
 from drop_ray.report.blocks import Cell, Column, Table, estimate_cell, ratio_cell, table
 from drop_ray.report.charts.xy import charts
 from drop_ray.report.quantization import (
+    DifferenceRow,
     EffectsRow,
     Grid,
     Reconstruction,
+    differences,
     effects,
-    log_difference,
-    log_perplexities,
     perplexity_tasks,
     quantization_grid,
     reconstructions,
 )
 from drop_ray.report.results import Results
-from drop_ray.report.rows import VariantRow
+from drop_ray.report.rows import Quantization, VariantRow
 from drop_ray.report.sections.quality import AVERAGE, legend
 from drop_ray.report.sections.quantization_charts import column_series, error_charts, size_charts
 from drop_ray.report.serving import Reference, references
-from drop_ray.report.statistics import Estimate, Task, averaged_tasks, documents_by_variant, paired_average, standings
+from drop_ray.report.statistics import Task, averaged_tasks, averages, documents_by_task, paired_average
 
 ERRORS = 2
 """So many standard errors from zero an excess is taken for real."""
@@ -53,7 +54,7 @@ def quantization_sections(results: Results) -> list[blocks.Section]:
     if errors := reconstructions(results, grid):
         found += [
             *(blocks.Heading("Reconstruction"), blocks.Paragraph(RECONSTRUCTION_TEXT)),
-            blocks.Bullets(reconstruction_sentences(grid, errors)),
+            blocks.Bullets(reconstruction_sentences(errors)),
             blocks.Columns(charts(error_charts(results, grid))),
             reconstruction_table(errors),
         ]
@@ -76,14 +77,21 @@ def grid_text(results: Results, grid: Grid) -> str:
     if not results.evaluations:
         text += " Nothing was evaluated in this run."
     if grid.left_out:
-        text += f" Not quantized, and so not among the rows: {formatting.count(len(grid.left_out), 'variant')}."
+        text += f" Not quantized, and so not among the rows: {formatting.count(grid.left_out, 'variant')}."
     return text
 
 
 def quality_tables(results: Results, grid: Grid) -> list[Table]:
     """One for each perplexity, one for the average over tasks where there are any."""
-    tables = [_perplexity_table(results, grid, task) for task in perplexity_tasks(results)]
-    return [*tables, _average_table(results, grid)] if averaged_tasks(results) else tables
+    tables = []
+    for task in perplexity_tasks(results):
+        title = f"Quality: {task.task}, {task.metric}, lower is better"
+        changes = {row.variant: _growth(row) for row in differences(results, task)}
+        tables.append(_quality_table(results, grid, title, task.values(results), changes))
+    if tasks := averaged_tasks(results):
+        title = f"Quality: {AVERAGE.metric} of {formatting.count(len(tasks), 'task')}, higher is better"
+        tables.append(_quality_table(results, grid, title, averages(results), _changes_of_averages(results)))
+    return tables
 
 
 def size_table(results: Results, grid: Grid) -> Table:
@@ -96,8 +104,8 @@ def size_table(results: Results, grid: Grid) -> Table:
 
     title = "Size: weights, of which the base has 100 %; KV cache per token"
     weights = _table(results, grid, title, cell)
-    kv_bytes = [Cell(formatting.binary_bytes(row.kv_bytes_per_token)) for row in grid.rows]
-    rows = [(*row, kv) for row, kv in zip(weights.rows, kv_bytes, strict=True)]
+    kv_bytes = [formatting.binary_bytes(row.kv_bytes_per_token) for row in grid.rows]
+    rows = [(*row, Cell(kv)) for row, kv in zip(weights.rows, kv_bytes, strict=True)]
     return Table([*weights.columns, Column("KV, any")], rows, title)
 
 
@@ -136,15 +144,11 @@ def effects_text(rows: Sequence[EffectsRow]) -> str:
     return f"{text} More than two standard errors from the sum: {len(real)} of {len(known)}{names}."
 
 
-def reconstruction_sentences(grid: Grid, rows: Sequence[Reconstruction]) -> list[str]:
+def reconstruction_sentences(rows: Sequence[Reconstruction]) -> list[str]:
     """`gptq: the summed error is 0.61 (base) to 0.70 (attention-8) of that of rounding to nearest.` for each label."""
     sentences = []
-    for label in grid.labels:
-        known = [
-            (row.ratio, how.of)
-            for row in rows
-            if (how := row.variant.quantization) and how.label == label and row.ratio is not None
-        ]
+    for label in dict.fromkeys(row.label for row in rows):
+        known = [(row.ratio, row.variant) for row in rows if row.label == label and row.ratio is not None]
         if known:
             (low, best), (high, worst) = min(known), max(known)
             span = least = formatting.number(low, 2)
@@ -157,43 +161,40 @@ def reconstruction_sentences(grid: Grid, rows: Sequence[Reconstruction]) -> list
 def reconstruction_table(rows: Sequence[Reconstruction]) -> Table:
     lines = []
     for row in rows:
-        assert row.variant.quantization is not None
         share = formatting.NOT_AVAILABLE if row.ratio is None else formatting.number(row.ratio, 3)
         sums = (f"{row.error:.4g}", f"{row.round_to_nearest:.4g}")
-        how = row.variant.quantization
-        lines.append((how.of, how.label, str(row.num_modules), *sums, share))
+        lines.append((row.variant, row.label, str(row.num_modules), *sums, share))
     return table((*NAMES, "sub-layers", "summed squared error", "rounded to nearest", "ratio"), lines, names=2)
 
 
 def settings_table(grid: Grid) -> Table:
     """How each was made, and where it is."""
     lines = [
-        (row.name, label, _settings(found), found.checkpoint or formatting.NOT_AVAILABLE)
-        for label in grid.labels
-        for row in grid.rows
-        if (found := grid.quantized.get((row.name, label)))
+        (name, label, _settings(row.quantization), row.checkpoint or formatting.NOT_AVAILABLE)
+        for label, column in grid.columns.items()
+        for name, row in column.items()
+        if row.quantization
     ]
     return table((*NAMES, "settings", Column("checkpoint", "path")), lines, names=3)
 
 
 def _table(results: Results, grid: Grid, title: str, cell: Callable[[VariantRow], Cell]) -> Table:
     """cell: of a variant as it is, or quantized."""
-
-    def cells(row: VariantRow) -> Iterator[Cell]:
-        yield from (Cell(row.name), cell(row))
-        for label in grid.labels:
-            found = grid.quantized.get((row.name, label))
-            yield cell(found) if found else _missing("not quantized")
-
-    return table(("variant", results.run.dtype, *grid.labels), map(tuple, map(cells, grid.rows)), title=title)
+    rows = []
+    for row in grid.rows:
+        found = [column.get(row.name) for column in grid.columns.values()]
+        rows.append((Cell(row.name), cell(row), *(cell(one) if one else _missing("not quantized") for one in found)))
+    return table(("variant", results.run.dtype, *grid.columns), rows, title=title)
 
 
 def _missing(reason: str) -> Cell:
     return Cell(formatting.NOT_AVAILABLE, (reason,))
 
 
-def _perplexity_table(results: Results, grid: Grid, task: Task) -> Table:
-    values, known = task.values(results), log_perplexities(results, task)
+def _quality_table(
+    results: Results, grid: Grid, title: str, values: Mapping[str, Estimate], changes: Mapping[str, str]
+) -> Table:
+    """values, changes: by variant; a change is to the same variant without quantization."""
 
     def cell(variant: VariantRow) -> Cell:
         value = values.get(variant.name)
@@ -201,40 +202,28 @@ def _perplexity_table(results: Results, grid: Grid, task: Task) -> Table:
             return _missing("not evaluated")
         if variant.quantization is None:
             return estimate_cell(value.value, value.stderr)
-        difference = log_difference(known, variant.name, variant.quantization.of)
-        return Cell(formatting.number(value.value), (_growth(difference) if difference else "no difference known",))
+        return Cell(formatting.number(value.value), (changes.get(variant.name, "no difference known"),))
 
-    return _table(results, grid, f"Quality: {task.task}, {task.metric}, lower is better", cell)
-
-
-def _growth(difference: Estimate) -> str:
-    """From a difference of logarithms to per cent, `+2.5 % +- 0.2`."""
-    value = 100 * math.expm1(difference.value)
-    text = f"{'+' if value > 0 else ''}{formatting.number(value, 2)} %"
-    if difference.stderr is None:
-        return text
-    return f"{text} {formatting.PLUS_MINUS} {100 * math.exp(difference.value) * difference.stderr:.2f}"
-
-
-def _average_table(results: Results, grid: Grid) -> Table:
-    tasks, documents = averaged_tasks(results), documents_by_variant(results)
-    averages = {row.variant.name: row.average for row in standings(results)}
-
-    def cell(variant: VariantRow) -> Cell:
-        value = averages[variant.name]
-        if value is None:
-            return _missing("not evaluated")
-        if variant.quantization is None:
-            return estimate_cell(value.value, value.stderr)
-        own = averages[variant.quantization.of]
-        if own is None:
-            return Cell(formatting.number(value.value), ("no difference known",))
-        paired = paired_average(documents[variant.name], documents[variant.quantization.of], tasks)
-        difference = paired or Estimate(value.value - own.value, None)
-        return Cell(formatting.number(value.value), (formatting.signed(difference.value, difference.stderr),))
-
-    title = f"Quality: {AVERAGE.metric} of {formatting.count(len(tasks), 'task')}, higher is better"
     return _table(results, grid, title, cell)
+
+
+def _growth(row: DifferenceRow) -> str:
+    """From a difference of logarithms to per cent, `+2.5 % +- 0.2`."""
+    value = 100 * math.expm1(row.difference)
+    text = f"{'+' if value > 0 else ''}{formatting.number(value, 2)} %"
+    if row.stderr is None:
+        return text
+    return f"{text} {formatting.PLUS_MINUS} {100 * math.exp(row.difference) * row.stderr:.2f}"
+
+
+def _changes_of_averages(results: Results) -> dict[str, str]:
+    tasks, means, documents, changes = averaged_tasks(results), averages(results), documents_by_task(results), {}
+    for row in results.variants:
+        if row.quantization and {row.name, row.quantization.of} <= means.keys():
+            paired = paired_average(documents, row.name, row.quantization.of, tasks)
+            found = paired or Estimate(means[row.name].value - means[row.quantization.of].value, None)
+            changes[row.name] = formatting.signed(found.value, found.stderr)
+    return changes
 
 
 def _speed_table(results: Results, grid: Grid, reference: Reference) -> Table:
@@ -248,10 +237,8 @@ def _speed_table(results: Results, grid: Grid, reference: Reference) -> Table:
     return _table(results, grid, title, cell)
 
 
-def _settings(variant: VariantRow) -> str:
+def _settings(how: Quantization) -> str:
     """`gptq, 4 bits, groups of 128, symmetric, desc_act`."""
-    how = variant.quantization
-    assert how is not None
     groups = f"groups of {how.group_size}" if how.group_size > 0 else "a group per row"
     parts = [how.method, f"{how.bits} bits", groups, "symmetric" if how.symmetric else "with zero points"]
     return ", ".join([*parts, "desc_act"] if how.desc_act else parts)

@@ -6,6 +6,7 @@ over the layers, dashes are of rounding to nearest.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
 
 from drop_ray.report import formatting
 from drop_ray.report.charts.axes import whole_ticks
@@ -16,7 +17,7 @@ from drop_ray.report.results import Results
 from drop_ray.report.rows import QuantizationErrorRow, VariantRow
 from drop_ray.report.sections.quality import AVERAGE
 from drop_ray.report.series import OTHER_SHAPES, Series, variant_series
-from drop_ray.report.statistics import Estimate, Task, standings
+from drop_ray.report.statistics import averages
 
 SIZE = (550.0, 300.0)
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -24,78 +25,44 @@ UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 def column_series(results: Results, grid: Grid) -> dict[str, Series]:
     """The marks of the columns, by label; the circle is of the variants as they are, under the empty label."""
-    shapes = {label: OTHER_SHAPES[index % len(OTHER_SHAPES)] for index, label in enumerate(grid.labels)}
-    marks = {label: Series(label, "series reference", shape, False) for label, shape in shapes.items()}
-    return {"": Series(results.run.dtype, "series reference", SHAPES[0], False), **marks}
+    marks = zip(grid.columns, cycle(OTHER_SHAPES), strict=False)
+    series = {label: Series(label, "series reference", shape, False) for label, shape in marks}
+    return {"": Series(results.run.dtype, "series reference", SHAPES[0], False), **series}
 
 
 def size_charts(results: Results, grid: Grid) -> Iterator[XyChart]:
     """Measures of quality against the bytes of the weights."""
-    averages = {row.variant.name: row.average for row in standings(results) if row.average}
     measures = [(task.task, task, task.values(results)) for task in perplexity_tasks(results)]
-    for index, (title, task, values) in enumerate([*measures, ("Average", AVERAGE, averages)]):
-        drawn: dict[str, list[VariantRow]] = {}
-        for row in grid.rows:
-            stored = [row, *(found for label in grid.labels if (found := grid.quantized.get((row.name, label))))]
-            known = [one for one in stored if one.name in values and math.isfinite(values[one.name].value)]
-            drawn |= {row.name: known} if known else {}
+    for index, (title, task, values) in enumerate([*measures, ("Average", AVERAGE, averages(results))]):
+        finite = {name: found.value for name, found in values.items() if math.isfinite(found.value)}
+        drawn = {
+            row.name: known for row in grid.rows if (known := [one for one in grid.stored(row) if one.name in finite])
+        }
         if drawn:
-            yield _size_chart(f"size-{index}", f"{title} against size", task, results, grid, drawn, values)
-
-
-def _size_chart(
-    name: str,
-    title: str,
-    task: Task,
-    results: Results,
-    grid: Grid,
-    drawn: Mapping[str, Sequence[VariantRow]],
-    values: Mapping[str, Estimate],
-) -> XyChart:
-    """drawn: variants by the one that they were quantized from."""
-    measure = f"{task.metric}, {'higher' if task.higher_is_better else 'lower'} is better"
-    unit = formatting.binary_bytes(max(row.weight_bytes for known in drawn.values() for row in known)).split()[1]
-    factor, columns, series = 1024 ** UNITS.index(unit), column_series(results, grid), variant_series(results.variants)
-    curves = []
-    for variant, known in drawn.items():
-        points = [
-            Point(
-                row.weight_bytes / factor,
-                values[row.name].value,
-                f"{row.name}: {formatting.number(values[row.name].value)}, {formatting.binary_bytes(row.weight_bytes)}",
-                shape=columns[row.quantization.label if row.quantization else ""].shape,
+            measure = f"{task.metric}, {'higher' if task.higher_is_better else 'lower'} is better"
+            largest = max(row.weight_bytes for known in drawn.values() for row in known)
+            unit = formatting.binary_bytes(largest).split()[1]
+            yield XyChart(
+                name=f"size-{index}",
+                title=f"{title} against size",
+                subtitle=measure,
+                description=f"{measure} against the bytes of the weights, of {', '.join(drawn)}, as they are and "
+                "quantized.",
+                x=Axis(f"weights, {unit}", from_zero=True),
+                y=Axis(log=True),
+                curves=[*_size_curves(results, grid, drawn, finite, 1024 ** UNITS.index(unit))],
+                size=SIZE,
             )
-            for row in known
-        ]
-        places = sorted((point.x, point.y) for point in points)
-        line = ("leader", places)
-        curves.append(Curve(series[variant].css, SHAPES[0], points, [line], variant, places[-1], radius=4.5))
-    return XyChart(
-        name=name,
-        title=title,
-        subtitle=measure,
-        description=f"{measure} against the bytes of the weights, of {', '.join(drawn)}, as they are and quantized.",
-        x=Axis(f"weights, {unit}", from_zero=True),
-        y=Axis(log=True),
-        curves=curves,
-        size=SIZE,
-    )
 
 
 def error_charts(results: Results, grid: Grid) -> Iterator[XyChart]:
     """Relative output errors over the layers, by label and sub-layer; none without errors."""
-    series = variant_series(results.variants)
-    for index, label in enumerate(grid.labels):
+    series, last = variant_series(results.variants), results.run.num_layers - 1
+    for index, (label, column) in enumerate(grid.columns.items()):
         for module in ("attention", "mlp"):
-            errors = {
-                row.name: found
-                for row in grid.rows
-                if (every := errors_of(results, grid.quantized.get((row.name, label))))
-                and (found := [error for error in every if error.module == module])
-            }
+            measured = {name: errors_of(results, row, module) for name, row in column.items()}
+            errors = {name: rows for name, rows in measured.items() if rows}
             if errors:
-                curves = [_errors(variant, rows, series[variant]) for variant, rows in errors.items()]
-                last = results.run.num_layers - 1
                 yield XyChart(
                     name=f"error-{index}-{module}",
                     title=f"{label}, {module}",
@@ -103,14 +70,29 @@ def error_charts(results: Results, grid: Grid) -> Iterator[XyChart]:
                     description=f"Relative squared output error over the layers, of {', '.join(errors)}, and of "
                     "rounding to nearest.",
                     x=Axis("layer", ends=(-0.5, last + 0.5), ticks=whole_ticks(last, 9)),
-                    y=Axis(
-                        also=[row.round_to_nearest for rows in errors.values() for row in rows],
-                        from_zero=True,
-                        log=True,
-                    ),
-                    curves=curves,
+                    y=Axis(from_zero=True, log=True),
+                    curves=[_errors(variant, rows, series[variant]) for variant, rows in errors.items()],
                     size=SIZE,
                 )
+
+
+def _size_curves(
+    results: Results, grid: Grid, drawn: Mapping[str, Sequence[VariantRow]], values: Mapping[str, float], unit: int
+) -> Iterator[Curve]:
+    """drawn: variants by the one that they were quantized from."""
+    columns, series = column_series(results, grid), variant_series(results.variants)
+    for variant, known in drawn.items():
+        points = [
+            Point(
+                row.weight_bytes / unit,
+                values[row.name],
+                f"{row.name}: {formatting.number(values[row.name])}, {formatting.binary_bytes(row.weight_bytes)}",
+                shape=columns[row.quantization.label if row.quantization else ""].shape,
+            )
+            for row in known
+        ]
+        places = sorted((point.x, point.y) for point in points)
+        yield Curve(series[variant].css, SHAPES[0], points, [("leader", places)], variant, places[-1], radius=4.5)
 
 
 def _errors(variant: str, rows: Sequence[QuantizationErrorRow], style: Series) -> Curve:

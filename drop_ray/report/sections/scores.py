@@ -6,8 +6,7 @@ from drop_ray.report import blocks, formatting
 from drop_ray.report.answer import find_answer
 from drop_ray.report.charts.axes import spans_decades, whole_ticks
 from drop_ray.report.charts.xy import Axis, Curve, Point, XyChart, charts
-from drop_ray.report.heat_strip import NO_SCORE
-from drop_ray.report.results import Results
+from drop_ray.report.results import Results, grouped
 from drop_ray.report.rows import ScoreRow
 
 METRICS_TEXT = "cosine: 1 \u2212 cos; angular: the angle, of which a half turn is 1"
@@ -19,13 +18,14 @@ WIDTH, HEIGHT, TITLE = 1120.0, 182.0, 20.0
 NUM_RANKED = 12
 STRIPS_TEXT = (
     "One character per layer, the higher the more important, scaled within each strip from lowest to highest (by "
-    f"logarithm where they differ more than 10x); {NO_SCORE} has no score (dropped, or past the last window)."
+    f"logarithm where they differ more than 10x); {formatting.NO_SCORE} has no score (dropped, or past the last "
+    "window)."
 )
 
 
 def scores_sections(results: Results) -> list[blocks.Section]:
     """Always one."""
-    title, metrics = "Which layers matter", dict.fromkeys(row.metric for row in results.scores)
+    title, metrics = "Which layers matter", grouped(results.scores, lambda row: row.metric)
     if not metrics:
         return [blocks.Section(title, "scores", [blocks.Paragraph("No scores were computed in this run.")])]
     text = (
@@ -39,10 +39,9 @@ def scores_sections(results: Results) -> list[blocks.Section]:
         picked = {"attention": attention, "mlp": mlp, "block": sorted({*attention} & {*mlp})}
         drawn += [" Shaded layers are dropped by ", blocks.Strong(winner.variant.name), "."]
     found: list[blocks.Block] = [blocks.Paragraph(text), blocks.Paragraph(drawn, of_drawings=True)]
-    for index, metric in enumerate(metrics):
+    for index, (metric, rows) in enumerate(metrics.items()):
         if len(metrics) > 1:
             found.append(blocks.Heading(metric))
-        rows = [row for row in results.scores if row.metric == metric]
         found += _metric(str(index), metric, rows, results.run.num_layers, picked)
     return [blocks.Section(title, "scores", found)]
 
@@ -57,10 +56,9 @@ def score_charts(
     """
     log = bool(scores) and spans_decades(row.mean for row in scores)
     bounds = [bound for row in scores for bound in (row.mean, _interval(row)[1])]
-    found, modules = [], list(dict.fromkeys(row.module for row in scores))
-    for module in modules:
-        last = module == modules[-1]
-        rows = [row for row in scores if row.module == module]
+    found, modules = [], grouped(scores, lambda row: row.module)
+    for module, rows in modules.items():
+        last = module == [*modules][-1]
         points = [Point(row.layer, row.mean, tooltip(row), interval=_interval(row), css="score") for row in rows]
         line = (("profile", [(row.layer, row.mean) for row in rows]),) if log else ()
         found.append(
@@ -85,24 +83,17 @@ def heat_strips(name: str, scores: Sequence[ScoreRow], num_layers: int) -> Itera
 
     A module that was scored in one state only has nothing to compare and gets none.
     """
-    found: list[tuple[str, list[blocks.HeatRow]]] = []
-    states = list(dict.fromkeys(row.drop_state for row in scores))
+    found: list[tuple[str, dict[str, list[ScoreRow]]]] = []
     for module in MODULES:
-        single = [row for row in scores if row.module == module and row.gap == 1]
-        by_state = {state: [row for row in single if row.drop_state == state] for state in states}
-        scored = [heat_row(state, rows) for state, rows in by_state.items() if rows]
-        if len(scored) > 1:
-            found.append((f"{module}: importance as plans grow step by step", scored))
-    windows: dict[str, list[ScoreRow]] = {}
-    for row in scores:
-        if row.gap > 1:
-            state = "" if row.drop_state == BASE_STATE else f"{row.drop_state}, "
-            windows.setdefault(f"{state}{row.gap} blocks", []).append(row)
-    if windows:
-        rows_by_window = [heat_row(label, rows) for label, rows in windows.items()]
-        found.append(("block windows: importance by first layer", rows_by_window))
+        single = (row for row in scores if row.module == module and row.gap == 1)
+        states = grouped(single, lambda row: row.drop_state)
+        if len(states) > 1:
+            found.append((f"{module}: importance as plans grow step by step", states))
+    if windows := grouped((row for row in scores if row.gap > 1), _window):
+        found.append(("block windows: importance by first layer", windows))
     for number, (title, rows) in enumerate(found):
-        yield blocks.HeatStrip(f"heat-{name}-{number}", title, num_layers, rows)
+        strips = [heat_row(label, of_label) for label, of_label in rows.items()]
+        yield blocks.HeatStrip(f"heat-{name}-{number}", title, num_layers, strips)
 
 
 def heat_row(
@@ -118,13 +109,17 @@ def tooltip(row: ScoreRow) -> str:
     return f"{row.module} {layers}, {row.drop_state}: {_spelled(row.mean, NORMAL_95 * row.stderr)} (95 %)"
 
 
+def _window(row: ScoreRow) -> str:
+    state = "" if row.drop_state == BASE_STATE else f"{row.drop_state}, "
+    return f"{state}{row.gap} blocks"
+
+
 def _metric(
     name: str, metric: str, scores: Sequence[ScoreRow], num_layers: int, picked: Mapping[str, Collection[int]]
 ) -> Iterator[blocks.Block]:
     base = [row for row in scores if row.drop_state == BASE_STATE and row.gap == 1]
     base.sort(key=lambda row: (MODULES.index(row.module), row.layer))
-    modules = dict.fromkeys(row.module for row in base)
-    strips = [heat_row(module, [row for row in base if row.module == module]) for module in modules]
+    strips = [heat_row(module, rows) for module, rows in grouped(base, lambda row: row.module).items()]
     in_text: list[blocks.Block] = [
         blocks.Paragraph(STRIPS_TEXT),
         blocks.HeatStrip(f"strip-{name}", f"importance ({metric})", num_layers, strips),

@@ -1,25 +1,27 @@
 """Serving: what variants gain in speed and memory, against the base, and whether the engine can be trusted."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from drop_ray.report import blocks
 from drop_ray.report.answer import find_answer
 from drop_ray.report.blocks import NOTHING, Cell, Column, Table, ratio_cell, table
 from drop_ray.report.charts.xy import charts
 from drop_ray.report.formatting import NOT_AVAILABLE, PLUS_MINUS, binary_bytes, count, number, percent, ratio
-from drop_ray.report.results import Results
+from drop_ray.report.results import Results, grouped
 from drop_ray.report.rows import EngineRow, ServingRow
 from drop_ray.report.sections.quality import legend
-from drop_ray.report.sections.serving_charts import (
+from drop_ray.report.sections.serving_charts import front_text, latency_charts, speedup_chart, trade_off_chart
+from drop_ray.report.series import variant_series
+from drop_ray.report.serving import (
     LATENCIES,
     PERCENTILES,
-    latency_charts,
-    speedup_chart,
-    trade_off_chart,
+    GammaRow,
+    gamma_rows,
+    latencies,
+    references,
+    trade_offs,
 )
-from drop_ray.report.series import variant_series
-from drop_ray.report.serving import GammaRow, TradeOff, base_medians, gamma_rows, references, trade_offs
 from drop_ray.report.statistics import standings
 from drop_ray.serving.ratios import INTERVAL_TEXT
 
@@ -72,16 +74,14 @@ def serving_sections(results: Results) -> list[blocks.Section]:
     if gammas := gamma_rows(standings(results), references(results)):
         title = blocks.Heading("Gamma, points lost per 1 % of speedup")
         found += [title, blocks.Paragraph(GAMMA_TEXT), gamma_table(gammas)]
-    latencies = [
-        chart for index, name in workloads for chart in latency_charts(f"latency-{index}", plain, name, series)
-    ]
-    if latencies:
+    drawn = [chart for index, name in workloads for chart in latency_charts(f"latency-{index}", plain, name, series)]
+    if drawn:
         served = {results.variants[0].name, *(row.variant for row in plain.serving)}
         marks = legend((one for name, one in series.items() if name in served), "serving-legend")
         text = ["Bars reach from the median to the 99th percentile."]
         found += [
             *(blocks.Heading("Latency"), blocks.Paragraph(LATENCY_TEXT)),
-            blocks.Columns(charts(latencies), "", text, "small", marks),
+            blocks.Columns(charts(drawn), "", text, "small", marks),
             blocks.Details("Latencies as numbers", [latency_table(results)]),
         ]
     if results.engines:
@@ -94,47 +94,30 @@ def serving_sections(results: Results) -> list[blocks.Section]:
     return [blocks.Section("Serving", "serving", found)]
 
 
-def front_text(points: Sequence[TradeOff]) -> str:
-    """`base (1.000x, 0.7440), attention-4 (1.210x, 0.7000)`, the fastest last."""
-    front = sorted((point for point in points if point.on_front), key=lambda point: point.speedup.value)
-    return ", ".join(
-        f"{point.variant.name} ({ratio(point.speedup.value)}x, {number(point.quality.value)})" for point in front
-    )
-
-
 def ratio_table(results: Results) -> Table:
     """Paired ratios of the rates, the control first; a row per variant, workload, batch size and comparison."""
-    rows = sorted(results.serving, key=lambda row: not row.control)
-    metrics = [metric for metric in RATES if any(row.metric == metric for row in rows)]
-    predicted = {row.metric for row in rows if row.predicted is not None}
-    places: dict[tuple[Cell, ...], dict[str, ServingRow]] = {}
-    for row in rows:
-        if row.metric in metrics:
-            places.setdefault(_place(row), {})[row.metric] = row
-    columns, lines = [*PLACE], []
-    for metric in metrics:
-        columns += [RATES[metric], "predicted"] if metric in predicted else [RATES[metric]]
-    for place, found in places.items():
-        line = [*place]
-        for metric in metrics:
-            ratios = _ratio_cells(found.get(metric))
-            line += ratios if metric in predicted else ratios[:1]
-        lines.append(line)
-    return table(columns, lines, names=3)
+    rates = (row for row in _control_first(results) if row.metric in RATES)
+    lines = []
+    for place, rows in grouped(rates, _place).items():
+        found = {row.metric: row for row in rows}
+        lines.append((*place, *(cell for metric in RATES for cell in _ratio_cells(found.get(metric)))))
+    columns = [*PLACE, *(heading for rate in RATES.values() for heading in (rate, "predicted"))]
+    known = [
+        index for index in range(len(columns)) if index < len(PLACE) or any(line[index] != NOTHING for line in lines)
+    ]
+    return table([columns[index] for index in known], [[line[index] for index in known] for line in lines], names=3)
 
 
 def latency_table(results: Results) -> Table:
-    """Percentiles of the latencies at equal batches; the base's are medians over all that it was paired with."""
+    """Percentiles of the latencies at equal batches."""
     rows = [row for row in results.serving if row.comparison == "equal_batch" and not row.control]
-    base = results.variants[0].name
-    values = {(base, *key): value for key, value in base_medians(results).items()}
-    values |= {(row.variant, row.workload, row.batch_size, row.metric): row.variant_value for row in rows}
-    lines = []
-    for workload, batch_size in dict.fromkeys((row.workload, row.batch_size) for row in rows):
-        for variant in dict.fromkeys((base, *(row.variant for row in rows))):
-            latencies = [_latency(values, variant, workload, batch_size, latency) for latency in LATENCIES]
-            if any(latency != NOT_AVAILABLE for latency in latencies):
-                lines.append((variant, workload, str(batch_size), *latencies))
+    variants = dict.fromkeys((results.variants[0].name, *(row.variant for row in rows)))
+    found, lines = latencies(results), []
+    for place in dict.fromkeys((row.workload, row.batch_size) for row in rows):
+        for variant in variants:
+            spelled = [_latency(found.get((variant, *place, latency), {})) for latency in LATENCIES]
+            if any(latency != NOT_AVAILABLE for latency in spelled):
+                lines.append((variant, *map(str, place), *spelled))
     return table(
         [*PLACE, *(Column(title, note=" / ".join(PERCENTILES)) for title in LATENCIES.values())], lines, names=3
     )
@@ -188,13 +171,12 @@ def gate_table(rows: Sequence[EngineRow]) -> Table:
 
 def numbers_table(results: Results) -> Table:
     """Every measurement."""
-    rows = sorted(results.serving, key=lambda row: not row.control)
     lines = [
         (
             *(*_place(row), row.metric, f"{row.base_value:.4g}", f"{row.variant_value:.4g}"),
             *(*_ratio_cells(row), str(row.pairs)),
         )
-        for row in rows
+        for row in _control_first(results)
     ]
     return table([*PLACE, "metric", "base", "variant", "ratio", "predicted", "pairs"], lines, names=4)
 
@@ -225,14 +207,17 @@ def _trade_off_blocks(results: Results) -> list[blocks.Block]:
     for index, reference in enumerate(references(results)):
         points = trade_offs(standings(results), reference)
         if len(points) > 1:
-            front = front_text(points)
             place = f"{reference.workload}, batch {reference.batch_size}"
-            chart = trade_off_chart(f"trade-off-{index}", reference, points, series, winner, front)
-            found += charts([chart], [blocks.Bullets([f"on the Pareto front of {place}: {front}"])])
+            chart = trade_off_chart(f"trade-off-{index}", reference, points, series, winner)
+            found += charts([chart], [blocks.Bullets([f"on the Pareto front of {place}: {front_text(points)}"])])
     text = [FRONT_TEXT, *((" The ring marks ", blocks.Strong(winner), ".") if winner else ())]
     if any(row.quantization for row in results.variants):
         text.append(" Hollow marks are quantized.")
     return [blocks.Columns(found, "Quality against speedup", text)] if found else []
+
+
+def _control_first(results: Results) -> list[ServingRow]:
+    return sorted(results.serving, key=lambda row: not row.control)
 
 
 def _place(row: ServingRow) -> tuple[Cell, Cell, Cell]:
@@ -251,16 +236,13 @@ def _ratio_cells(row: ServingRow | None) -> tuple[Cell, Cell]:
     return ratio_cell(row.ratio, row.low, row.high), predicted
 
 
-def _latency(
-    values: dict[tuple[str, str, int, str], float], variant: str, workload: str, batch_size: int, latency: str
-) -> str:
-    """Three significant digits, all in one unit, so that they can be compared at a glance."""
-    keys = [(variant, workload, batch_size, f"{latency}_{percentile}_s") for percentile in PERCENTILES]
-    known = [values[key] for key in keys if key in values]
-    if len(known) < len(keys):
+def _latency(seconds: Mapping[str, float]) -> str:
+    """seconds: by percentile. Three significant digits, all in one unit, so that they can be compared at a glance."""
+    if not set(PERCENTILES) <= seconds.keys():
         return NOT_AVAILABLE
-    unit, factor = ("s", 1) if max(known) >= 1 else ("ms", 1000)
-    spelled = (f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" for value in (factor * one for one in known))
+    unit, factor = ("s", 1) if max(seconds.values()) >= 1 else ("ms", 1000)
+    values = [factor * seconds[percentile] for percentile in PERCENTILES]
+    spelled = (f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" for value in values)
     return f"{' / '.join(spelled)} {unit}"
 
 

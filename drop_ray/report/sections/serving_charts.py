@@ -7,17 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from drop_ray.evaluation.estimates import Estimate
 from drop_ray.report import formatting
 from drop_ray.report.charts.xy import Axis, Curve, Point, XyChart
 from drop_ray.report.formatting import interval, ratio
 from drop_ray.report.results import Results
 from drop_ray.report.rows import ServingRow
 from drop_ray.report.series import Series
-from drop_ray.report.serving import SPEEDUP, Reference, TradeOff, base_medians
+from drop_ray.report.serving import LATENCIES, PERCENTILES, SPEEDUP, Reference, TradeOff, front, latencies
 
 MIDDLE_SIZE, SMALL_SIZE = (550.0, 330.0), (366.0, 250.0)
-LATENCIES = {"ttft": "time to first token", "tpot": "time per output token", "e2e": "end to end"}
-PERCENTILES = ("p50", "p95", "p99")
+MEDIAN, TAIL = PERCENTILES[0], PERCENTILES[-1]
 ROOM = 1.4
 """How much of the axis, as a factor of batch size, is left beside the outermost ones."""
 
@@ -38,44 +38,32 @@ def speedup_chart(name: str, results: Results, workload: str, series: Mapping[st
         description=f"Speedup by batch size, with the control, in workload {workload}; the largest is "
         f"{ratio(best.ratio)}, of {best.variant} at batch {best.variant_batch_size}.",
         x=_batches({row.batch_size for row in rows}, {row.variant_batch_size for row in rows}),
-        y=Axis(also=[1.0]),
+        y=Axis(),
         curves=[_speedups(found, styles[variant]) for variant, found in by_variant.items() if found],
         size=MIDDLE_SIZE,
-        level=1.0,
+        level=Estimate(1.0, None),
         dodge=True,
     )
 
 
 def latency_charts(name: str, results: Results, workload: str, series: Mapping[str, Series]) -> Iterator[XyChart]:
     """One per latency: medians by batch size of base and variants at equal batches."""
-    base = results.variants[0].name
-    values = {
-        (row.variant, row.batch_size, row.metric): row.variant_value
-        for row in results.serving
-        if row.workload == workload and row.comparison == "equal_batch" and not row.control
-    }
-    for (measured, batch_size, metric), value in base_medians(results).items():
-        if measured == workload:
-            values[base, batch_size, metric] = value
+    found = latencies(results)
     for latency, title in LATENCIES.items():
-        medians, tails = (
-            {(key[0], key[1]): value for key, value in values.items() if key[2] == f"{latency}_{percentile}_s"}
-            for percentile in (PERCENTILES[0], PERCENTILES[-1])
-        )
-        if medians:
-            yield _latency_chart(f"{name}-{latency}", f"{title}, {workload}", medians, {**medians, **tails}, series)
+        measured = {
+            (variant, batch): seconds
+            for (variant, where, batch, what), seconds in found.items()
+            if (where, what) == (workload, latency) and MEDIAN in seconds
+        }
+        if measured:
+            yield _latency_chart(f"{name}-{latency}", f"{title}, {workload}", measured, series)
 
 
 def trade_off_chart(
-    name: str,
-    reference: Reference,
-    points: Sequence[TradeOff],
-    series: Mapping[str, Series],
-    winner: str | None,
-    front: str,
+    name: str, reference: Reference, points: Sequence[TradeOff], series: Mapping[str, Series], winner: str | None
 ) -> XyChart:
-    """A mark per variant, the Pareto front as a line with its variants in bold. front: the same in words."""
-    best = sorted((point for point in points if point.on_front), key=lambda point: point.speedup.value)
+    """A mark per variant, the Pareto front as a line with its variants in bold."""
+    best = front(points)
     corners = [(best[0].speedup.value, best[0].quality.value)]
     # A speedup between those of two variants is had with the faster one, at its quality: hence steps.
     for before, after in pairwise(best):
@@ -84,52 +72,53 @@ def trade_off_chart(
         name=name,
         title=f"Workload {reference.workload}, batch {reference.batch_size}",
         subtitle="mean of the primary metrics",
-        description=f"Average quality against speedup; the Pareto front: {front}.",
+        description=f"Average quality against speedup; the Pareto front: {front_text(points)}.",
         x=Axis("speedup (output tokens/s, variant to base)"),
         y=Axis(),
-        curves=[_trade_off(point, series[point.variant.name], winner) for point in points],
+        curves=[
+            Curve("pareto", "circle", lines=[("front", corners)]),
+            *(_trade_off(point, series[point.variant.name], winner) for point in points),
+        ],
         size=MIDDLE_SIZE,
         upright=1.0,
-        front=corners,
     )
+
+
+def front_text(points: Sequence[TradeOff]) -> str:
+    """`base (1.000x, 0.7440), attention-4 (1.210x, 0.7000)`."""
+    spelled = ((point.variant.name, ratio(point.speedup.value), point.quality.value) for point in front(points))
+    return ", ".join(f"{name} ({speedup}x, {formatting.number(quality)})" for name, speedup, quality in spelled)
 
 
 def _speedups(rows: Sequence[ServingRow], style: Series) -> Curve:
     equal = sorted((row for row in rows if row.comparison == "equal_batch"), key=lambda row: row.batch_size)
     line = {row.batch_size: (float(row.batch_size), row.ratio) for row in equal}
-    points = []
+    points, lines = [], [("line", [*line.values()])]
     for row in rows:
         more = row.comparison == "equal_memory"
         batch = f"{row.batch_size} against {row.variant_batch_size}" if more else str(row.batch_size)
-        points.append(
-            Point(
-                row.variant_batch_size,
-                row.ratio,
-                f"{style.label}, batch {batch}: {ratio(row.ratio)} {interval(row.low, row.high)}",
-                interval=(row.low, row.high),
-                css="point off-scale" if more else "point",
-                hangs_from=line.get(row.batch_size) if more else None,
-            )
-        )
+        tooltip = f"{style.label}, batch {batch}: {ratio(row.ratio)} {interval(row.low, row.high)}"
+        css = "point off-scale" if more else "point"
+        points.append(Point(row.variant_batch_size, row.ratio, tooltip, interval=(row.low, row.high), css=css))
+        if more and row.batch_size in line:
+            lines.append(("more-memory", [line[row.batch_size], (float(row.variant_batch_size), row.ratio)]))
     end = max(line.values(), default=(points[-1].x, points[-1].y))
-    return Curve(style.css, style.shape, points, [("line", [*line.values()])], style.label, end)
+    return Curve(style.css, style.shape, points, lines, style.label, end)
 
 
 def _latency_chart(
-    name: str,
-    title: str,
-    medians: Mapping[tuple[str, int], float],
-    tails: Mapping[tuple[str, int], float],
-    series: Mapping[str, Series],
+    name: str, title: str, measured: Mapping[tuple[str, int], Mapping[str, float]], series: Mapping[str, Series]
 ) -> XyChart:
-    """medians, tails: in seconds by variant and batch size."""
-    unit, factor = ("s", 1.0) if max(tails.values()) >= 1 else ("ms", 1000.0)
-    variants = [variant for variant in series if any(key[0] == variant for key in medians)]
+    """measured: seconds by variant and batch size, then by percentile."""
+    largest = max(max(seconds[MEDIAN], seconds.get(TAIL, 0.0)) for seconds in measured.values())
+    unit, factor = ("s", 1.0) if largest >= 1 else ("ms", 1000.0)
+    variants = [variant for variant in series if any(key[0] == variant for key in measured)]
     curves = []
     for variant in variants:
         points = []
-        for batch in sorted(size for name, size in medians if name == variant):
-            value, tail = medians[variant, batch] * factor, tails[variant, batch] * factor
+        for batch in sorted(batch for name, batch in measured if name == variant):
+            value = measured[variant, batch][MEDIAN] * factor
+            tail = measured[variant, batch].get(TAIL, measured[variant, batch][MEDIAN]) * factor
             tooltip = f"{variant}, batch {batch}: {value:.3g} {unit}, 99th percentile {tail:.3g} {unit}"
             points.append(Point(batch, value, tooltip, interval=(value, tail)))
         line = [(point.x, point.y) for point in points]
@@ -139,7 +128,7 @@ def _latency_chart(
         title=title,
         subtitle=f"{unit}, median to 99th percentile",
         description=f"{title}: median and 99th percentile by batch size, of {', '.join(variants)}; lower is better.",
-        x=_batches({batch for _, batch in medians}, set()),
+        x=_batches({batch for _, batch in measured}, set()),
         y=Axis(from_zero=True, log=True),
         curves=curves,
         size=SMALL_SIZE,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from drop_ray.report import blocks, formatting
-from drop_ray.report.results import Results
+from drop_ray.report.results import Results, grouped
 from drop_ray.report.rows import TrainingRow
 from drop_ray.report.sections.scores import MODULES, heat_row
 from drop_ray.report.training import CheckpointLine, checkpoint_lines, redundant_since
@@ -33,27 +33,27 @@ def training_sections(results: Results) -> list[blocks.Section]:
 
 def checkpoints(results: Results, metric: str) -> Checkpoints:
     """The training checkpoints in one metric, with the modules that they have."""
-    rows = [row for row in results.training if row.metric == metric]
-    modules = [module for module in MODULES if any(row.module == module for row in rows)]
+    revisions = grouped((row for row in results.training if row.metric == metric), lambda row: row.revision)
+    found = {revision: grouped(rows, lambda row: row.module) for revision, rows in revisions.items()}
     return {
-        revision: {
-            module: [row for row in rows if (row.revision, row.module) == (revision, module)] for module in modules
-        }
-        for revision in dict.fromkeys(row.revision for row in rows)
+        revision: {module: modules[module] for module in MODULES if module in modules}
+        for revision, modules in found.items()
     }
 
 
 def lines_of(known: Checkpoints) -> list[CheckpointLine]:
-    return checkpoint_lines(
-        {revision: {module: _profile(rows) for module, rows in modules.items()} for revision, modules in known.items()}
-    )
+    profiles = {
+        revision: {module: {row.layer: row.mean for row in rows} for module, rows in modules.items()}
+        for revision, modules in known.items()
+    }
+    return checkpoint_lines(profiles)
 
 
 def _metric(name: str, metric: str, results: Results) -> Iterator[blocks.Block]:
     known = checkpoints(results, metric)
     lines, modules = lines_of(known), [*known[results.training[-1].revision]]
     yield blocks.Paragraph("The most redundant quarter of the last checkpoint, by how long it has been so:")
-    yield blocks.Bullets([_finding(module, known) for module in modules])
+    yield blocks.Bullets([_finding(module, lines) for module in modules])
     for module in modules:
         rows = [
             heat_row(line.revision, known[line.revision][module], line.redundant[module], _note(line, module, lines))
@@ -61,36 +61,31 @@ def _metric(name: str, metric: str, results: Results) -> Iterator[blocks.Block]:
         ]
         title = f"{module}: importance through training ({metric})"
         yield blocks.HeatStrip(f"training-{name}-{module}", title, results.run.num_layers, rows)
-    columns = [blocks.Column(heading) for module in modules for heading in (f"mean {module}", f"\u03c1 {module}")]
-    yield blocks.Table(
-        [blocks.Column("revision", "name"), *columns, blocks.Column("most redundant attention layers", "text")],
+    columns = [heading for module in modules for heading in (f"mean {module}", f"\u03c1 {module}")]
+    yield blocks.table(
+        ["revision", *columns, blocks.Column("most redundant attention layers", "text")],
         [_row(line, modules) for line in lines],
         note=f"Metric {metric}. The mean is over layers; redundant layers stand lowest first.",
     )
 
 
-def _row(line: CheckpointLine, modules: list[str]) -> list[blocks.Cell]:
-    row = [blocks.Cell(line.revision)]
-    for module in modules:
-        correlation = line.correlations[module]
-        row.append(blocks.Cell(formatting.score(line.means[module])))
-        row.append(blocks.NOTHING if correlation is None else blocks.Cell(formatting.number(correlation, 2)))
-    return [*row, blocks.Cell(", ".join(map(str, line.redundant.get("attention", ()))))]
+def _row(line: CheckpointLine, modules: list[str]) -> list[str]:
+    numbers = [text for module in modules for text in (formatting.score(line.means[module]), _spelled(line, module))]
+    return [line.revision, *numbers, ", ".join(map(str, line.redundant.get("attention", ())))]
 
 
 def _note(line: CheckpointLine, module: str, lines: list[CheckpointLine]) -> str:
-    mean, correlation = f"mean {formatting.score(line.means[module])}", line.correlations[module]
-    if line is lines[-1]:
-        return mean
-    return f"{mean}, \u03c1 {formatting.NOT_AVAILABLE if correlation is None else formatting.number(correlation, 2)}"
+    mean = f"mean {formatting.score(line.means[module])}"
+    return mean if line is lines[-1] else f"{mean}, \u03c1 {_spelled(line, module)}"
 
 
-def _finding(module: str, known: Checkpoints) -> str:
+def _spelled(line: CheckpointLine, module: str) -> str:
+    correlation = line.correlations[module]
+    return formatting.NOT_AVAILABLE if correlation is None else formatting.number(correlation, 2)
+
+
+def _finding(module: str, lines: list[CheckpointLine]) -> str:
     """`attention: layers 28-31 since step1000; 27 since step4000.`"""
-    since = redundant_since({revision: _profile(modules[module]) for revision, modules in known.items()})
-    parts = [f"{formatting.layer_ranges(layers)} since {revision}" for revision, layers in since.items()]
+    since = redundant_since(lines, module).items()
+    parts = [f"{formatting.layer_ranges(layers)} since {revision}" for revision, layers in since]
     return f"{module}: layers {'; '.join(parts)}."
-
-
-def _profile(rows: list[TrainingRow]) -> dict[int, float]:
-    return {row.layer: row.mean for row in rows}

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
+from drop_ray.evaluation.estimates import Estimate, PairedDifference
 from drop_ray.report import blocks, formatting
 from drop_ray.report.answer import find_answer
 from drop_ray.report.blocks import NOTHING, Cell, Column, Strong, Table, estimate_cell, table
 from drop_ray.report.charts.heat import drop_strip
 from drop_ray.report.results import Results
 from drop_ray.report.rows import EvaluationRow
-from drop_ray.report.statistics import Estimate, PairedDifference, Standing, averaged_tasks, primary_tasks, standings
+from drop_ray.report.statistics import Standing, averaged_tasks, primary_tasks, standings
 
 ARROWS = {True: "\u2191", False: "\u2193"}
 
@@ -19,7 +20,7 @@ def variants_sections(everything: Results) -> list[blocks.Section]:
     results = everything.unquantized()
     if not results.variants:
         return [blocks.Section("Variants", "variants", [blocks.Paragraph("This run made no drop plans.")])]
-    averaged = ", ".join(task for task, _ in averaged_tasks(results))
+    averaged = ", ".join(task.task for task in averaged_tasks(results))
     text = (
         " marks those whose average is at most one standard error of the base's average below it. "
         + (f"The average covers {averaged}; the paired" if averaged else "The paired")
@@ -39,38 +40,36 @@ def variants_sections(everything: Results) -> list[blocks.Section]:
 
 
 def _table(results: Results, winner: str | None) -> Table:
-    tasks, columns, checkpoint = primary_tasks(results), [Column("variant", "name"), Column("dropped", "text")], []
-    columns += [Column("parameters", note="kept, saved"), Column("KV/token", note="saved")]
-    columns += [Column("average"), Column("paired difference")]
+    tasks = primary_tasks(results)
+    columns: list[str | Column] = ["variant", Column("dropped", "text"), Column("parameters", note="kept, saved")]
+    columns += [Column("KV/token", note="saved"), "average", "paired difference"]
     for task in tasks:
         fewshot = "" if task.num_fewshot is None else f", {task.num_fewshot}-shot"
         columns.append(Column(f"{task.task}\u00a0{ARROWS[task.higher_is_better]}", note=f"{task.metric}{fewshot}"))
-    if any(row.checkpoint for row in results.variants):
-        checkpoint = [Column("checkpoint", "path")]
+    checkpoint = [Column("checkpoint", "path")] if any(row.checkpoint for row in results.variants) else []
     values, rows = [task.values(results) for task in tasks], []
     for index, standing in enumerate(standings(results)):
         variant = standing.variant
         cells = [*_size_cells(index, standing, results.run.num_layers, winner), _cell(standing.average)]
         cells += [_cell(standing.paired, gain="+"), *(_cell(found.get(variant.name)) for found in values)]
         rows.append([*cells, *(Cell(variant.checkpoint or "") for _ in checkpoint)])
-    return Table([*columns, *checkpoint], rows, look="stacked")
+    return table([*columns, *checkpoint], rows, look="stacked")
 
 
 def _size_cells(index: int, standing: Standing, num_layers: int, winner: str | None) -> list[Cell]:
     row = standing.variant
-    parameters, kv_bytes = row.parameters + row.parameters_saved, row.kv_bytes_per_token + row.kv_bytes_saved_per_token
     how = ", ".join(filter(None, (row.strategy, row.metric, f"{row.num_dropped} dropped", *row.changes)))
     within = "within" if standing.within_one_stderr and row.strategy != "base" else ""
     dropped = formatting.dropped_layers(row.drop_attn, row.drop_mlp)
     kept = f"{row.parameters:,} kept, {row.parameters_saved:,} saved"
     kept_kv = f"{row.kv_bytes_per_token:,} bytes kept, {row.kv_bytes_saved_per_token:,} bytes saved"
-    saved = formatting.percent(row.parameters_saved, parameters)
-    saved_kv = formatting.binary_bytes(row.kv_bytes_saved_per_token)
+    saved = formatting.share(row.parameters_saved, row.parameters)
+    saved_kv = formatting.share(row.kv_bytes_saved_per_token, row.kv_bytes_per_token)
     return [
         Cell(row.name, (how,), "answer" if row.name == winner else within),
         Cell("", (dropped,), drawing=drop_strip(f"drops-{index}", row, num_layers)),
-        Cell(formatting.percent(row.parameters, parameters), (saved,), tooltip=kept),
-        Cell(formatting.percent(row.kv_bytes_saved_per_token, kv_bytes), (saved_kv,), tooltip=kept_kv),
+        Cell(formatting.share(row.parameters, row.parameters_saved), (saved,), tooltip=kept),
+        Cell(saved_kv, (formatting.binary_bytes(row.kv_bytes_saved_per_token),), tooltip=kept_kv),
     ]
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drop_ray.report.heat_strip import CELL, heat_strip, most_redundant, rank_levels
+from drop_ray.commands.heat_strip import CELL, heat_strip, most_redundant, rank_levels
 
 RISING = {layer: 0.001 * 2**layer for layer in range(12)}
 FALLING = {layer: 1.0 / (layer + 1) for layer in range(12)}

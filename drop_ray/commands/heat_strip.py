@@ -6,8 +6,7 @@ the many redundant layers, which are the ones to tell apart, would share one sha
 
 from collections.abc import Mapping
 
-LEVELS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"  # one eighth block to full block
-NO_SCORE = "\u00d7"
+from drop_ray.report.formatting import LEVELS, NO_SCORE
 
 CELL = 2  # columns of a layer
 NUMBERED = 8  # every so many layers
