@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from drop_ray.config.section import Section
+from drop_ray.config.section import Location, Section
 
 Placement = Literal["auto", "resident", "streamed"]
 
@@ -26,7 +26,7 @@ class ExecutionConfig(Section):
     tensor_parallel: int = Field(1, ge=1, description="GPUs of one engine in the serving benchmark")
     layers: Placement = Field("auto", description="resident in memory, or streamed from the checkpoint")
     wave_bytes: int = Field(4 << 30, ge=1, description="host memory for residual states when layers are streamed")
-    cache_dir: str | None = Field(
+    cache_dir: Location | None = Field(
         None,
         description="folder on each node that keeps whole models and checkpoints from s3://; null reads a model's "
         "layers by ranges, as they are used",

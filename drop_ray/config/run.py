@@ -18,7 +18,7 @@ from drop_ray.config.model import ModelConfig
 from drop_ray.config.plans import PlanSpec
 from drop_ray.config.quantization import QuantizationSpec
 from drop_ray.config.scoring import CalibrationConfig, ScoringConfig
-from drop_ray.config.section import RUN_NAME, Section, TextSection
+from drop_ray.config.section import FileName, Location, Section, TextSection
 from drop_ray.config.serving import ServingConfig
 from drop_ray.errors import UserError
 from drop_ray.models.export_formats import ExportFormat
@@ -28,7 +28,7 @@ from drop_ray.text.naming import first_twice
 class RunConfig(Section):
     """A run: one model, what to drop from it, and how to judge and measure what is left."""
 
-    name: str = Field(pattern=RUN_NAME, description="what the run is called; the file's name if not given")
+    name: FileName = Field(description="what the run is called; the file's name if not given")
     model: ModelConfig = Field(description="which weights the run is about")
     calibration: CalibrationConfig = Field(description="the text on which importance is measured")
     scoring: ScoringConfig = Field(ScoringConfig(), description="what is measured on the calibration text")
@@ -48,7 +48,7 @@ class RunConfig(Section):
         min_length=1,
         description="what every exported plan is written as; plain only of those that drop blocks",
     )
-    store: str = Field("drop-ray-store", description="folder or s3://bucket/prefix that keeps everything done")
+    store: Location = Field("drop-ray-store", description="folder or s3://bucket/prefix that keeps everything done")
     execution: ExecutionConfig = Field(ExecutionConfig(), description="how to run; never changes a number")
 
     @field_validator("export_formats")
