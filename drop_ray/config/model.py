@@ -11,7 +11,9 @@ from drop_ray.text.naming import first_twice
 class ModelConfig(Section):
     """Which weights a run is about, and in which precision they are computed with."""
 
-    path: Location = Field(description="folder of a transformers checkpoint, s3://bucket/prefix, or a Hugging Face name")
+    path: Location = Field(
+        description="folder of a transformers checkpoint, s3://bucket/prefix, or a Hugging Face name"
+    )
     revision: InnerPath | None = Field(
         None, description="branch, tag or commit of a Hugging Face name; subfolder of a folder or URL"
     )

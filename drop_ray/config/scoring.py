@@ -11,7 +11,9 @@ class CalibrationConfig(Section):
 
     source: Location | None = Field(None, description="file of text: .txt, .json, .jsonl or .parquet")
     token_ids: Location | None = Field(None, description="instead of a text: .json or .parquet with lists of ints")
-    dataset: Location | None = Field(None, description="Hugging Face dataset, or a folder of data files; read as a stream")
+    dataset: Location | None = Field(
+        None, description="Hugging Face dataset, or a folder of data files; read as a stream"
+    )
     dataset_config: str | None = Field(None, description="configuration of the dataset, such as `en` of C4")
     dataset_split: str = Field("train", description="split of the dataset")
     dataset_revision: InnerPath | None = Field(None, description="branch, tag or commit; null is the newest commit")

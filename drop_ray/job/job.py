@@ -22,6 +22,7 @@ from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
 from drop_ray.models.dropped import build_skeleton, drop_lists_of, parse_dtype, read_config
 from drop_ray.models.export import check_full
 from drop_ray.models.families import DropLists
+from drop_ray.models.files.companions import companion_files
 from drop_ray.models.loading import Weights
 from drop_ray.models.location import locate_model
 from drop_ray.models.probe import check_architecture
@@ -137,6 +138,8 @@ def open_job(config: RunConfig) -> Job:
     base_drops = drop_lists_of(checkpoint)
     if config.export != "none" and "llm-drop" in config.export_formats:
         check_full(checkpoint, "export_formats")
+    if config.export != "none" or config.quantization:
+        companion_files(checkpoint.folder)  # what a checkpoint would be refused for after all scores were taken
     size = measure(skeleton)
     _check_lengths(config, size)
     for section in change_sections():

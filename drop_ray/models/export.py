@@ -22,7 +22,7 @@ from drop_ray.models.checkpoint import Checkpoint
 from drop_ray.models.dropped import build_skeleton, drop_lists_of, read_config
 from drop_ray.models.export_formats import ExportFormat
 from drop_ray.models.families import DropLists
-from drop_ray.models.files.model_folder import COMPANION_PATTERNS
+from drop_ray.models.files.companions import companion_files
 from drop_ray.models.files.safetensors_writer import ShardEntries, TensorEntry, write_shards
 from drop_ray.models.loading import Weights
 from drop_ray.models.plain import plain_form
@@ -55,19 +55,17 @@ def export_checkpoint(
     """Write the model without the sub-layers of `drops` to the new folder `output`.
 
     `provenance` goes into config.json as `drop_ray`. `progress` is told (bytes done, bytes in all).
-    Raises UserError if the checkpoint does not fit its config.json, if the model without `drops` has no such format, or
-    if `output` exists and is not empty.
+    Raises UserError if the checkpoint does not fit its config.json, if the model without `drops` has no such format, if
+    a file beside the weights is linked from elsewhere, or if `output` exists and is not empty.
     """
     check_new_folder(output)
+    companions = companion_files(checkpoint.folder)
     contents = _contents(checkpoint, drop_lists_of(checkpoint).union(drops), format)
     output.mkdir(parents=True, exist_ok=True)
     write_shards(output, _renamed_tensors(checkpoint, contents.tensors), progress)
     config = {**contents.config, "use_cache": True, **({"drop_ray": dict(provenance)} if provenance else {})}
     (output / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    for pattern in COMPANION_PATTERNS:
-        for path in sorted(checkpoint.folder.glob(pattern)):
-            shutil.copyfile(path, output / path.name)
-    for path in contents.code:
+    for path in [*companions, *contents.code]:
         shutil.copyfile(path, output / path.name)
 
 

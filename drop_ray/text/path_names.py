@@ -57,7 +57,7 @@ def shown(text: Any) -> str:
     """The beginning of a hostile text for a message, with control characters spelled out."""
     if not isinstance(text, str):
         return f"a value of type {type(text).__name__}"
-    return ascii(text) if len(text) <= SHOWN else f"{ascii(text[:SHOWN])}..."
+    return ascii(text) if len(text) <= SHOWN else f"{text[:SHOWN]!a}..."
 
 
 def _stays_inside(text: str) -> bool:

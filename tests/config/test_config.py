@@ -115,7 +115,10 @@ def test_the_last_revision_is_the_runs_model(tmp_path):
         ({"name": "a/b"}, "name: 'a/b' cannot name a file; use letters"),
         ({"name": "x" * 300}, "name: .* has 300 characters; give a name of at most 120"),
         ({"evaluation": {"tasks": ["../../x"]}}, r"evaluation.tasks\[0\].name: '../../x' cannot name a file"),
-        ({"evaluation": {"perplexity": [{"name": "../x", "source": "t"}]}}, r"perplexity\[0\].name: '../x' cannot name"),
+        (
+            {"evaluation": {"perplexity": [{"name": "../x", "source": "t"}]}},
+            r"perplexity\[0\].name: '../x' cannot name",
+        ),
         ({"quantization": [{"method": "awq", "name": "../awq"}]}, r"quantization\[0\].name: '../awq' cannot name"),
         ({"model": {"path": "m", "revision": "../../x"}}, "model.revision: '../../x' is not a path inside its folder"),
         ({"model": {"path": "m", "revisions": ["a", "/b"]}}, r"model.revisions\[1\]: '/b' is not a path inside"),

@@ -1,0 +1,125 @@
+"""What an export and an import copy beside the weights: nothing from outside of the model."""
+
+import os
+import shutil
+
+import pytest
+import torch
+from tiny_models import make_model, write_checkpoint
+
+from drop_ray.errors import UserError
+from drop_ray.importing.checkpoint import import_model
+from drop_ray.models.checkpoint import open_checkpoint
+from drop_ray.models.export import export_checkpoint
+from drop_ray.models.families import DropLists
+from drop_ray.models.files.companions import companion_files
+
+DROPS = DropLists((1,), ())
+
+
+@pytest.fixture
+def model(llama_folder, tmp_path):
+    """A copy that a test may change, in a folder with a file that is not the model's."""
+    (tmp_path / "private.txt").write_text("private")
+    return shutil.copytree(llama_folder, tmp_path / "model")
+
+
+def export(folder, output):
+    export_checkpoint(open_checkpoint(folder), DROPS, output)
+    return output
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("target", ["../private.txt", "PRIVATE", "link-to-outside", "../no-such-file"])
+@pytest.mark.parametrize("name", ["LICENSE", "tokenizer.json", "README.md"])
+def test_a_link_out_of_the_model_is_refused_before_anything_is_written(model, tmp_path, name, target):
+    (model / "link-to-outside").symlink_to(tmp_path / "private.txt")
+    (model / name).unlink(missing_ok=True)
+    (model / name).symlink_to(target.replace("PRIVATE", str(tmp_path / "private.txt")))
+    output = tmp_path / "output"
+    with pytest.raises(
+        UserError, match=f"model.path: .*/{name} is a link out of the model's folder, to .*; put a copy"
+    ):
+        companion_files(model)
+    if name != "tokenizer.json":  # which must be readable for a model to be opened
+        with pytest.raises(UserError, match="is a link out of the model's folder"):
+            export(model, output)
+    assert not output.exists()
+
+
+def test_a_link_to_another_file_of_the_model_is_the_models_own(model, tmp_path):
+    (model / "LICENSE").rename(model / "licence-text")
+    (model / "LICENSE").symlink_to("licence-text")
+    copied = export(model, tmp_path / "output") / "LICENSE"
+    assert not copied.is_symlink()
+    assert copied.read_text() == (model / "licence-text").read_text()
+
+
+def as_cached(model, cache):
+    """A model as the Hugging Face cache keeps it: links to blobs that are named by their hash."""
+    blobs, snapshot = cache / "models--org--tiny" / "blobs", cache / "models--org--tiny" / "snapshots" / "0a1b"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for number, path in enumerate(sorted(model.iterdir())):
+        shutil.copy(path, blobs / str(number))
+        (snapshot / path.name).symlink_to(f"../../blobs/{number}")
+    return snapshot
+
+
+def test_a_snapshot_of_the_hugging_face_cache_exports_as_a_plain_folder_does(model, tmp_path):
+    snapshot = as_cached(model, tmp_path / "hub")
+    expected, cached = export(model, tmp_path / "expected"), export(snapshot, tmp_path / "output")
+    assert {path.name: path.read_bytes() for path in cached.iterdir()} == {
+        path.name: path.read_bytes() for path in expected.iterdir()
+    }
+
+
+def test_blobs_of_another_model_and_a_blob_that_is_a_link_are_outside(model, tmp_path):
+    snapshot = as_cached(model, tmp_path / "hub")
+    other = as_cached(model, tmp_path / "elsewhere")
+    licence = snapshot / "LICENSE"
+    licence.unlink()
+    licence.symlink_to((other / "LICENSE").resolve())
+    with pytest.raises(UserError, match="is a link out of the model's folder"):
+        companion_files(snapshot)
+    licence.unlink()
+    (snapshot.parents[1] / "blobs" / "trap").symlink_to(tmp_path / "private.txt")
+    licence.symlink_to("../../blobs/trap")
+    with pytest.raises(UserError, match="is a link out of the model's folder"):
+        companion_files(snapshot)
+
+
+def test_weights_may_be_linked_from_anywhere(model, tmp_path):
+    weights = next(model.glob("*.safetensors"))
+    weights.rename(tmp_path / "weights")
+    weights.symlink_to(tmp_path / "weights")
+    assert weights.name in names(export(model, tmp_path / "output"))
+
+
+def test_a_folder_is_no_companion_and_what_cannot_be_read_to_its_end_is_refused(model, tmp_path):
+    (model / "README.d").mkdir()
+    (model / "LICENSES").mkdir()
+    assert {"README.d", "LICENSES"}.isdisjoint(path.name for path in companion_files(model))
+    os.mkfifo(model / "NOTICE")
+    with pytest.raises(UserError, match="model.path: .*/NOTICE is not a file; remove it"):
+        companion_files(model)
+
+
+def test_a_name_that_no_record_can_have_is_refused_by_name(model):
+    (model / "LICENSE\n.txt").write_text("a licence")
+    with pytest.raises(UserError, match=r"a file is called 'LICENSE.n.txt'; rename or remove it"):
+        companion_files(model)
+
+
+def test_an_import_refuses_such_links_too(tmp_path):
+    folder = write_checkpoint(tmp_path / "model", "LlamaForCausalLM")
+    (folder / "NOTICE").symlink_to("/etc/hostname")
+    for weights in folder.glob("*.safetensors*"):
+        weights.unlink()
+    torch.save(make_model().state_dict(), folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match="/NOTICE is a link out of the model's folder"):
+        import_model(str(folder), None, tmp_path / "output")
+    assert not (tmp_path / "output").exists()
