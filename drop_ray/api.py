@@ -1,4 +1,4 @@
-"""drop_ray from Python: `run`, `plan` and `export` as the commands do them; `load` and `score` without a store.
+"""drop_ray from Python: `run`, `plan`, `export` and `inspect` as the commands, `load` and `score` without a store.
 
 run = drop_ray.run("my.yaml")                          # or a RunConfig, or a mapping as in the YAML
 run.tables["evaluations"].to_pandas()                  # every table of the report, as pyarrow
@@ -20,7 +20,8 @@ from transformers import PreTrainedModel
 from drop_ray import pipeline
 from drop_ray.config import RunConfig, load_config, parse_config
 from drop_ray.errors import UserError
-from drop_ray.job.job import Job, open_job
+from drop_ray.job.job import Job
+from drop_ray.job.opening import open_job
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.dropped import decoder_layers, drop_lists_of_model, parse_dtype
 from drop_ray.models.edited import edited
@@ -28,6 +29,7 @@ from drop_ray.models.export import export_checkpoint
 from drop_ray.models.export_formats import ExportFormat
 from drop_ray.models.loading import load_model
 from drop_ray.models.probe import check_architecture
+from drop_ray.planning.inspection import Inspection, inspect_model
 from drop_ray.planning.plans import DropPlan, read_plan
 from drop_ray.planning.variants import variant_of
 from drop_ray.scoring.layers import ResidentLayers
@@ -124,6 +126,30 @@ def export(config: Config, plan: str | DropPlan, output: Path | str, format: Exp
         progress=lambda done, total: logger.info("export: %s of %s", human_bytes(done), human_bytes(total)),
     )
     return Path(output)
+
+
+def inspect(
+    model: str,
+    plan: Path | str | None = None,
+    *,
+    revision: str | None = None,
+    num_tokens: int = 2048,
+    batch_size: int = 1,
+    allow_unlisted: bool = False,
+) -> Inspection:
+    """What a model is made of, and what a plan file would leave of it; printed, as `drop-ray inspect` says it.
+
+    model is a folder, s3://bucket/prefix or a Hugging Face name; no weights are read. num_tokens and batch_size are of
+    the sequences whose KV cache is reckoned.
+    """
+    return inspect_model(
+        model,
+        revision,
+        Path(plan) if plan is not None else None,
+        num_tokens=num_tokens,
+        batch_size=batch_size,
+        allow_unlisted=allow_unlisted,
+    )
 
 
 def load(

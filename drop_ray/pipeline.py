@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from drop_ray.config import RunConfig
-from drop_ray.job.job import open_job
 from drop_ray.job.ledger import Ledger
+from drop_ray.job.opening import open_job
 from drop_ray.job.run_state import RunState
 from drop_ray.job.texts import load_texts
 from drop_ray.planning.plans import DropPlan

@@ -20,17 +20,16 @@ def add(subparsers: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from drop_ray.planning.inspection import inspect_lines
+    from drop_ray.planning.inspection import inspect_model
     from drop_ray.text.console import console_of, show
 
-    lines = inspect_lines(
+    found = inspect_model(
         options.model,
         options.revision,
         options.plan,
         num_tokens=options.tokens,
         batch_size=options.batch_size,
         allow_unlisted=options.allow_unlisted,
-        console=console_of(sys.stdout),
     )
-    show(lines)
+    show(found.lines(console_of(sys.stdout)))
     return 0

@@ -28,9 +28,9 @@ def add(subparsers: Any) -> None:
 
 
 def run_stages(options: argparse.Namespace) -> int:
+    from drop_ray.commands.summary import outcome_lines
     from drop_ray.pipeline import run
     from drop_ray.text.console import console_of, show
-    from drop_ray.text.summary import outcome_lines
 
     until = LAST if options.command == RUN else options.command
     outcome = run(read_config(options), until, options.reuse)

@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from drop_ray.commands.arguments import add_command, add_config, read_config
+from drop_ray.stages.catalog import STAGES
 
 
 def add(subparsers: Any) -> None:
@@ -15,5 +16,6 @@ def run(options: argparse.Namespace) -> int:
     from drop_ray.job.status import status_lines
     from drop_ray.text.console import console_of, show
 
-    show(status_lines(read_config(options), console_of(sys.stdout)))
+    stages = [stage.name for stage in STAGES]
+    show(status_lines(read_config(options), stages, console_of(sys.stdout)))
     return 0

@@ -97,6 +97,11 @@ class RunConfig(Section):
             return {}
         return {"outage_s": self.execution.store_outage_s, **self.execution.store_options}
 
+    @property
+    def serving_dtype(self) -> str:
+        """The dtype that models are served in."""
+        return (self.serving and self.serving.dtype) or self.model.dtype
+
     def to_yaml(self) -> str:
         return str(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
 

@@ -1,41 +1,24 @@
-"""A checked run: the config, the model's files and sizes, the tasks and plans. Whatever can be refused is refused here.
+"""A checked run: the config, the model's files and sizes, the tasks and plans. `job.opening` makes it."""
 
-Nothing is computed and nothing is written. No weights are read, except for the blocks that identify the model.
-"""
-
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
-from transformers import PreTrainedModel
-
 from drop_ray.calibration.dataset import CalibrationDataset, open_dataset
-from drop_ray.config import RunConfig, resolve_path, text_sections
-from drop_ray.errors import UserError
+from drop_ray.config import RunConfig, resolve_path
 from drop_ray.evaluation import TaskRequest
 from drop_ray.job.change_sections import change_sections
-from drop_ray.models.accounting import ModelSize, measure
-from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
-from drop_ray.models.dropped import build_skeleton, drop_lists_of, parse_dtype, read_config
-from drop_ray.models.export import check_full
+from drop_ray.job.file_hash import file_sha256
+from drop_ray.models.accounting import ModelSize
+from drop_ray.models.checkpoint import Checkpoint
 from drop_ray.models.families import DropLists
-from drop_ray.models.files.companions import companion_files
-from drop_ray.models.loading import Weights
-from drop_ray.models.location import locate_model
-from drop_ray.models.probe import check_architecture
 from drop_ray.planning.changes import Change
-from drop_ray.planning.plans import BASE, DropPlan, read_plan
-from drop_ray.planning.requests import PlanRequest, plan_requests
+from drop_ray.planning.plans import BASE, DropPlan
+from drop_ray.planning.requests import PlanRequest
 from drop_ray.planning.variants import Variant, variant_of
-from drop_ray.serving.preflight import check_serving, kv_cache_bytes
-from drop_ray.store import Store, open_store
-from drop_ray.text.naming import first_twice
-
-# Fields that training checkpoints must share, since their scores are compared layer by layer, on the same token ids.
-COMPARABLE = ("num_hidden_layers", "hidden_size", "vocab_size")
+from drop_ray.serving.preflight import kv_cache_bytes
+from drop_ray.store import Store
 
 
 @dataclass(frozen=True)
@@ -127,147 +110,3 @@ class Job:
                 "kv_bytes_per_token": self.size.kv_bytes_per_token(plan.drops),
             }
         )
-
-
-def open_job(config: RunConfig) -> Job:
-    """Check everything that can be checked without computing. UserError names the field and the remedy."""
-    store = open_store(config.store, config.s3_options(config.store))
-    store.check_writable()
-    checkpoint, skeleton = _open_model(config, config.model.main_revision)
-    earlier = {revision: _open_earlier(config, revision, checkpoint) for revision in config.model.revisions[:-1]}
-    base_drops = drop_lists_of(checkpoint)
-    if config.export != "none" and "llm-drop" in config.export_formats:
-        check_full(checkpoint, "export_formats")
-    if config.export != "none" or config.quantization:
-        companion_files(checkpoint.folder)  # what a checkpoint would be refused for after all scores were taken
-    size = measure(skeleton)
-    _check_lengths(config, size)
-    for section in change_sections():
-        section.check(config, checkpoint)
-    check_serving(config, checkpoint.location, checkpoint.config, size, base_drops)
-    requests = tuple(plan_requests(config.plans, size.num_layers, base_drops, config.scoring.metrics[0]))
-    given = _read_given_plans(config, size, checkpoint, base_drops)
-    _check_names(config, requests, given)
-    task_requests = tuple(
-        TaskRequest(task.name, task.num_fewshot, task.limit or config.evaluation.limit)
-        for task in config.evaluation.tasks
-    )
-    return Job(
-        config=config,
-        store=store,
-        checkpoint=checkpoint,
-        earlier=earlier,
-        size=size,
-        base_drops=base_drops,
-        requests=requests,
-        given_plans=given,
-        task_requests=task_requests,
-        tasks=_resolve_tasks(config, task_requests),
-    )
-
-
-def file_sha256(path: Path, field: str) -> str:
-    """Of the bytes that the file has now; one that is as it was when it was last hashed is not read again."""
-    if not path.is_file():
-        raise UserError(f"{field}: {path} is not a file")
-    status = path.stat()
-    # ctime too: programs that copy files set mtime to the original's, and nothing sets ctime.
-    state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    return _sha256(path, state)
-
-
-@cache
-def _sha256(path: Path, state: tuple[int, ...]) -> str:  # noqa: ARG001 - what is remembered is the file in this state
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _open_model(config: RunConfig, revision: str | None) -> tuple[Checkpoint, PreTrainedModel]:
-    """A checkpoint whose tensors fit its configuration, and its skeleton."""
-    model = config.model
-    try:
-        checkpoint = open_checkpoint(locate_model(model.location, revision), config.s3_options(model.path))
-        check_architecture(checkpoint, model.allow_unlisted)
-        skeleton = build_skeleton(
-            read_config(checkpoint), drop_lists_of(checkpoint), parse_dtype(model.dtype), model.attn_implementation
-        )
-        Weights(skeleton, checkpoint)
-    except UserError as error:
-        if not model.revisions:
-            raise
-        raise UserError(f"model.revisions: {revision}: {error}") from error
-    return checkpoint, skeleton
-
-
-def _open_earlier(config: RunConfig, revision: str, main: Checkpoint) -> Checkpoint:
-    """An earlier training checkpoint, whose layers can be compared with those of the run's model."""
-    checkpoint, _ = _open_model(config, revision)
-    known = [
-        *((field, checkpoint.config.get(field), main.config.get(field)) for field in COMPARABLE),
-        ("drop lists", drop_lists_of(checkpoint).as_identity(), drop_lists_of(main).as_identity()),
-    ]
-    for field, own, wanted in known:
-        if own != wanted:
-            raise UserError(
-                f"model.revisions: {revision} has {field} {own}, {config.model.main_revision} has {wanted}; "
-                "name training checkpoints of one model"
-            )
-    return checkpoint
-
-
-def _check_lengths(config: RunConfig, size: ModelSize) -> None:
-    lengths = {"calibration.seq_len": config.calibration.seq_len}
-    lengths |= {f"{field}.seq_len": text.seq_len for field, text in text_sections(config).items()}
-    if config.evaluation.max_length is not None:
-        lengths["evaluation.max_length"] = config.evaluation.max_length
-    for field, length in lengths.items():
-        if size.max_positions is not None and length > size.max_positions:
-            raise UserError(f"{field}: {length} is more than the model's {size.max_positions} positions")
-
-
-def _read_given_plans(
-    config: RunConfig, size: ModelSize, checkpoint: Checkpoint, base_drops: DropLists
-) -> tuple[DropPlan, ...]:
-    plans = []
-    for spec in config.plans:
-        if spec.file is None:
-            continue
-        plan = read_plan(resolve_path(spec.file), size.num_layers, checkpoint.identity)
-        lacking = {*base_drops.attn} - {*plan.drop_attn} or {*base_drops.mlp} - {*plan.drop_mlp}
-        if lacking:
-            raise UserError(
-                f"plan {spec.file} must also list what the model already lacks, such as layer {min(lacking)}"
-            )
-        plans.append(plan)
-    return tuple(plans)
-
-
-def _check_names(config: RunConfig, requests: tuple[PlanRequest, ...], given: tuple[DropPlan, ...]) -> None:
-    plans = [BASE, *(request.name for request in requests), *(plan.name for plan in given)]
-    names = plans + [name for section in change_sections() for name in section.names(config, plans)]
-    twice = first_twice(names)
-    if twice is not None:
-        raise UserError(f"plans: two plans are called {twice}; rename the one from a file, or give a `name`")
-    choices = [
-        ("export", config.export, plans),
-        ("serving.plans", config.serving.plans if config.serving else "all", names),
-        *(
-            (f"{section.field} ({line.label}).plans", line.plans, plans)
-            for section in change_sections()
-            for line in section.lines(config)
-        ),
-    ]
-    for field, chosen, known in choices:
-        unknown = [name for name in chosen if name not in known] if isinstance(chosen, tuple) else []
-        if unknown:
-            raise UserError(f"{field}: no plan is called {unknown[0]}; plans: {', '.join(known[1:])}")
-
-
-def _resolve_tasks(config: RunConfig, requests: tuple[TaskRequest, ...]) -> dict[str, Mapping[str, Any]]:
-    if not requests:
-        return {}
-    from drop_ray.evaluation.tasks import resolve_tasks  # imports lm-eval
-
-    path = config.evaluation.include_path
-    resolved = resolve_tasks(requests, str(resolve_path(path)) if path else None)
-    return {name: task.identity for name, task in resolved.items()}

@@ -1,7 +1,7 @@
 """`drop-ray status`: the units of a run, what of them is done, and who works on the rest. Reads the store only."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.text import Text
@@ -18,8 +18,11 @@ from drop_ray.text.units import human_bytes
 STYLES = {"done": "green", "missing": "yellow", "corrupt": "bold red"}
 
 
-def status_lines(config: RunConfig, console: Console = PLAIN) -> Iterator[str]:
-    """A line a unit, by stage, then who works on the rest, then the sums. UserError if the store has no such run."""
+def status_lines(config: RunConfig, stages: Sequence[str], console: Console = PLAIN) -> Iterator[str]:
+    """A line a unit, by stage, then who works on the rest, then the sums. UserError if the store has no such run.
+
+    stages: names in the order of the pipeline; what comes before the first of them, such as calibrate, is in none.
+    """
     store = open_store(config.store, config.s3_options(config.store))
     try:
         units = read_manifest(store, f"runs/{config.name}")
@@ -28,7 +31,7 @@ def status_lines(config: RunConfig, console: Console = PLAIN) -> Iterator[str]:
     states: dict[str, int] = {}
     total = 0
     rows = []
-    for stage, label, step in units:
+    for stage, label, step in sorted(units, key=lambda unit: stages.index(unit[0]) if unit[0] in stages else -1):
         state, size, detail = _state(store, step)
         states[state] = states.get(state, 0) + 1
         total += size

@@ -4,7 +4,8 @@ The `algorithm` of a step is raised by hand when its code would give other numbe
 """
 
 from drop_ray.config import PerplexitySpec, resolve_path
-from drop_ray.job.job import Job, file_sha256
+from drop_ray.job.file_hash import file_sha256
+from drop_ray.job.job import Job
 from drop_ray.models.export_formats import ExportFormat
 from drop_ray.models.families import DropLists
 from drop_ray.planning.variants import Variant
@@ -102,7 +103,7 @@ def bench_step(job: Job, variant: Variant) -> Step:
             **job.config.model.model_dump(include={"attn_implementation"}),
             **serving.model_dump(mode="json", exclude={"plans"}),
             # The values that null stands for in the config.
-            "dtype": serving.dtype or job.config.model.dtype,
+            "dtype": job.config.serving_dtype,
             "max_model_len": serving.model_len,
             "kv_cache_bytes": job.kv_cache_bytes,
             # Timings depend on where they are taken.

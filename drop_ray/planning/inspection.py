@@ -1,6 +1,7 @@
 """`drop-ray inspect MODEL`: what a model is made of and what a plan would save, from its configuration alone."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,47 @@ from drop_ray.text.units import human_bytes, human_count
 Row = tuple[str, str]
 
 
-def inspect_lines(
+@dataclass(frozen=True)
+class Inspection:
+    """What a model is made of, and what a plan would leave of it."""
+
+    location: str
+    """Where the model is."""
+    architecture: str
+    """Its class in transformers."""
+    size: ModelSize
+    """Its sizes in 16 bits."""
+    lacking: DropLists
+    """Sub-layers that the model lacks already."""
+    plan: DropPlan | None
+    """The plan that was asked about."""
+    rows: tuple[Row, ...]
+    """What is said of it all, for people."""
+
+    @property
+    def drops(self) -> DropLists:
+        """Everything that is gone after the plan."""
+        return self.lacking.union(self.plan.drops) if self.plan else self.lacking
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters that are left."""
+        return self.size.kept_parameters(self.drops)
+
+    def kv_bytes(self, num_tokens: int = 1, batch_size: int = 1) -> int:
+        """Bytes of the KV cache of sequences of that length."""
+        return batch_size * self.size.kv_bytes(self.drops, num_tokens)
+
+    def lines(self, console: Console = PLAIN) -> Iterator[str]:
+        """The lines that `drop-ray inspect` prints."""
+        yield f"{self.location}: {self.architecture}"
+        yield from table_lines(console, (names(min_width=10), words()), self.rows)
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+
+def inspect_model(
     path: str,
     revision: str | None = None,
     plan: Path | None = None,
@@ -35,12 +76,11 @@ def inspect_lines(
     num_tokens: int = 2048,
     batch_size: int = 1,
     allow_unlisted: bool = False,
-    console: Console = PLAIN,
-) -> Iterator[str]:
-    """The lines to print. No weights are read or downloaded: config.json is enough, an index is checked if it is there.
+) -> Inspection:
+    """Look at a model. No weights are read or downloaded: config.json is enough, an index is checked if it is there.
 
-    num_tokens, batch_size: of the sequences whose KV cache is reckoned. UserError for a model that cannot be dropped
-    from, and for a plan that does not fit it.
+    num_tokens and batch_size are of the sequences whose KV cache is reckoned. UserError for a model that cannot be
+    dropped from, and for a plan that does not fit it.
     """
     checkpoint = open_checkpoint(locate_model(path, revision, weights=False), weights=False)
     check_architecture(checkpoint, allow_unlisted)
@@ -59,8 +99,7 @@ def inspect_lines(
         left = batch_size * size.kv_bytes(lacking.union(chosen.drops), num_tokens)
         rows += _plan_rows(chosen, size, lacking)
         rows.append(("", f"KV cache for {sequences}: {human_bytes(kv_bytes)} -> {human_bytes(left)}"))
-    yield f"{checkpoint.location}: {config.architectures[0]}"
-    yield from table_lines(console, (names(min_width=10), words()), rows)
+    return Inspection(checkpoint.location, config.architectures[0], size, lacking, chosen, tuple(rows))
 
 
 def _model_rows(config: Any) -> Iterator[Row]:

@@ -59,7 +59,7 @@ class Quantize(Remake):
 
     def load(self, folder: Path, *, device: str, dtype: str, attn_implementation: str) -> Any:
         from drop_ray.models.dropped import parse_dtype
-        from drop_ray.quantization.loading import load_quantized
+        from drop_ray.models.quantized import load_quantized
 
         return load_quantized(folder, device=device, dtype=parse_dtype(dtype), attn_implementation=attn_implementation)
 

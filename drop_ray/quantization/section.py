@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from drop_ray.config import QuantizationSpec, RunConfig, quantization_field, resolve_path
 from drop_ray.errors import UserError
 from drop_ray.job.change_sections import ChangeSection
-from drop_ray.job.job import Job, file_sha256
+from drop_ray.job.file_hash import file_sha256
+from drop_ray.job.job import Job
 from drop_ray.models.checkpoint import Checkpoint
 from drop_ray.planning.changes import Change
 from drop_ray.quantization.change import Quantize
 from drop_ray.quantization.checks import check_quantization
-from drop_ray.serving.preflight import serving_dtype
 
 
 class QuantizationSection(ChangeSection):
@@ -46,7 +46,7 @@ def _check_kernels(config: RunConfig) -> None:
     """vLLM 0.32 has no kernels for the other forms: `vllm/model_executor/layers/quantization`."""
     if config.serving is None or config.serving.engine != "vllm" or not config.quantization:
         return
-    if serving_dtype(config) == "float32":
+    if config.serving_dtype == "float32":
         raise UserError("serving.dtype: vLLM serves quantized models in 16 bits only; set it to bfloat16 or float16")
     for spec in config.quantization:
         if spec.method == "gptq" and not spec.is_symmetric:

@@ -23,14 +23,9 @@ def kv_cache_bytes(config: RunConfig) -> int | None:
     return config.serving.kv_cache_bytes or default
 
 
-def serving_dtype(config: RunConfig) -> str:
-    assert config.serving is not None
-    return config.serving.dtype or config.model.dtype
-
-
 def serving_size(config: RunConfig, size: ModelSize) -> ModelSize:
     """The model's size in the dtype that it is served in."""
-    item_size = {"float32": 4}.get(serving_dtype(config), 2)
+    item_size = {"float32": 4}.get(config.serving_dtype, 2)
     kv_bytes = size.kv_bytes_per_layer // size.bytes_per_parameter * item_size
     return replace(size, bytes_per_parameter=item_size, kv_bytes_per_layer=kv_bytes)
 

@@ -58,7 +58,7 @@ def load(settings: EngineSettings, device: str) -> PreTrainedModel:
     """
     dtype = parse_dtype(settings.dtype)
     if settings.quantized:
-        from drop_ray.quantization.loading import load_quantized
+        from drop_ray.models.quantized import load_quantized
 
         return load_quantized(
             Path(settings.folder), device=device, dtype=dtype, attn_implementation=settings.attn_implementation

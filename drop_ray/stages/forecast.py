@@ -10,8 +10,9 @@ from rich.console import Console
 
 from drop_ray.config import RunConfig
 from drop_ray.errors import CorruptArtifactError
-from drop_ray.job.job import Job, open_job
+from drop_ray.job.job import Job
 from drop_ray.job.ledger import Ledger
+from drop_ray.job.opening import open_job
 from drop_ray.job.run_state import NotDoneError, RunState
 from drop_ray.job.stage import Cost, Stage, Work
 from drop_ray.job.units import LocalUnit, Share, Unit, WorkerRequest

@@ -10,7 +10,7 @@ from tiny_models import edit_json, write_checkpoint
 from drop_ray.cli import main
 from drop_ray.config import load_config
 from drop_ray.job.first_config import ModelFacts, first_config
-from drop_ray.job.job import open_job
+from drop_ray.job.opening import open_job
 from drop_ray.job.texts import load_calibration, load_texts
 from drop_ray.models.families import DropLists
 

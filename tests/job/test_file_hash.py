@@ -6,7 +6,7 @@ import os
 import pytest
 
 from drop_ray.errors import UserError
-from drop_ray.job.job import file_sha256
+from drop_ray.job.file_hash import file_sha256
 
 
 def sha256(text):

@@ -12,7 +12,7 @@ from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.export import export_checkpoint
 from drop_ray.models.families import DropLists
 from drop_ray.models.loading import load_model
-from drop_ray.planning.inspection import inspect_lines
+from drop_ray.planning.inspection import inspect_model
 
 IDS = token_ids(2, 24)
 
@@ -58,7 +58,7 @@ def test_layers_that_predict_further_tokens_are_passed_over_and_not_exported(tmp
     save_file({**tensors, **extra}, folder / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "num_nextn_predict_layers": 1}))
-    assert any("1 layers that predict further tokens" in line for line in inspect_lines(str(folder)))
+    assert any("1 layers that predict further tokens" in line for line in inspect_model(str(folder)).lines())
     expected = logits_of(make_model("DeepseekV3ForCausalLM"), IDS)
     assert torch.equal(logits_of(load_model(folder), IDS), expected)
     export_checkpoint(open_checkpoint(folder), DropLists((0,), ()), tmp_path / "dropped")

@@ -12,7 +12,7 @@ from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.classes import base_config_class
 from drop_ray.models.dropped import build_skeleton, parse_dtype, read_config
 from drop_ray.models.families import DropLists
-from drop_ray.planning.inspection import inspect_lines
+from drop_ray.planning.inspection import inspect_model
 
 LARGE = {"hidden_size": 8192, "intermediate_size": 28672, "num_attention_heads": 64, "num_hidden_layers": 80}
 SMALL = {"hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32, "num_hidden_layers": 32}
@@ -83,14 +83,14 @@ def test_an_index_of_another_model_is_refused(tmp_path):
     write_checkpoint(tmp_path)
     for shard in tmp_path.glob("*.safetensors"):
         shard.unlink()  # no weights are read
-    assert any(line.startswith("index ") for line in inspect_lines(str(tmp_path)))
+    assert any(line.startswith("index ") for line in inspect_model(str(tmp_path)).lines())
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 5}))
     with pytest.raises(UserError, match=r"index.json lacks model.layers.4.* is it the index of this config.json"):
-        list(inspect_lines(str(tmp_path)))
+        inspect_model(str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
     with pytest.raises(UserError, match=r"names model.layers.3.*, which has no place in the model"):
-        list(inspect_lines(str(tmp_path)))
+        inspect_model(str(tmp_path))
 
 
 def test_a_plan_that_does_not_fit_the_model_is_refused(tmp_path, capsys):

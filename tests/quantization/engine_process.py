@@ -42,9 +42,9 @@ def kernel_weights(output: Path) -> dict[str, torch.Tensor]:
 
 
 def _run(job: EngineJob) -> None:
+    from drop_ray.models.quantized import load_quantized
     from drop_ray.quantization.dequantized import open_dequantized
     from drop_ray.quantization.gptqmodel_engine import quantize
-    from drop_ray.quantization.loading import load_quantized
 
     quantize(
         open_checkpoint(job.base),

@@ -118,7 +118,7 @@ def _quantize(architecture, folder, cases):
 
 
 def _transformers(architecture, folder, cases):
-    from drop_ray.quantization.loading import load_quantized
+    from drop_ray.models.quantized import load_quantized
 
     for case in cases:
         yield Run(case, "transformers", logprobs(load_quantized(folder / case, dtype=torch.float32)))

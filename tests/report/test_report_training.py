@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_report_render import EVIL, NUM_LAYERS, Page, example, markdown_tables
 
+from drop_ray.commands.summary import training_table
 from drop_ray.planning.scores import Importance, ScoreTable
 from drop_ray.report.html import render_html
 from drop_ray.report.markdown import render_markdown
@@ -16,7 +17,6 @@ from drop_ray.report.rows import TrainingRow
 from drop_ray.report.sections.training import checkpoints, lines_of, training_sections
 from drop_ray.report.tables import topic_table
 from drop_ray.report.training import checkpoint_lines, most_redundant, redundant_since, spearman
-from drop_ray.text.summary import training_table
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from local_run import run_state, variant
 from drop_ray.errors import UserError, WorkerFailedError
 from drop_ray.job import steps
 from drop_ray.job.artifacts import SERVING, SERVING_FACTS
-from drop_ray.job.job import open_job
+from drop_ray.job.opening import open_job
 from drop_ray.job.units import UnitFailure, WorkerRequest
 from drop_ray.pipeline import run
 from drop_ray.planning.variants import variant_of

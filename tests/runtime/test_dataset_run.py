@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from drop_ray.job import steps
-from drop_ray.job.job import open_job
+from drop_ray.job.opening import open_job
 from drop_ray.pipeline import run
 from drop_ray.stages.forecast import forecast_lines
 

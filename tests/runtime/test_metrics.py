@@ -8,7 +8,7 @@ import pytest
 import ray
 from tiny_run import config_of
 
-from drop_ray.job.job import open_job
+from drop_ray.job.opening import open_job
 from drop_ray.runtime import metrics
 from drop_ray.runtime.pool import Item
 from drop_ray.runtime.watch import StageWatch

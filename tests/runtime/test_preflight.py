@@ -8,7 +8,7 @@ from tiny_run import config_of
 
 from drop_ray.config import ExecutionConfig
 from drop_ray.errors import UserError
-from drop_ray.job.job import open_job
+from drop_ray.job.opening import open_job
 from drop_ray.runtime import preflight
 from drop_ray.runtime.cluster import Cluster
 from drop_ray.runtime.dispatch import worker_setup

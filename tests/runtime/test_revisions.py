@@ -9,10 +9,11 @@ import tiny_models
 from local_run import run_state, start_worker
 from tiny_run import config_of
 
+from drop_ray.commands.summary import outcome_lines
 from drop_ray.errors import UserError, WorkerFailedError
 from drop_ray.job import steps
-from drop_ray.job.job import open_job
 from drop_ray.job.ledger import read_manifest
+from drop_ray.job.opening import open_job
 from drop_ray.job.status import status_lines
 from drop_ray.models.location import locate_model
 from drop_ray.pipeline import run
@@ -20,7 +21,6 @@ from drop_ray.stages.calibration import calibrate
 from drop_ray.stages.forecast import forecast_lines
 from drop_ray.stages.score_units import ScoreUnit
 from drop_ray.store import open_store
-from drop_ray.text.summary import outcome_lines
 
 REVISIONS = ["step1", "step2", "main"]
 
@@ -62,7 +62,7 @@ def test_every_checkpoint_is_scored_once_and_its_table_shared(config, local_ray)
     assert len({str(tables) for tables in outcome.training.values()}) == len(REVISIONS)
     lines = list(outcome_lines(outcome))
     assert all(any(line.startswith(f"{revision} ") for line in lines) for revision in REVISIONS)
-    status = "\n".join(status_lines(together))
+    status = "\n".join(status_lines(together, ["score", "plan"]))
     assert all(f"revision {revision}, samples 2 to 3" in status for revision in REVISIONS)
     report = Path(outcome.published.report).read_text()
     assert 'id="training-0-attention"' in report

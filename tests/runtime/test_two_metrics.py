@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from drop_ray.commands.summary import outcome_lines
 from drop_ray.pipeline import run
 from drop_ray.stages.forecast import forecast_lines
-from drop_ray.text.summary import outcome_lines
 
 PLANS = [{"strategy": "attention", "drop": [2]}, {"strategy": "attention", "drop": [3], "metric": "angular"}]
 

@@ -10,7 +10,7 @@ from tiny_run import config_of
 
 from drop_ray.errors import WorkerFailedError
 from drop_ray.job import steps
-from drop_ray.job.job import open_job
+from drop_ray.job.opening import open_job
 from drop_ray.models.families import DropLists
 from drop_ray.scoring.scorer import Scorer
 from drop_ray.stages.calibration import calibrate

@@ -14,7 +14,7 @@ LOAD = """
 import sys
 from pathlib import Path
 from drop_ray.errors import CorruptArtifactError
-from drop_ray.quantization.loading import load_quantized
+from drop_ray.models.quantized import load_quantized
 
 for name in sys.argv[1:]:
     try:
