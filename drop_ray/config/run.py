@@ -117,7 +117,7 @@ def load_config(path: Path | str, overrides: Iterable[str] = ()) -> RunConfig:
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such config file") from error
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {error}") from error
+        raise UserError(f"{path} is not YAML: {_yaml_fault(error)}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path}: a config is a mapping with model, calibration, plans, ...")
     for override in overrides:
@@ -159,9 +159,24 @@ def _override(values: dict[str, Any], override: str) -> None:
     for section in sections:
         target = _enter(target, section, key)
     if isinstance(target, list):
-        target[_position(target, field, key)] = yaml.safe_load(text)
+        target[_position(target, field, key)] = _value(text, key)
         return
-    target[field] = yaml.safe_load(text)
+    target[field] = _value(text, key)
+
+
+def _value(text: str, key: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {key}: the value is not YAML: {_yaml_fault(error)}") from error
+
+
+def _yaml_fault(error: yaml.YAMLError) -> str:
+    """What is wrong and where, without the line itself, which may hold a password."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return type(error).__name__
+    mark = error.problem_mark
+    return f"{error.problem} in line {mark.line + 1}, column {mark.column + 1}"
 
 
 def _enter(target: Any, section: str, key: str) -> Any:

@@ -52,8 +52,8 @@ class WorkerSetup:
     """Host memory for residual states when layers are streamed."""
     earlier_identities: Mapping[str, str] = field(default_factory=dict)
     """Of the training checkpoints before the run's model, by revision."""
-    model_options: Mapping[str, Any] = field(default_factory=dict)
-    """Of the connection to S3, for a model there."""
+    model_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Of the connection to S3, for a model there; may hold credentials, which no message shows."""
     cache_dir: str | None = None
     """As in `execution`."""
     cache_bytes: int | None = None
