@@ -1,11 +1,12 @@
 """What an export and an import copy beside the weights: nothing from outside of the model."""
 
+import json
 import os
 import shutil
 
 import pytest
 import torch
-from tiny_models import make_model, write_checkpoint
+from tiny_models import edit_json, make_model, write_checkpoint
 
 from drop_ray.errors import UserError
 from drop_ray.importing.checkpoint import import_model
@@ -13,6 +14,7 @@ from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.export import export_checkpoint
 from drop_ray.models.families import DropLists
 from drop_ray.models.files.companions import companion_files
+from drop_ray.models.location import load_tokenizer
 
 DROPS = DropLists((1,), ())
 
@@ -122,4 +124,55 @@ def test_an_import_refuses_such_links_too(tmp_path):
     torch.save(make_model().state_dict(), folder / "pytorch_model.bin")
     with pytest.raises(UserError, match="/NOTICE is a link out of the model's folder"):
         import_model(str(folder), None, tmp_path / "output")
+    assert not (tmp_path / "output").exists()
+
+
+CODE = {
+    *("tokenizer.py", "tokenizer_custom.py", "tokenizer_helper.so", "chat_template.py", "README.py", "README.sh"),
+    *("LICENSE.py", "Custom License.exe", "NOTICE.pyc", "USE_POLICY.html", "tokenizer.pkl", "tokenizer_config.json.py"),
+}
+DATA = {
+    *("LICENSE-APACHE", "NOTICE", "README.md", "USE_POLICY.md", "LICENSE.PDF", "Community License for Tiny.pdf"),
+    *("tokenizer.model", "tokenizer.model.v3", "chat_template.jinja", "tokenizer_config.json", "merges.txt"),
+}
+
+
+def test_data_and_documents_are_copied_and_code_never_is(model, tmp_path):
+    for name in (CODE | DATA) - names(model):
+        (model / name).write_text("content")
+    exported = names(export(model, tmp_path / "output"))
+    assert exported >= DATA
+    assert exported & CODE == set()
+
+
+def test_fields_that_name_code_of_the_source_are_left_out(model, tmp_path, caplog):
+    foreign = {"AutoTokenizer": ["tokenization_x.X", "somebody/else--tokenization_x.X"]}
+    edit_json(model / "tokenizer_config.json", auto_map=foreign, custom={"auto_map": foreign, "kept": 1})
+    pipelines = {"chat": {"impl": "somebody/else--pipe.Pipe"}}
+    edit_json(model / "config.json", custom_pipelines=pipelines, custom={"auto_map": {"AutoConfig": "c.C"}})
+    for format in ("dropped", "plain", "llm-drop", "config-only"):
+        output = tmp_path / format
+        drops = DropLists((1,), (1,))
+        export_checkpoint(open_checkpoint(model), drops, output, format=format)
+        written = "".join(path.read_text() for path in output.glob("*.json"))
+        assert not any(text in written for text in ("tokenization_x", "somebody", "c.C", "custom_pipelines"))
+        ours = json.loads((output / "config.json").read_text()).get("auto_map", {})
+        assert all((output / f"{value.partition('.')[0]}.py").is_file() for value in ours.values())
+        tokenizer = json.loads((output / "tokenizer_config.json").read_text())
+        assert tokenizer["custom"] == {"kept": 1}
+        assert load_tokenizer(output)("a").input_ids
+    assert "tokenizer_config.json names code (auto_map or custom_pipelines), which is left out" in caplog.text
+
+
+def test_a_tokenizer_that_names_no_code_is_copied_byte_for_byte(model, tmp_path):
+    spaced = (model / "tokenizer_config.json").read_text().replace(",", " ,   ")
+    (model / "tokenizer_config.json").write_text(spaced)
+    assert (export(model, tmp_path / "output") / "tokenizer_config.json").read_text() == spaced
+
+
+@pytest.mark.parametrize("text", ["{", "", "\x00", "[" * 100_000])
+def test_a_broken_companion_is_refused_before_anything_is_written(model, tmp_path, text):
+    (model / "generation_config.json").write_text(text)
+    with pytest.raises(UserError, match="generation_config.json is not JSON: .*; download it again"):
+        export(model, tmp_path / "output")
     assert not (tmp_path / "output").exists()
