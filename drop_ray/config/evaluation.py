@@ -34,6 +34,9 @@ class EvaluationConfig(Section):
     tasks: tuple[TaskSpec, ...] = Field((), description="lm-eval tasks, by name or with settings")
     perplexity: tuple[PerplexitySpec, ...] = Field((), description="texts whose perplexity is taken")
     include_path: Location | None = Field(None, description="folder of lm-eval task YAML files")
+    allow_task_code: bool = Field(
+        False, description="run Python code (`!function`) of tasks from outside of the working directory"
+    )
     limit: int | None = Field(None, ge=1, description="first documents of tasks that state no limit")
     seed: int = Field(1234, description="seed by which few-shot examples are drawn")
     apply_chat_template: bool = Field(False, description="put prompts into the tokenizer's chat template")

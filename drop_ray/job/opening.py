@@ -156,5 +156,6 @@ def _resolve_tasks(config: RunConfig, requests: tuple[TaskRequest, ...]) -> dict
     from drop_ray.evaluation.tasks import resolve_tasks  # imports lm-eval
 
     path = config.evaluation.include_path
-    resolved = resolve_tasks(requests, str(resolve_path(path)) if path else None)
+    folder = str(resolve_path(path)) if path else None
+    resolved = resolve_tasks(requests, folder, allow_code=config.evaluation.allow_task_code)
     return {name: task.identity for name, task in resolved.items()}
