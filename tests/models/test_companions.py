@@ -7,9 +7,11 @@ import shutil
 import pytest
 import torch
 from tiny_models import edit_json, make_model, write_checkpoint
+from tiny_run import config_of, write_inputs
 
 from drop_ray.errors import UserError
 from drop_ray.importing.checkpoint import import_model
+from drop_ray.job.opening import open_job
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.export import export_checkpoint
 from drop_ray.models.families import DropLists
@@ -50,6 +52,14 @@ def test_a_link_out_of_the_model_is_refused_before_anything_is_written(model, tm
         with pytest.raises(UserError, match="is a link out of the model's folder"):
             export(model, output)
     assert not output.exists()
+
+
+def test_a_run_that_will_export_finds_the_link_before_any_work(tmp_path):
+    inputs = write_inputs(tmp_path)
+    (inputs / "model" / "NOTICE").symlink_to(inputs / "text.txt")
+    assert open_job(config_of(inputs, tmp_path / "store", evaluation={}))
+    with pytest.raises(UserError, match="NOTICE is a link out of the model's folder"):
+        open_job(config_of(inputs, tmp_path / "store", evaluation={}, export="all", export_formats=["dropped"]))
 
 
 def test_a_link_to_another_file_of_the_model_is_the_models_own(model, tmp_path):
@@ -132,7 +142,15 @@ CODE = {
     *("LICENSE.py", "Custom License.exe", "NOTICE.pyc", "USE_POLICY.html", "tokenizer.pkl", "tokenizer_config.json.py"),
 }
 DATA = {
-    *("LICENSE-APACHE", "NOTICE", "README.md", "USE_POLICY.md", "LICENSE.PDF", "Community License for Tiny.pdf"),
+    *(
+        "LICENSE-APACHE",
+        "LICENSE-2.0",
+        "NOTICE",
+        "README.md",
+        "USE_POLICY.md",
+        "LICENSE.PDF",
+        "Community License for Tiny.pdf",
+    ),
     *("tokenizer.model", "tokenizer.model.v3", "chat_template.jinja", "tokenizer_config.json", "merges.txt"),
 }
 

@@ -6,6 +6,7 @@ An export is passed on. So it gets what is listed here and nothing else: no code
 import fnmatch
 import json
 import logging
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +15,9 @@ from typing import Any
 from drop_ray.errors import UserError
 from drop_ray.text.path_names import inner_path, shown
 
-TOKENIZER_CONFIG = "tokenizer_config.json"
 DATA_FILES = (
-    TOKENIZER_CONFIG,
     "tokenizer.json",
+    "tokenizer_config.json",
     "tokenizer.model",
     *(f"tokenizer.model.v{version}" for version in (1, 2, 3)),  # as Mistral's, for mistral-common
     "special_tokens_map.json",
@@ -37,7 +37,8 @@ DOCUMENTS = (
     "USE_POLICY*",
     "README*",
 )
-DOCUMENT_SUFFIXES = ("", ".md", ".pdf", ".rst", ".txt")
+# A number is a version: LICENSE-2.0
+DOCUMENT_SUFFIX = re.compile(r"(\.(md|pdf|rst|txt|\d+))?", re.IGNORECASE)
 # What `snapshot_download` is asked for; not all of it is copied.
 COMPANION_PATTERNS = (*DATA_FILES, *DOCUMENTS)
 # Fields of JSON files that name code beside the weights, or of another repository, for `trust_remote_code`.
@@ -51,7 +52,7 @@ logger = logging.getLogger(__name__)
 def is_companion(name: str) -> bool:
     """Whether a file's name says that it is data of the tokenizer, or a document."""
     is_document = any(fnmatch.fnmatchcase(name, pattern) for pattern in DOCUMENTS)
-    return name in DATA_FILES or (is_document and Path(name).suffix.lower() in DOCUMENT_SUFFIXES)
+    return name in DATA_FILES or (is_document and DOCUMENT_SUFFIX.fullmatch(Path(name).suffix) is not None)
 
 
 def companion_files(folder: Path) -> list[Path]:
