@@ -43,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from drop_ray.text.console import log_handler
 
     logging.basicConfig(level=logging.DEBUG if options.verbose else logging.WARNING, handlers=[log_handler()])
+    # In their debug messages are the headers of requests, session tokens among them.
+    for library in ("botocore", "aiobotocore"):
+        logging.getLogger(library).setLevel(logging.INFO if options.verbose else logging.WARNING)
     # Importing torchao, which gptqmodel brings, makes torch warn of torchao's own types.
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     logging.getLogger("drop_ray").setLevel(logging.DEBUG if options.verbose else logging.INFO)

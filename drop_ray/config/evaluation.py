@@ -4,14 +4,14 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from drop_ray.config.section import RUN_NAME, Section, TextSection
+from drop_ray.config.section import FileName, Location, Section, TextSection
 from drop_ray.text.naming import first_twice
 
 
 class TaskSpec(Section):
     """One lm-eval task; its name alone is enough."""
 
-    name: str = Field(description="name of the task in lm-eval or in a file in `include_path`")
+    name: FileName = Field(description="name of the task in lm-eval or in a file in `include_path`")
     num_fewshot: int | None = Field(
         None, ge=0, description="examples before each question; null keeps the task's own number"
     )
@@ -21,7 +21,7 @@ class TaskSpec(Section):
 class PerplexitySpec(TextSection):
     """Perplexity on a text."""
 
-    name: str = Field("perplexity", pattern=RUN_NAME, description="what the text is called in tables and charts")
+    name: FileName = Field("perplexity", description="what the text is called in tables and charts")
 
 
 class EvaluationConfig(Section):
@@ -33,7 +33,10 @@ class EvaluationConfig(Section):
     )
     tasks: tuple[TaskSpec, ...] = Field((), description="lm-eval tasks, by name or with settings")
     perplexity: tuple[PerplexitySpec, ...] = Field((), description="texts whose perplexity is taken")
-    include_path: str | None = Field(None, description="folder of lm-eval task YAML files")
+    include_path: Location | None = Field(None, description="folder of lm-eval task YAML files")
+    allow_task_code: bool = Field(
+        False, description="run Python code (`!function`) of tasks from outside of the working directory"
+    )
     limit: int | None = Field(None, ge=1, description="first documents of tasks that state no limit")
     seed: int = Field(1234, description="seed by which few-shot examples are drawn")
     apply_chat_template: bool = Field(False, description="put prompts into the tokenizer's chat template")

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_serializer, field_validator
 
-from drop_ray.config.section import Section
+from drop_ray.config.secrets import check_options, masked
+from drop_ray.config.section import Location, Section
 
 Placement = Literal["auto", "resident", "streamed"]
 
@@ -26,7 +27,7 @@ class ExecutionConfig(Section):
     tensor_parallel: int = Field(1, ge=1, description="GPUs of one engine in the serving benchmark")
     layers: Placement = Field("auto", description="resident in memory, or streamed from the checkpoint")
     wave_bytes: int = Field(4 << 30, ge=1, description="host memory for residual states when layers are streamed")
-    cache_dir: str | None = Field(
+    cache_dir: Location | None = Field(
         None,
         description="folder on each node that keeps whole models and checkpoints from s3://; null reads a model's "
         "layers by ranges, as they are used",
@@ -39,9 +40,22 @@ class ExecutionConfig(Section):
     )
     store_options: dict[str, Any] = Field(
         default_factory=dict,
+        repr=False,
         description="s3fs options for a store or a model on s3://, such as endpoint_url or, for addresses with the "
-        "bucket in the path, config_kwargs: {s3: {addressing_style: path}}",
+        "bucket in the path, config_kwargs: {s3: {addressing_style: path}}; no credentials, which belong into the "
+        "environment",
     )
+
+    @field_validator("store_options")
+    @classmethod
+    def _can_be_used(cls, value: dict[str, Any]) -> dict[str, Any]:
+        check_options(value)
+        return value
+
+    @field_serializer("store_options")
+    def _without_secrets(self, value: dict[str, Any]) -> dict[str, Any]:
+        """Whatever is made of the config, such as the file in the run's folder, shows no credentials."""
+        return masked(value)
 
     @property
     def device(self) -> Literal["cpu", "cuda"]:

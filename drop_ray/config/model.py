@@ -1,21 +1,23 @@
 """`model`: the model of a run."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from drop_ray.config.section import Section, resolve_path
+from drop_ray.config.section import InnerPath, Location, Section, resolve_path
 from drop_ray.text.naming import first_twice
 
 
 class ModelConfig(Section):
     """Which weights a run is about, and in which precision they are computed with."""
 
-    path: str = Field(description="folder of a transformers checkpoint, s3://bucket/prefix, or a Hugging Face name")
-    revision: str | None = Field(
-        None, min_length=1, description="branch, tag or commit of a Hugging Face name; subfolder of a folder or URL"
+    path: Location = Field(
+        description="folder of a transformers checkpoint, s3://bucket/prefix, or a Hugging Face name"
     )
-    revisions: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+    revision: InnerPath | None = Field(
+        None, description="branch, tag or commit of a Hugging Face name; subfolder of a folder or URL"
+    )
+    revisions: tuple[InnerPath, ...] = Field(
         (), description="training checkpoints to score, oldest first; the last is the model that plans are made for"
     )
     dtype: Literal["bfloat16", "float16", "float32"] = Field(

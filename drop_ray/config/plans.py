@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from drop_ray.config.names import MetricName, StrategyName
-from drop_ray.config.section import Section
+from drop_ray.config.section import Location, Section
 from drop_ray.extensions import STRATEGIES
 
 Droppable = Literal["attention", "mlp", "joint", "block"]
@@ -23,7 +23,7 @@ class PlanSpec(Section):
     of: Droppable | None = Field(None, description="what random and reverse drop")
     seed: int = Field(0, description="seed of the choices of random")
     metric: MetricName | None = Field(None, description="one of scoring.metrics to rank by; null is the first of them")
-    file: str | None = Field(None, description="a plan as JSON, instead of a strategy")
+    file: Location | None = Field(None, description="a plan as JSON, instead of a strategy")
 
     @field_validator("drop", mode="before", json_schema_input_type=int | tuple[int, ...])
     @classmethod

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from drop_ray.config.section import RUN_NAME, Section, TextSection
+from drop_ray.config.section import FileName, Section, TextSection
 
 BITS = {"awq": (4,), "gptq": (4, 8)}
 
@@ -13,7 +13,7 @@ class QuantizationSpec(Section):
     """One line of `quantization`: AutoAWQ's format (GEMM) or AutoGPTQ's."""
 
     method: Literal["awq", "gptq"] = Field(description="awq writes AutoAWQ's format, gptq AutoGPTQ's")
-    name: str | None = Field(None, pattern=RUN_NAME, description="end of the variants' names; the method if not given")
+    name: FileName | None = Field(None, description="end of the variants' names; the method if not given")
     bits: int = Field(4, description="bits of a weight: 4; gptq also takes 8")
     group_size: int = Field(128, description="inputs that share a scale; -1 is the whole row, gptq only")
     symmetric: bool | None = Field(None, description="null is the method's own: gptq symmetric, awq with zero points")

@@ -18,7 +18,7 @@ from drop_ray.config.model import ModelConfig
 from drop_ray.config.plans import PlanSpec
 from drop_ray.config.quantization import QuantizationSpec
 from drop_ray.config.scoring import CalibrationConfig, ScoringConfig
-from drop_ray.config.section import RUN_NAME, Section, TextSection
+from drop_ray.config.section import FileName, Location, Section, TextSection
 from drop_ray.config.serving import ServingConfig
 from drop_ray.errors import UserError
 from drop_ray.models.export_formats import ExportFormat
@@ -28,7 +28,7 @@ from drop_ray.text.naming import first_twice
 class RunConfig(Section):
     """A run: one model, what to drop from it, and how to judge and measure what is left."""
 
-    name: str = Field(pattern=RUN_NAME, description="what the run is called; the file's name if not given")
+    name: FileName = Field(description="what the run is called; the file's name if not given")
     model: ModelConfig = Field(description="which weights the run is about")
     calibration: CalibrationConfig = Field(description="the text on which importance is measured")
     scoring: ScoringConfig = Field(ScoringConfig(), description="what is measured on the calibration text")
@@ -48,7 +48,7 @@ class RunConfig(Section):
         min_length=1,
         description="formats of every exported plan; plain only for plans that drop whole blocks",
     )
-    store: str = Field("drop-ray-store", description="folder or s3://bucket/prefix that keeps everything done")
+    store: Location = Field("drop-ray-store", description="folder or s3://bucket/prefix that keeps everything done")
     execution: ExecutionConfig = Field(ExecutionConfig(), description="how to run; never changes a number")
 
     @field_validator("export_formats")
@@ -117,7 +117,7 @@ def load_config(path: Path | str, overrides: Iterable[str] = ()) -> RunConfig:
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such config file") from error
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {error}") from error
+        raise UserError(f"{path} is not YAML: {_yaml_fault(error)}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path}: a config is a mapping with model, calibration, plans, ...")
     for override in overrides:
@@ -159,9 +159,24 @@ def _override(values: dict[str, Any], override: str) -> None:
     for section in sections:
         target = _enter(target, section, key)
     if isinstance(target, list):
-        target[_position(target, field, key)] = yaml.safe_load(text)
+        target[_position(target, field, key)] = _value(text, key)
         return
-    target[field] = yaml.safe_load(text)
+    target[field] = _value(text, key)
+
+
+def _value(text: str, key: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {key}: the value is not YAML: {_yaml_fault(error)}") from error
+
+
+def _yaml_fault(error: yaml.YAMLError) -> str:
+    """What is wrong and where, without the line itself, which may hold a password."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return type(error).__name__
+    mark = error.problem_mark
+    return f"{error.problem} in line {mark.line + 1}, column {mark.column + 1}"
 
 
 def _enter(target: Any, section: str, key: str) -> Any:

@@ -3,18 +3,20 @@
 from pydantic import Field, field_validator, model_validator
 
 from drop_ray.config.names import MetricName
-from drop_ray.config.section import Section
+from drop_ray.config.section import InnerPath, Location, Section
 
 
 class CalibrationConfig(Section):
     """The text on which importance is measured, cut into samples of equal length."""
 
-    source: str | None = Field(None, description="file of text: .txt, .json, .jsonl or .parquet")
-    token_ids: str | None = Field(None, description="instead of a text: .json or .parquet with lists of ints")
-    dataset: str | None = Field(None, description="Hugging Face dataset, or a folder of data files; read as a stream")
+    source: Location | None = Field(None, description="file of text: .txt, .json, .jsonl or .parquet")
+    token_ids: Location | None = Field(None, description="instead of a text: .json or .parquet with lists of ints")
+    dataset: Location | None = Field(
+        None, description="Hugging Face dataset, or a folder of data files; read as a stream"
+    )
     dataset_config: str | None = Field(None, description="configuration of the dataset, such as `en` of C4")
     dataset_split: str = Field("train", description="split of the dataset")
-    dataset_revision: str | None = Field(None, description="branch, tag or commit; null is the newest commit")
+    dataset_revision: InnerPath | None = Field(None, description="branch, tag or commit; null is the newest commit")
     text_field: str = Field("text", description="field or column that holds the text")
     num_samples: int = Field(
         256, ge=2, description="samples of the text; two at least, since scores come with a standard error"

@@ -4,12 +4,23 @@ Paths that begin with `demo:` lie in the package's embedded demo folder. Others 
 """
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+
+from drop_ray.text.path_names import LONGEST_NAME, NAME, file_name, inner_path, path_or_url
 
 DEMO_PREFIX = "demo:"
 DEMO_FOLDER = Path(__file__).parents[1] / "demo"
-RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+# Names and paths as `drop_ray.text.path_names` checks them.
+FileName = Annotated[
+    str,
+    AfterValidator(file_name),
+    WithJsonSchema({"type": "string", "pattern": f"^{NAME}$", "maxLength": LONGEST_NAME}),
+]
+InnerPath = Annotated[str, AfterValidator(inner_path), WithJsonSchema({"type": "string", "minLength": 1})]
+Location = Annotated[str, AfterValidator(path_or_url), WithJsonSchema({"type": "string", "minLength": 1})]
 
 
 class Section(BaseModel):
@@ -19,7 +30,7 @@ class Section(BaseModel):
 class TextSection(Section):
     """A text of the user, cut into samples as calibration text is."""
 
-    source: str = Field(description="file of text: .txt, .json, .jsonl or .parquet")
+    source: Location = Field(description="file of text: .txt, .json, .jsonl or .parquet")
     text_field: str = Field("text", description="field or column that holds the text")
     num_samples: int = Field(64, ge=1, description="first samples of the text that are used")
     seq_len: int = Field(2048, ge=2, description="tokens of each sample; no more than the model has positions")

@@ -11,6 +11,7 @@ from typing import Any
 from drop_ray.errors import UserError
 from drop_ray.evaluation.catalog import Catalog, FoundTask
 from drop_ray.evaluation.result import TaskRequest
+from drop_ray.evaluation.task_code import check_task_code
 from drop_ray.evaluation.task_identity import config_identity
 
 
@@ -27,11 +28,14 @@ class ResolvedTask:
     """The request, and by name every tag, group and task that it reaches (`task_identity`), as plain JSON values."""
 
 
-def resolve_tasks(requests: Iterable[TaskRequest], include_path: str | None) -> dict[str, ResolvedTask]:
-    """The requests by name, checked, in their order.
+def resolve_tasks(
+    requests: Iterable[TaskRequest], include_path: str | None, *, allow_code: bool = False
+) -> dict[str, ResolvedTask]:
+    """The requests by name, checked, in their order; `allow_code` takes Python code of tasks from elsewhere.
 
-    Raises UserError for an unknown task (with the nearest names), one requested twice, missing data or code, few-shot
-    examples where the task cannot take any, and tasks that run generated code or need images or audio.
+    Raises UserError for an unknown task (with the nearest names), one requested twice, missing data or code, code from
+    elsewhere, few-shot examples where the task cannot take any, and tasks that run generated code or need images or
+    audio.
     """
     catalog = Catalog(include_path)
     resolved: dict[str, ResolvedTask] = {}
@@ -40,6 +44,7 @@ def resolve_tasks(requests: Iterable[TaskRequest], include_path: str | None) -> 
             raise UserError(f"evaluation.tasks: {request.name} is listed twice")
         found = catalog.find(request.name)
         check_request(request, found)
+        check_task_code(found, allow_code)
         resolved[request.name] = ResolvedTask(request, _identity(request, found))
     return resolved
 

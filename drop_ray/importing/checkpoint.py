@@ -4,7 +4,6 @@ The result is a model of a transformers class, in safetensors.
 """
 
 import logging
-import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +15,7 @@ from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
 from drop_ray.models.dropped import drop_lists_of
 from drop_ray.models.export import check_new_folder, export_checkpoint
 from drop_ray.models.families import DropLists, architecture_of
-from drop_ray.models.files.model_folder import COMPANION_PATTERNS
+from drop_ray.models.files.companions import companion_files, copy_companion
 from drop_ray.models.location import locate_model
 from drop_ray.text.units import human_bytes
 
@@ -55,10 +54,9 @@ def _only_bin(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _copy_companions(source: Path, target: Path) -> None:
-    for pattern in COMPANION_PATTERNS:
-        for path in source.glob(pattern):
-            if path.name not in REPLACED_FILES:
-                shutil.copyfile(path, target / path.name)
+    for path in companion_files(source):
+        if path.name not in REPLACED_FILES:
+            copy_companion(path, target)
 
 
 def _write(checkpoint: Checkpoint, output: Path, provenance: dict[str, Any] | None) -> None:

@@ -13,7 +13,6 @@ import torch
 from drop_ray.calibration.packing import read_documents
 from drop_ray.config import ModelConfig, resolve_path
 from drop_ray.config.commented import Off, commented_yaml
-from drop_ray.config.section import RUN_NAME
 from drop_ray.errors import UserError
 from drop_ray.models.accounting import measure
 from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
@@ -22,6 +21,7 @@ from drop_ray.models.families import FAMILIES, DropLists
 from drop_ray.models.location import HUB_NAME, load_tokenizer, locate_model
 from drop_ray.models.probe import check_architecture
 from drop_ray.planning.modules import candidates
+from drop_ray.text.path_names import file_name, shown
 
 CALIBRATION_TEXT, HELD_OUT_TEXT = "demo:calibration.jsonl", "demo:heldout.jsonl"
 DTYPES = ("bfloat16", "float16", "float32")
@@ -80,8 +80,10 @@ def write_first_config(path: str, output: Path | None) -> Path:
     UserError if there is no such model, or the file exists.
     """
     output = output or Path(f"{_name_of(path)}.yaml")
-    if not re.fullmatch(RUN_NAME, output.stem):
-        raise UserError(f"--output: the run is called {output.stem}, after the file; use letters, digits, . _ and -")
+    try:
+        file_name(output.stem)
+    except ValueError as error:
+        raise UserError(f"--output: the run is called {shown(output.stem)}, after the file: {error}") from error
     if output.exists():
         raise UserError(f"--output: {output} exists; give another name, or remove it")
     text = first_config(read_facts(path), output.name)

@@ -18,6 +18,7 @@ from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
 from drop_ray.models.dropped import build_skeleton, drop_lists_of, parse_dtype, read_config
 from drop_ray.models.export import check_full
 from drop_ray.models.families import DropLists
+from drop_ray.models.files.companions import companion_files
 from drop_ray.models.loading import Weights
 from drop_ray.models.location import locate_model
 from drop_ray.models.probe import check_architecture
@@ -40,6 +41,8 @@ def open_job(config: RunConfig) -> Job:
     base_drops = drop_lists_of(checkpoint)
     if config.export != "none" and "llm-drop" in config.export_formats:
         check_full(checkpoint, "export_formats")
+    if config.export != "none" or config.quantization:
+        companion_files(checkpoint.folder)  # what a checkpoint would be refused for after all scores were taken
     size = measure(skeleton)
     _check_lengths(config, size)
     for section in change_sections():
@@ -153,5 +156,6 @@ def _resolve_tasks(config: RunConfig, requests: tuple[TaskRequest, ...]) -> dict
     from drop_ray.evaluation.tasks import resolve_tasks  # imports lm-eval
 
     path = config.evaluation.include_path
-    resolved = resolve_tasks(requests, str(resolve_path(path)) if path else None)
+    folder = str(resolve_path(path)) if path else None
+    resolved = resolve_tasks(requests, folder, allow_code=config.evaluation.allow_task_code)
     return {name: task.identity for name, task in resolved.items()}

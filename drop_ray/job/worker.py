@@ -53,8 +53,8 @@ class WorkerSetup:
     """Bytes of host memory for residual states when layers are streamed."""
     earlier_identities: Mapping[str, str] = field(default_factory=dict)
     """Identities of the training checkpoints before the run's model, by revision."""
-    model_options: Mapping[str, Any] = field(default_factory=dict)
-    """Options of the connection to S3, for a model there."""
+    model_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Options of the connection to S3, for a model there; they may hold credentials."""
     cache_dir: str | None = None
     """Folder of the node's cache, as `execution.cache_dir`."""
     cache_bytes: int | None = None

@@ -22,7 +22,7 @@ from drop_ray.models.checkpoint import Checkpoint
 from drop_ray.models.dropped import build_skeleton, drop_lists_of, read_config
 from drop_ray.models.export_formats import ExportFormat
 from drop_ray.models.families import DropLists
-from drop_ray.models.files.model_folder import COMPANION_PATTERNS
+from drop_ray.models.files.companions import companion_files, copy_companion, without_code
 from drop_ray.models.files.safetensors_writer import ShardEntries, TensorEntry, write_shards
 from drop_ray.models.loading import Weights
 from drop_ray.models.plain import plain_checkpoint
@@ -55,18 +55,18 @@ def export_checkpoint(
     """Write the model without the sub-layers of `drops` to the new folder `output`.
 
     `provenance` goes into config.json as `drop_ray`. `progress` is told (bytes done, bytes in all).
-    Raises UserError if the checkpoint does not fit its config.json, if the model without `drops` has no such format, or
-    if `output` exists and is not empty.
+    Raises UserError if the checkpoint does not fit its config.json, if the model without `drops` has no such format, if
+    a file beside the weights is linked from elsewhere, or if `output` exists and is not empty.
     """
     check_new_folder(output)
+    companions = companion_files(checkpoint.folder)
     contents = _contents(checkpoint, drop_lists_of(checkpoint).union(drops), format)
     output.mkdir(parents=True, exist_ok=True)
     write_shards(output, _renamed_tensors(checkpoint, contents.tensors), progress)
     config = {**contents.config, "use_cache": True, **({"drop_ray": dict(provenance)} if provenance else {})}
     (output / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    for pattern in COMPANION_PATTERNS:
-        for path in sorted(checkpoint.folder.glob(pattern)):
-            shutil.copyfile(path, output / path.name)
+    for path in companions:
+        copy_companion(path, output)
     for path in contents.code:
         shutil.copyfile(path, output / path.name)
 
@@ -110,8 +110,9 @@ def _contents(checkpoint: Checkpoint, drops: DropLists, format: ExportFormat) ->
 
 def _config_with_lists(checkpoint: Checkpoint, skeleton: PreTrainedModel, drops: DropLists) -> dict[str, Any]:
     """The base's config.json with the drop lists, and with the modeling files that understand them."""
+    fields = {key: without_code(value) for key, value in checkpoint.config.items()}
     return {
-        **{key: value for key, value in checkpoint.config.items() if key != "_name_or_path"},
+        **{key: value for key, value in fields.items() if key not in ("_name_or_path", "custom_pipelines")},
         "auto_map": {
             "AutoConfig": _remote_name(type(skeleton.config)),
             "AutoModelForCausalLM": _remote_name(type(skeleton)),

@@ -5,12 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+)
 from transformers import AutoTokenizer
 
 from drop_ray.errors import UserError
 from drop_ray.models.files.model_folder import SMALL_FILES
 from drop_ray.models.files.weight_files import FORMATS, read_index
+from drop_ray.text.path_names import inner_path
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -21,6 +27,11 @@ def locate_model(path: str, revision: str | None, *, weights: bool = True) -> st
     `revision` is a branch, tag or commit of a Hugging Face name, or a subfolder of a folder or URL. With
     `weights=False` the weights of a Hugging Face name are not downloaded. UserError names the remedy.
     """
+    if revision is not None:
+        try:
+            inner_path(revision)
+        except ValueError as error:
+            raise UserError(f"model.revision: {error}") from error
     if "://" in path:
         return path if revision is None else f"{path.rstrip('/')}/{revision}"
     folder = Path(path)
@@ -33,7 +44,7 @@ def locate_model(path: str, revision: str | None, *, weights: bool = True) -> st
         )
     try:
         return str(_download(path, revision, weights))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise UserError(
             f"model.path: {path} is no local folder, and the Hugging Face hub did not give it ({error}); "
             "check the name, the network, HF_TOKEN for a gated model, or give a folder"

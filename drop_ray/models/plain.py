@@ -15,6 +15,7 @@ from drop_ray.errors import UserError
 from drop_ray.models.checkpoint import Checkpoint
 from drop_ray.models.dropped import build_skeleton, decoder_layers, read_config
 from drop_ray.models.families import DropLists
+from drop_ray.models.files.companions import without_code
 from drop_ray.models.layer_settings import setting_that_differs
 
 # Fields that list layers by number.
@@ -23,8 +24,8 @@ LAYER_NUMBERS = ("mlp_only_layers",)
 FIRST_LAYERS = ("first_k_dense_replace", "max_window_layers")
 # Endings of fields whose lists are not by layer, though they may happen to have as many entries as there are layers.
 NOT_OF_LAYERS = ("architectures", "_token_id", "_token_ids")
-# Fields of config.json about drops, remote code and provenance, which a plain checkpoint does not have.
-OTHER_FORMATS_FIELDS = ("drop_attn_list", "drop_mlp_list", "auto_map", "drop_ray", "_name_or_path")
+# Fields of config.json about drops and provenance, which a plain checkpoint does not have.
+OTHER_FORMATS_FIELDS = ("drop_attn_list", "drop_mlp_list", "drop_ray", "_name_or_path")
 LAYER_TENSOR = re.compile(r"((?:.*?\.)?layers\.)(\d+)(\..+)")
 
 
@@ -53,7 +54,8 @@ def plain_checkpoint(checkpoint: Checkpoint, drops: DropLists) -> PlainCheckpoin
     """
     if drops.attn != drops.mlp:
         raise _refusal("it can lack whole blocks only, and the plan drops attention or MLP alone")
-    fields = {field: value for field, value in checkpoint.config.items() if field not in OTHER_FORMATS_FIELDS}
+    own = without_code(checkpoint.config)
+    fields = {field: value for field, value in own.items() if field not in OTHER_FORMATS_FIELDS}
     base = replace(checkpoint, config=fields)
     config = read_config(base)
     kept = tuple(layer for layer in range(config.num_hidden_layers) if layer not in drops.attn)

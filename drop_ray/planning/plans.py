@@ -9,6 +9,7 @@ from typing import Any
 from drop_ray.errors import UserError
 from drop_ray.models.families import DropLists, check_drop_lists
 from drop_ray.planning.changes import Change, Drop, change_of, layer_numbers
+from drop_ray.text.path_names import file_name
 
 FORMAT = "drop-plan/1"
 BASE = "base"
@@ -87,7 +88,18 @@ def _parse(values: Any, path: Path) -> DropPlan:
         except ValueError as error:
             raise UserError(f"plan {path}: {error}") from error
     fields |= _changes(fields, path)
-    return DropPlan(**{"name": path.stem, **fields})
+    return DropPlan(**{**fields, "name": _name(fields.get("name", path.stem), path)})
+
+
+def _name(text: Any, path: Path) -> str:
+    """It becomes a file of the run's folder, and must not stand for the base."""
+    try:
+        name = file_name(text)
+    except ValueError as error:
+        raise UserError(f"plan {path}: name: {error}") from error
+    if name == BASE:
+        raise UserError(f"plan {path}: name: {BASE} is the model as given; give the plan another `name`")
+    return name
 
 
 def _changes(fields: Mapping[str, Any], path: Path) -> dict[str, Any]:

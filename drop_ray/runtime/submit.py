@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ray.job_submission import JobDetails, JobStatus
 
-from drop_ray.config import load_config
+from drop_ray.config import RunConfig, load_config
+from drop_ray.config.secrets import secret_options
 from drop_ray.errors import DropRayError, UserError
 from drop_ray.runtime.job_client import NO_ANSWER, connect, first_line
 from drop_ray.runtime.packaging import check_config_file, check_paths, make_package
@@ -40,6 +41,7 @@ def submit(
     """
     config = load_config(config_path, overrides)
     environment = _environment(secrets)
+    _check_secrets(config)
     # Ray would log every file that it leaves out, and the large ones; this module decides and says what is uploaded.
     logging.getLogger(UPLOAD_LOGGER).setLevel(logging.ERROR)
     package = make_package(Path.cwd(), config.store)
@@ -120,6 +122,16 @@ def _environment(names: Sequence[str]) -> dict[str, str]:
     if missing:
         raise UserError(f"--env {missing[0]}: there is no such variable in this environment; export it first")
     return {name: os.environ[name] for name in names}
+
+
+def _check_secrets(config: RunConfig) -> None:
+    """The config is uploaded and its overrides stand in the job's command, which whoever sees the cluster can read."""
+    secret = secret_options(config.execution.store_options)
+    if secret:
+        raise UserError(
+            f"execution.store_options.{secret[0]}: everyone on the cluster could read it; take it out of the config, "
+            "and hand on AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY by --env, or give the nodes a role"
+        )
 
 
 def _entrypoint(stage: str, config: str, overrides: Sequence[str]) -> str:

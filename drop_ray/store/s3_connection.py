@@ -76,7 +76,12 @@ class S3Connection(RequestsOfS3):
 
     async def make_request(self, send: Callable[[], Awaitable[Any]], body_bytes: int) -> Any:
         seconds = ANSWER_S + body_bytes / SLOWEST_UPLOAD_BYTES_S
-        return await self._patiently(lambda: asyncio.wait_for(send(), seconds))
+
+        # tenacity 9.2 awaits what a coroutine function returns, and nothing else.
+        async def answer() -> Any:
+            return await asyncio.wait_for(send(), seconds)
+
+        return await self._patiently(answer)
 
     async def read_file(self, fetch: Callable[[], Awaitable[Any]]) -> Any:
         """Read a file, again if the connection breaks while the answer is being read."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from drop_ray.errors import CorruptArtifactError
 from drop_ray.store.identity import canonical_json, fingerprint
+from drop_ray.text.path_names import inner_path
 
 STEP_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 ARTIFACTS = "artifacts"
@@ -125,7 +126,9 @@ class Commit:
             return Commit(
                 step=Step(record["step"]["name"], record["step"]["identity"]),
                 attempt=record["attempt"],
-                outputs={name: Output(int(o["size"]), str(o["sha256"])) for name, o in record["outputs"].items()},
+                outputs={
+                    inner_path(name): Output(int(o["size"]), str(o["sha256"])) for name, o in record["outputs"].items()
+                },
                 units=dict(record["units"]),
                 provenance=dict(record["provenance"]),
                 created=str(record["created"]),

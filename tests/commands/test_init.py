@@ -151,4 +151,4 @@ def test_what_is_no_model_is_refused_and_nothing_written(model, message, llama, 
 
 def test_a_name_that_no_run_can_have_is_refused(llama, tmp_path, capsys):
     assert main(["init", str(llama), "--output", str(tmp_path / "my run.yaml")]) == 2
-    assert "the run is called my run, after the file" in capsys.readouterr().err
+    assert "the run is called 'my run', after the file" in capsys.readouterr().err

@@ -152,6 +152,15 @@ def test_values_with_spaces_and_quotes_reach_the_job_as_they_are(run_folder, cli
         (["--set", "store=here"], "store: here would lie in the job's copy"),
         (["--set", "calibration.source=missing.txt"], "calibration.source: missing.txt is not among the files"),
         (["--set", "modle.path=x"], "modle: unknown key"),
+        (["--set", f"execution.store_options.secret={SECRET}"], "execution.store_options.secret: everyone on"),
+        (
+            ["--set", f"execution.store_options={{client_kwargs: {{aws_session_token: {SECRET}}}}}"],
+            "execution.store_options.client_kwargs.aws_session_token: everyone on the cluster could read it; take it",
+        ),
+        (
+            ["--set", f"execution.store_options={{key: [{SECRET}"],
+            "--set execution.store_options: the value is not YAML",
+        ),
     ],
 )
 def test_bad_input_is_refused_before_the_cluster_is_asked(run_folder, client, capsys, arguments, message):

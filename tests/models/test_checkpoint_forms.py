@@ -274,6 +274,20 @@ def test_what_is_neither_folder_nor_url_nor_name_is_refused():
         locate_model("/no/such/folder", None)
 
 
+@pytest.mark.parametrize("revision", ["../other", "/etc", "a//b", "x" * 300, ""])
+@pytest.mark.parametrize("place", ["FOLDER", "s3://bucket/model", "org/name"])
+def test_a_revision_stays_inside_its_model(place, revision, llama_folder, monkeypatch):
+    monkeypatch.setattr(location, "snapshot_download", None)  # never asked
+    path = str(llama_folder) if place == "FOLDER" else place
+    with pytest.raises(UserError, match="model.revision: .* is not a path inside its folder"):
+        locate_model(path, revision)
+
+
+def test_a_name_that_the_hub_refuses_is_no_traceback():
+    with pytest.raises(UserError, match="no local folder, and the Hugging Face hub did not give it .*Repo id"):
+        locate_model("-a-/b..c", None)
+
+
 def test_a_url_that_cannot_be_read_is_refused_by_name(s3_url, llama_folder, tmp_path):
     with pytest.raises(UserError, match=f"there is nothing at {s3_url}; correct the bucket or the prefix"):
         open_checkpoint(s3_url)

@@ -193,7 +193,11 @@ BROKEN_INDEX = {
     "is not an index of weights in JSON .": "[]",
     "weight_map does not map tensors to files": index(["a"]),
     "weight_map does not map tensors to files; download it again": index({"a": 1}),
-    "names ../model.safetensors, which is not there": index({"a": "../model.safetensors"}),
+    "names '../model.safetensors', which is not a file beside it": index({"a": "../model.safetensors"}),
+    "names '/etc/passwd', which is not a file beside it": index({"a": "/etc/passwd"}),
+    "names 'sub/a.safetensors', which is not a file beside it": index({"a": "sub/a.safetensors"}),
+    "names '', which is not a file beside it; download it again": index({"a": ""}),
+    r"names 'a.x00b', which is not a file beside it": index({"a": "a\0b"}),
     "names absent.safetensors, which is not there; download it again": index({"a": "absent.safetensors"}),
     "first.safetensors lacks c, which the index says is in it": index(
         {"a": "first.safetensors", "c": "first.safetensors"}

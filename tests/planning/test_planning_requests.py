@@ -94,6 +94,12 @@ def test_a_plan_by_hand_needs_only_its_lists(tmp_path):
     assert (plan.name, plan.drop_attn, plan.drop_mlp) == ("mine", (3, 1), ())
 
 
+def test_a_plan_without_a_name_of_its_own_must_lie_in_a_file_that_gives_one(tmp_path):
+    path = write(tmp_path, drop_attn=[1]).rename(tmp_path / "a b.json")
+    with pytest.raises(UserError, match="a b.json: name: 'a b' cannot name a file"):
+        read_plan(path, 8, "id")
+
+
 def test_a_plan_survives_its_file(tmp_path):
     plan = DropPlan("a", (3, 1), (2,), "joint", "cosine", "id", "cal", 10, 20)
     path = tmp_path / "plan.json"
@@ -113,6 +119,12 @@ def test_a_plan_survives_its_file(tmp_path):
         ({"drop_attn": []}, "drops nothing"),
         ({"drop_attn": [1], "format": "drop-plan/9"}, "format drop-plan/9 is not"),
         ({"drop_attn": [1], "model_identity": "other"}, "made for another model"),
+        ({"drop_attn": [1], "name": "../../../../outside/settings"}, "mine.json: name: .* cannot name a file; use"),
+        ({"drop_attn": [1], "name": ""}, "mine.json: name: '' cannot name a file"),
+        ({"drop_attn": [1], "name": None}, "mine.json: name: a value of type NoneType is not a text"),
+        ({"drop_attn": [1], "name": "x" * 300}, "mine.json: name: .* has 300 characters"),
+        ({"drop_attn": [1], "name": "b\u0430se"}, r"mine.json: name: 'b.u0430se' cannot name a file"),
+        ({"drop_attn": [1], "name": "base"}, "mine.json: name: base is the model as given; give the plan another"),
     ],
 )
 def test_a_plan_that_does_not_fit_is_refused(tmp_path, values, message):

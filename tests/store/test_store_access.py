@@ -138,3 +138,21 @@ def test_files_of_a_run_are_replaced(store: Store, tmp_path: Path) -> None:
     assert store.size("runs/a") == len(b"second, longer") + len(b"{}")
     with pytest.raises(FileNotFoundError):
         store.read_file("runs/a/absent")
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o027, 0o640), (0o022, 0o644)])
+def test_files_of_a_local_store_have_the_permissions_of_the_umask(
+    umask: int, mode: int, tmp_path: Path, scores: Path, step: Step
+) -> None:
+    store = open_store(str(tmp_path / "store"))
+    scores.chmod(0o666)
+    before = os.umask(umask)
+    try:
+        store.write_file("runs/run/config.yaml", b"a")
+        store.write_file("runs/run/report.html", scores)
+        store.commit(step, {"scores.bin": scores}, provenance={})
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
+    assert {path.name for path in files} == {"config.yaml", "report.html", "scores.bin", "commit.json"}
+    assert {path.stat().st_mode & 0o777 for path in files} == {mode}

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,16 @@ def _foreign_name(store: Store, commit: Commit) -> None:
     _change_record(store, commit, step={"name": "rank", "identity": commit.step.identity})
 
 
+def _lead_outside(name: str) -> Damage:
+    """As the record of someone who wants a file to be read, or written in a cache, that is not the artifact's."""
+
+    def damage(store: Store, commit: Commit) -> None:
+        outputs = json.loads(store.read_file(commit.step.record_path))["outputs"]
+        _change_record(store, commit, outputs={**outputs, name: outputs["scores.bin"]})
+
+    return damage
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -57,6 +68,12 @@ def _foreign_name(store: Store, commit: Commit) -> None:
         (_remove_output, r"scores\.bin: missing"),
         (_truncate_record, r"commit\.json is not a commit record: JSONDecodeError"),
         (_foreign_identity, r"commit\.json has another identity: algorithm: 1 -> 7"),
+        (_lead_outside("../../../outside"), r"commit\.json is not a commit record: .*is not a path inside its folder"),
+        (_lead_outside("checkpoint/../../x"), r"commit\.json is not a commit record: .*is not a path inside"),
+        (_lead_outside("/etc/passwd"), r"commit\.json is not a commit record: .*is not a path inside its folder"),
+        (_lead_outside(""), r"commit\.json is not a commit record: .*is not a path inside its folder"),
+        (partial(_change_record, attempt="../abcdef"), r"commit\.json is not a commit record: .*name of an attempt"),
+        (partial(_change_record, attempt=None), r"commit\.json is not a commit record: TypeError"),
         (_foreign_name, r'commit\.json has another identity: step: "score" -> "rank"'),
     ],
 )

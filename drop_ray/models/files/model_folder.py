@@ -7,24 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from drop_ray.errors import UserError
+from drop_ray.models.files.companions import COMPANION_PATTERNS
 
-# What a user finds in a model's folder beside weights and configuration: tokenizer, licence, model card.
-COMPANION_PATTERNS = (
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template*",
-    "generation_config.json",
-    "LICENSE*",
-    "LICENCE*",
-    "*License*",  # as Baichuan's: Community License for Baichuan2 Model.pdf
-    "*许可协议*",
-    "NOTICE*",
-    "USE_POLICY*",
-    "README*",
-)
 # Files that are always fetched from a remote folder. The configuration and an index are JSON too.
 SMALL_FILES = ("*.json", *COMPANION_PATTERNS)
 

@@ -100,7 +100,7 @@ def open_remote_folder(url: str, options: Mapping[str, Any]) -> RemoteFolder:
     except Exception as error:  # each storage raises errors of its own library
         raise UserError(
             f"model.path: {url} cannot be read ({error}); check the URL, the endpoint, and that the credentials "
-            "(AWS_PROFILE, an instance role, execution.store_options) may list the folder and get its files"
+            "(AWS_PROFILE, AWS_ACCESS_KEY_ID, an instance role) may list the folder and get its files"
         ) from error
     return remote
 

@@ -9,6 +9,7 @@ from typing import Any
 from drop_ray.errors import UserError
 from drop_ray.models.files.model_folder import ModelFolder
 from drop_ray.models.files.safetensors_writer import INDEX_FILE, SINGLE_FILE
+from drop_ray.text.path_names import inner_path, shown
 
 
 @dataclass(frozen=True)
@@ -62,5 +63,18 @@ def read_index(path: Path, location: str) -> dict[str, Collection[str]]:
         raise UserError(f"model.path: {location}: weight_map does not map tensors to files; download it again")
     files: dict[str, list[str]] = {}
     for tensor, file in weight_map.items():
+        _check_own(file, location)
         files.setdefault(file, []).append(tensor)
     return dict(files)
+
+
+def _check_own(file: str, location: str) -> None:
+    """An index names files beside it. One that leads elsewhere is not what a model's author has uploaded."""
+    try:
+        is_own = "/" not in inner_path(file)
+    except ValueError:
+        is_own = False
+    if not is_own:
+        raise UserError(
+            f"model.path: {location}: weight_map names {shown(file)}, which is not a file beside it; download it again"
+        )
