@@ -43,8 +43,8 @@ FUNCTIONS = {
     "hash texts": {"file_sha256"},
     "read versions": {"public_versions", "full_versions", "installed_versions"},
     "tables": {"read_table", "write_table"},
-    "gather the report": {"publish"},
-    "write the report": {"render_html", "render_markdown", "write_results_parquet"},
+    "gather the report": {"publish", "collect"},
+    "write the report": {"render_html", "render_markdown", "write_results_parquet", "write_tables"},
 }
 CLASSES = {"Store": "store", "Step": "identities", "Ledger": "ledger", "Pool": "pool", "StageWatch": "watch"}
 # Of a store's files, what asks nothing of the storage.
