@@ -36,7 +36,7 @@ def check_task_code(found: FoundTask, allow: bool) -> None:
                     "which is not below the working directory; read it, then set evaluation.allow_task_code: true, or "
                     "copy the tasks into the working directory"
                 )
-            if not file.is_relative_to(OF_LM_EVAL):
+            if not file.is_relative_to(OF_LM_EVAL) and not file.is_relative_to(DEMO_FOLDER):
                 files.add(str(file) if file.is_file() else function.name)  # of an installed package
     if files:
         logger.info("evaluation of %s runs code of %s", found.name, ", ".join(sorted(files)))
