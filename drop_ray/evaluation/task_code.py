@@ -22,7 +22,7 @@ OF_LM_EVAL = Path(lm_eval.tasks.__file__).resolve().parent
 
 
 def check_task_code(found: FoundTask, allow: bool) -> None:
-    """Log the files whose code a task runs, but for lm-eval's. UserError for a foreign one, unless `allow`.
+    """Log the files whose code a task runs, but for lm-eval's and the demo's. UserError for a foreign one, unless `allow`.
 
     Nothing is imported, and no module is looked for beyond the folder of the YAML file.
     """
@@ -36,7 +36,7 @@ def check_task_code(found: FoundTask, allow: bool) -> None:
                     "which is not below the working directory; read it, then set evaluation.allow_task_code: true, or "
                     "copy the tasks into the working directory"
                 )
-            if not file.is_relative_to(OF_LM_EVAL) and not file.is_relative_to(DEMO_FOLDER):
+            if not file.is_relative_to(OF_LM_EVAL) and not file.is_relative_to(DEMO_FOLDER.resolve()):
                 files.add(str(file) if file.is_file() else function.name)  # of an installed package
     if files:
         logger.info("evaluation of %s runs code of %s", found.name, ", ".join(sorted(files)))

@@ -1,5 +1,7 @@
 """The demo tasks as lm-eval loads them: from any working directory, with the committed rows."""
 
+import hashlib
+
 import pytest
 from lm_eval.tasks import TaskManager
 
@@ -46,3 +48,9 @@ def test_the_perplexity_task_has_the_held_out_documents(manager, tmp_path, monke
     assert len(rows) == 60
     assert task.doc_to_target(rows[0]) == rows[0]["text"]
     assert set(task.aggregation()) == {"word_perplexity", "byte_perplexity", "bits_per_byte"}
+
+
+def test_the_code_of_the_tasks_is_as_it_was():
+    """Its bytes are part of what identifies an evaluation: another comment would have every user evaluate anew."""
+    code = (TASKS_FOLDER / "utils.py").read_bytes()
+    assert hashlib.sha256(code).hexdigest() == "d5a3ea27ee37e2c219e5074de1310c571d128097a73bea1cebd0551f79c33a7a"
