@@ -22,7 +22,7 @@ OF_LM_EVAL = Path(lm_eval.tasks.__file__).resolve().parent
 
 
 def check_task_code(found: FoundTask, allow: bool) -> None:
-    """Log the files whose code a task runs, but for lm-eval's and the demo's. UserError for a foreign one, unless `allow`.
+    """Log the files whose code a task runs, except lm-eval's and the demo's. UserError for foreign code unless `allow`.
 
     Nothing is imported, and no module is looked for beyond the folder of the YAML file.
     """
