@@ -15,7 +15,7 @@ from transformers import LlamaConfig
 
 from drop_ray.errors import UserError
 from drop_ray.models.checkpoint import Checkpoint
-from drop_ray.models.files.stored_tensors import COPY_BYTES, Shard, StoredTensor, byte_view
+from drop_ray.models.files.stored_tensors import COPY_BYTES, ShardView, StoredTensor, byte_view
 from drop_ray.models.loading import COMPUTED_TENSORS
 
 ARCHITECTURES = ("BaichuanForCausalLM", "BaiChuanForCausalLM")
@@ -134,37 +134,20 @@ def _has_alibi(config: Mapping[str, Any]) -> bool:
 
 
 @dataclass(frozen=True)
-class _LlamaShard:
+class _LlamaShard(ShardView):
     """A file of Baichuan's weights, seen as one of Llama's.
 
     q, k and v follow one another and come from one tensor, which is therefore read once.
     """
 
-    shard: Shard
-    """The file of Baichuan's weights."""
     parts: Mapping[str, Part]
     """Llama's tensors, by name."""
     last: dict[str, torch.Tensor] = field(repr=False)
     """The tensor that was read last, by name. All shards share it, so that one tensor is held at a time."""
 
     @property
-    def file(self) -> str:
-        return self.shard.file
-
-    @property
     def tensors(self) -> Mapping[str, StoredTensor]:
         return {name: self._stored(part) for name, part in self.parts.items()}
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        return self.shard.metadata
-
-    @property
-    def header(self) -> bytes:
-        return self.shard.header
-
-    def sample_blocks(self) -> Iterator[bytes]:
-        return self.shard.sample_blocks()
 
     def read(self, names: Collection[str]) -> dict[str, torch.Tensor]:
         return {name: torch.cat(list(self._blocks(part))) for name, part in self.parts.items() if name in names}

@@ -1,6 +1,6 @@
 """A checkpoint some of whose tensors are read with other values: whoever reads it, loads or copies it, sees those."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Protocol
 
@@ -8,7 +8,7 @@ import torch
 
 from drop_ray.errors import UserError
 from drop_ray.models.checkpoint import Checkpoint
-from drop_ray.models.files.stored_tensors import Shard, StoredTensor, byte_view
+from drop_ray.models.files.stored_tensors import ShardView, byte_view
 
 
 class Edit(Protocol):
@@ -30,32 +30,11 @@ def edited(checkpoint: Checkpoint, edits: Sequence[Edit]) -> Checkpoint:
 
 
 @dataclass(frozen=True)
-class EditedShard:
+class EditedShard(ShardView):
     """A file of weights, some of whose tensors are changed while they are read."""
 
-    shard: Shard
-    """The file."""
     edits: tuple[Edit, ...]
     """Applied in this order."""
-
-    @property
-    def file(self) -> str:
-        return self.shard.file
-
-    @property
-    def tensors(self) -> Mapping[str, StoredTensor]:
-        return self.shard.tensors
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        return self.shard.metadata
-
-    @property
-    def header(self) -> bytes:
-        return self.shard.header
-
-    def sample_blocks(self) -> Iterator[bytes]:
-        return self.shard.sample_blocks()
 
     def read(self, names: Collection[str]) -> dict[str, torch.Tensor]:
         tensors = self.shard.read(names)

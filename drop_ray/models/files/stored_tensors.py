@@ -66,6 +66,33 @@ class Shard(Protocol):
         """Write a tensor's bytes, row by row, `COPY_BYTES` at a time. UserError if the file ends early."""
 
 
+@dataclass(frozen=True)
+class ShardView:
+    """A file of weights seen otherwise than it lies there: what is common to such views."""
+
+    shard: Shard
+    """The file."""
+
+    @property
+    def file(self) -> str:
+        return self.shard.file
+
+    @property
+    def tensors(self) -> Mapping[str, StoredTensor]:
+        return self.shard.tensors
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        return self.shard.metadata
+
+    @property
+    def header(self) -> bytes:
+        return self.shard.header
+
+    def sample_blocks(self) -> Iterator[bytes]:
+        return self.shard.sample_blocks()
+
+
 def sample_offsets(start: int, size: int) -> Iterator[tuple[int, int]]:
     """(offset, bytes) of the blocks at the start, in the middle and at the end of a file's bytes from `start` on."""
     length = size - start
