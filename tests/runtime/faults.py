@@ -96,7 +96,7 @@ def busy_workers() -> list[psutil.Process]:
     found = []
     for process in psutil.Process().children(recursive=True):
         try:
-            if process.name().startswith("ray::Worker.run"):
+            if process.name().startswith("ray::WorkerActor.run"):
                 found.append(process)
         except psutil.NoSuchProcess:
             continue
