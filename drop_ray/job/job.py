@@ -64,7 +64,7 @@ class Job:
     def base_plan(self) -> DropPlan:
         return self.complete(DropPlan(BASE, self.base_drops.attn, self.base_drops.mlp, BASE))
 
-    @property
+    @cached_property
     def base_variant(self) -> Variant:
         """The base as a variant. What the model itself lacks is among its changes, as it is among every plan's."""
         return variant_of(self.checkpoint.identity, self.base_plan)

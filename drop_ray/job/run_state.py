@@ -90,7 +90,11 @@ class RunState:
         """Take up a plan that was made, with its variant, and write it to the run's folder as JSON."""
         self.plans += (plan,)
         self.variants.append(variant_of(self.job.checkpoint.identity, plan))
-        self.job.store.write_file(f"{self.job.run_folder}/plans/{plan.name}.json", plan.to_json().encode())
+        self.write(f"plans/{plan.name}.json", plan.to_json().encode())
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file of the run."""
+        self.job.store.write_file(f"{self.job.run_folder}/{name}", data)
 
     def tell(self, message: str, *arguments: object) -> None:
         """Say something in the log."""

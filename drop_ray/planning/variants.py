@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from drop_ray.models.families import DropLists
@@ -52,7 +53,7 @@ class Variant:
         """This variant without its last change."""
         return replace(self, changes=self.changes[:-1])
 
-    @property
+    @cached_property
     def made_by(self) -> Step | None:
         """The step that makes its own checkpoint; None where the base's files and what it changes are enough."""
         return self.remake.step(self.base, self.before.identity()) if self.remake else None

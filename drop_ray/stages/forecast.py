@@ -16,8 +16,6 @@ from drop_ray.job.opening import open_job
 from drop_ray.job.run_state import NotDoneError, RunState
 from drop_ray.job.stage import Cost, Stage, Work
 from drop_ray.job.units import LocalUnit, Share, Unit, WorkerRequest
-from drop_ray.planning.plans import DropPlan
-from drop_ray.planning.variants import variant_of
 from drop_ray.stages.catalog import STAGES
 from drop_ray.stages.dry_run_table import dry_run_lines
 from drop_ray.store import Commit
@@ -46,9 +44,8 @@ class DryRun(RunState):
             self._add(Work(line, len(members), len(todo), cost))
         return [self._found[unit.step.path] for unit in units]
 
-    def add_plan(self, plan: DropPlan) -> None:
-        self.plans += (plan,)
-        self.variants.append(variant_of(self.job.checkpoint.identity, plan))
+    def write(self, name: str, data: bytes) -> None:
+        """A dry run leaves the run's folder as it is."""
 
     def tell(self, message: str, *arguments: object) -> None:
         """Log nothing: a dry run prints lines."""
