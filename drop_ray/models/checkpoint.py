@@ -12,6 +12,7 @@ import torch
 
 from drop_ray.errors import UserError
 from drop_ray.models.files.cached_folder import cached_folder
+from drop_ray.models.files.companions import TOKENIZER_FILES
 from drop_ray.models.files.model_folder import LocalFolder, LocalSource, ModelFolder
 from drop_ray.models.files.remote_folder import open_remote_folder
 from drop_ray.models.files.safetensors_file import open_safetensors
@@ -21,17 +22,6 @@ from drop_ray.models.files.weight_files import find_weights
 from drop_ray.store.identity import canonical_json
 from drop_ray.store.node_cache import NodeCache
 
-# What decides how text becomes tokens, and so belongs to a model's identity.
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-)
 # Fields of config.json that say where it came from, not what the model is.
 PROVENANCE_FIELDS = ("_name_or_path", "transformers_version")
 

@@ -15,16 +15,20 @@ from typing import Any
 from drop_ray.errors import UserError
 from drop_ray.text.path_names import inner_path, shown
 
-DATA_FILES = (
+# What decides how text becomes tokens, and so belongs to a model's identity.
+TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "tokenizer.model",
-    *(f"tokenizer.model.v{version}" for version in (1, 2, 3)),  # as Mistral's, for mistral-common
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.json",
     "merges.txt",
     "chat_template.jinja",
+)
+DATA_FILES = (
+    *TOKENIZER_FILES,
+    *(f"tokenizer.model.v{version}" for version in (1, 2, 3)),  # as Mistral's, for mistral-common
     "chat_template.json",
     "generation_config.json",
 )
