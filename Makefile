@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 READY_FULL := $(VENV)/.ready-full
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo demo-full test test-full test-nightly lint docs benchmark dist lock clean
+.PHONY: demo demo-full test test-full test-nightly lint audit docs benchmark dist lock clean
 
 demo: $(READY)
 	$(BIN)/drop-ray run jobs/configs/demo.yaml
@@ -23,11 +23,12 @@ test: $(READY_FULL)
 	$(BIN)/python -m pytest -m "not full and not gpu" $(ALONE)
 
 test-full: $(READY_FULL)
-	$(BESIDE) -m "full and not gpu"
-	$(BIN)/python -m pytest -m "full and not gpu" $(ALONE)
+	$(BESIDE) -m "full and not nightly and not gpu"
+	$(BIN)/python -m pytest -m "full and not nightly and not gpu" $(ALONE)
 
 # What takes longer than a change should wait for: run by hand before a release.
 test-nightly: test test-full
+	$(BIN)/python -m pytest -m "nightly and not gpu"
 	$(BIN)/python tests/runtime/faults.py
 	$(BIN)/python tests/serving/parity.py
 
@@ -35,6 +36,13 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Known vulnerabilities of what the lock files pin. Needs the network; pip-audit gets an environment of its own.
+audit:
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/pip install --quiet pip-audit
+	$(VENV)-audit/bin/pip-audit --no-deps --disable-pip --requirement requirements/cpu-full.lock
+	$(VENV)-audit/bin/pip-audit --no-deps --disable-pip --requirement cluster/gpu.lock
 
 # The pages of docs/ that are made from the code; a test compares them.
 docs: $(READY)

@@ -10,7 +10,12 @@ def add(subparsers: Any) -> None:
     text = "serve a base or dropped checkpoint with vLLM, by the OpenAI interface"
     command = add_command(subparsers, "serve", text, run)
     command.add_argument("checkpoint", help="folder or Hugging Face name")
-    command.add_argument("arguments", nargs="*", metavar="-- ARGUMENT", help="for vLLM's server, such as --port")
+    command.add_argument(
+        "arguments",
+        nargs="*",
+        metavar="-- ARGUMENT",
+        help="for vLLM's server, such as --port; it listens on this machine only, unless --host says otherwise",
+    )
 
 
 def run(options: argparse.Namespace) -> int:

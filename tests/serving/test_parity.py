@@ -10,6 +10,14 @@ TOLERANCE = 2e-5
 # vLLM shares out the blocks of layers with and without a window in groups of one size: no simple ratio.
 PARTLY_WINDOWED = {"Gemma2ForCausalLM", "Gemma3ForCausalLM", "Olmo3ForCausalLM"}
 NUM_LAYERS = 4
+# One family of each kind: windows and norms on both sides, experts, fused projections, norms after, its own class.
+REPRESENTATIVES = {
+    "Gemma2ForCausalLM",
+    "Qwen3MoeForCausalLM",
+    "Phi3ForCausalLM",
+    "Olmo2ForCausalLM",
+    "DeepseekForCausalLM",
+}
 
 
 def check_model(result):
@@ -39,7 +47,10 @@ def test_llama_in_every_form():
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("architecture", FAMILIES)
+@pytest.mark.parametrize(
+    "architecture",
+    [pytest.param(name, marks=() if name in REPRESENTATIVES else pytest.mark.nightly) for name in FAMILIES],
+)
 def test_a_family(architecture):
     # The others of the table drop less than these.
     patterns = ["nothing", "blocks 0, 3", "attention 0, 1, 2; MLP 1, 2", "attention 0, 1, 2, 3"]
@@ -54,7 +65,9 @@ def test_a_compiled_model(architecture):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("architecture", ["LlamaForCausalLM", "Olmo2ForCausalLM"])
+@pytest.mark.parametrize(
+    "architecture", ["LlamaForCausalLM", pytest.param("Olmo2ForCausalLM", marks=pytest.mark.nightly)]
+)
 def test_tensor_parallel(architecture):
     patterns = ["attention 0, 2", "blocks 0, 3"]
     for result in run_family(architecture, patterns, tensor_parallel_size=2, distributed_executor_backend="mp"):
@@ -62,7 +75,9 @@ def test_tensor_parallel(architecture):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("architecture", ["LlamaForCausalLM", "Olmo2ForCausalLM"])
+@pytest.mark.parametrize(
+    "architecture", [pytest.param("LlamaForCausalLM", marks=pytest.mark.nightly), "Olmo2ForCausalLM"]
+)
 def test_pipeline_parallel_with_a_stage_without_attention(architecture):
     patterns = ["attention 0, 1, 2; MLP 1, 2", "blocks 0, 3"]
     parallel = {"pipeline_parallel_size": 2, "distributed_executor_backend": "mp", "enforce_eager": False}
