@@ -142,5 +142,4 @@ def _init(execution: ExecutionConfig) -> None:
     # as all workers ask for, so that they share those of a small machine.
     num_cpus = max(os.cpu_count() or 1, round(execution.num_workers * execution.cpus_per_worker))
     logger.info("starting Ray on this machine with %d CPUs", num_cpus)
-    # With this address, Ray's processes listen on this machine only.
-    ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, _node_ip_address="127.0.0.1", **options)
+    ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **options)
