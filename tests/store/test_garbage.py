@@ -31,6 +31,7 @@ def make(store: Store, scores: Path, number: int, **fields: Any) -> Commit:
 def refer(store: Store, run: str, *commits: Commit, stage: str = "score") -> None:
     ledger = Ledger(store, f"runs/{run}")
     ledger.pending(stage, {commit.step.path: commit.step for commit in commits})
+    ledger.write()
 
 
 def found(store: Store, references: set[str] | None, age: float = -LATER) -> dict[str, str]:
@@ -150,7 +151,9 @@ def test_gc_keeps_the_stages_that_a_new_start_of_a_run_has_not_come_to(store: St
 def test_gc_keeps_what_a_run_took_from_other_library_versions(store: Store, scores: Path, config: str) -> None:
     old, new = (Step("score", {"number": 1, "versions": {"torch": version}}) for version in ("2.12", "2.13"))
     taken = store.commit(old, {"scores.bin": scores}, provenance={})
-    assert Ledger(store, "runs/mine", reuse=True).pending("score", {"scores": new}) == {}
+    ledger = Ledger(store, "runs/mine", reuse=True)
+    assert ledger.pending("score", {"scores": new}) == {}
+    ledger.write()
     assert main(["gc", config, "--older-than", "0m", "--delete"]) == 0
     assert store.find(old) == taken
     assert main(["verify", config]) == 0
@@ -201,6 +204,8 @@ def test_verify_counts_what_is_not_done_and_refuses_an_unknown_run(
     store: Store, scores: Path, config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["verify", config]) == 2
-    Ledger(store, "runs/mine").pending("score", {"undone": Step("score", {"number": 9})})
+    ledger = Ledger(store, "runs/mine")
+    ledger.pending("score", {"undone": Step("score", {"number": 9})})
+    ledger.write()
     assert main(["verify", config]) == 0
     assert capsys.readouterr().out.endswith("0 faults; 1 units are not done\n")
