@@ -23,3 +23,7 @@ class WorkerFailedError(DropRayError):
 
 class StoreOutageError(DropRayError, OSError):
     """A store or model on S3 was out of reach for longer than `execution.store_outage_s`."""
+
+
+class StoreRefusedError(DropRayError, OSError):
+    """A store did not carry out an operation, and would not if it were repeated; it names the file and the remedy."""
