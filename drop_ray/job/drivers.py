@@ -14,7 +14,7 @@ from types import TracebackType
 
 import psutil
 
-from drop_ray.errors import UserError
+from drop_ray.errors import CorruptArtifactError, UserError
 from drop_ray.job.heartbeat import Driver, Heartbeat
 from drop_ray.store import Store
 
@@ -93,3 +93,5 @@ def signs_of_life(store: Store, run_folder: str) -> Iterator[tuple[str, Heartbea
             continue  # its driver has just ended
         except UserError as error:
             yield path, error
+        except CorruptArtifactError as error:  # what is there is no file
+            yield path, UserError(str(error))

@@ -160,6 +160,7 @@ class Ledger:
             return []
         except UserError as error:
             logger.warning("%s; it is written anew", error)
+            self._store.files.remove(f"{self._run_folder}/{MANIFEST}")
             return []
 
 
@@ -173,8 +174,10 @@ def read_manifest(store: Store, run_folder: str) -> list[tuple[str, str, Step]]:
     try:
         units = parse_json(store.read_file(path), where)
         return [(_text(unit["stage"]), _text(unit["label"]), Step(unit["name"], unit["identity"])) for unit in units]
-    except (ValueError, KeyError, TypeError, CorruptArtifactError) as error:
-        raise UserError(f"{where}: is not the list of a run's units: {error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{where}: is not the list of a run's units: {error!r}") from error
+    except CorruptArtifactError as error:  # what is there is no file
+        raise UserError(str(error)) from error
 
 
 def _text(value: Any) -> str:

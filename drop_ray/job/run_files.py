@@ -62,8 +62,10 @@ def recorded_files(store: Store, run_folder: str) -> dict[str, Output] | None:
         return files if values["finished"] else None
     except FileNotFoundError:
         return None
-    except (KeyError, TypeError, ValueError, AttributeError, CorruptArtifactError) as error:
-        raise UserError(f"{where}: is not the list of a run's files: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{where}: is not the list of a run's files: {error!r}") from error
+    except CorruptArtifactError as error:  # what is there is no file
+        raise UserError(str(error)) from error
 
 
 def _output(entry: Any) -> Output:

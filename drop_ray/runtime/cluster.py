@@ -86,9 +86,7 @@ class Cluster:
                 "runtime_env": {"env_vars": dict(request.environment)} if request.environment else None,
             }
             count = request.num_workers or execution.num_workers
-            settings = PoolSettings(
-                count, execution.max_attempts, execution.start_timeout_s, execution.unit_timeout
-            )
+            settings = PoolSettings(count, execution.max_attempts, execution.start_timeout_s, execution.unit_timeout)
             actor = ray.remote(WorkerActor).options(**options)
             self._pool = Pool(partial(actor.remote, setup, goes_on), settings)
         return self._pool

@@ -112,7 +112,9 @@ def _meaning(code: str, status: int, headers: Mapping[str, str], bucket: str) ->
     if code in FULL or status == 507:
         return "the storage is full; free some (`drop-ray gc` lists what nobody needs) and run the same command again"
     if code in ELSEWHERE:
-        return f"the bucket {bucket} is in another region; set AWS_DEFAULT_REGION, or client_kwargs: {{region_name: ...}}"
+        return (
+            f"the bucket {bucket} is in another region; set AWS_DEFAULT_REGION, or client_kwargs: {{region_name: ...}}"
+        )
     if status == 403 or code in ("AccessDenied", "403"):
         return f"grant s3:ListBucket on {bucket}, and s3:GetObject, s3:PutObject and s3:DeleteObject on its objects"
     return None

@@ -173,7 +173,10 @@ def test_a_frozen_worker_is_not_waited_for_and_ended_although_it_cannot_end_itse
 
 
 def test_a_share_that_always_loses_its_worker_is_named_with_the_workers_last_lines(make_pool):
-    with pytest.raises(WorkerFailedError, match=r"(?s)share 0: its worker was lost 2 times.*memory is used up: .* has .*GiB.*about to vanish"):
+    with pytest.raises(
+        WorkerFailedError,
+        match=r"(?s)share 0: its worker was lost 2 times.*memory is used up: .* has .*GiB.*about to vanish",
+    ):
         list(make_pool(max_attempts=2).run("stage", shares(("die always", ""))))
 
 

@@ -14,6 +14,7 @@ from drop_ray.store import Commit, Step, Store
 from drop_ray.store.garbage import find_garbage
 
 LATER = 10.0
+UNFINISHED = "; the run's own files were not compared, since it has not come to its end"
 
 
 @pytest.fixture
@@ -165,7 +166,7 @@ def test_gc_keeps_what_a_run_took_from_other_library_versions(store: Store, scor
     [
         (["nowhere"], "gc: there is nothing at nowhere"),
         (["STORE", "--older-than", "yesterday"], "--older-than yesterday: write minutes, hours or days"),
-        (["STORE", "--older-than", "0m"], "steps.json cannot be read"),
+        (["STORE", "--older-than", "0m"], "steps.json: is not JSON"),
     ],
 )
 def test_gc_refuses_what_it_cannot_be_sure_of(
@@ -185,7 +186,7 @@ def test_verify_reads_everything_again_and_names_each_fault(
     commits = [make(store, scores, number) for number in range(4)]
     refer(store, "mine", *commits)
     assert main(["verify", config]) == 0
-    assert capsys.readouterr().out == "4 units, 4 outputs, 40.0 KiB read: 0 faults\n"
+    assert capsys.readouterr().out == f"4 units, 4 outputs, 0 files of the run, 40.0 KiB read: 0 faults{UNFINISHED}\n"
     data = bytearray(scores.read_bytes())
     data[5000] ^= 1
     store.write_file(f"{commits[0].folder}/scores.bin", bytes(data))
@@ -197,7 +198,7 @@ def test_verify_reads_everything_again_and_names_each_fault(
     assert "scores.bin: sha256" in lines[0]
     assert "scores.bin: missing" in lines[1]
     assert "is not a commit record" in lines[2]
-    assert lines[3].endswith("3 faults")
+    assert lines[3].endswith(f"3 faults{UNFINISHED}")
 
 
 def test_verify_counts_what_is_not_done_and_refuses_an_unknown_run(
@@ -208,4 +209,4 @@ def test_verify_counts_what_is_not_done_and_refuses_an_unknown_run(
     ledger.pending("score", {"undone": Step("score", {"number": 9})})
     ledger.write()
     assert main(["verify", config]) == 0
-    assert capsys.readouterr().out.endswith("0 faults; 1 units are not done\n")
+    assert capsys.readouterr().out.endswith(f"0 faults; 1 units are not done{UNFINISHED}\n")
