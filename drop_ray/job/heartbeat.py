@@ -1,4 +1,4 @@
-"""The sign of life that each driver of a run leaves in the run's folder: which worker has had which share since when."""
+"""The sign of life that each driver of a run leaves in its folder: which worker has had which share since when."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""When a share takes too long, and what is done about it. Times go in and decisions come out; the pool carries them out.
+"""When a share takes too long, and what is done about it: times go in, decisions come out, and the pool acts on them.
 
 A worker that has had a share for longer than the timeout of its kind is late: another worker is asked for it too, and
 the first commit wins. A worker that is late and no longer needed, because the other one has answered, is killed. So is

@@ -58,7 +58,8 @@ def describe_this_worker() -> WorkerInfo:
 def memory_bytes(limits: Sequence[Path] = MEMORY_LIMITS) -> int:
     """Memory of this machine in bytes, or less if the container has a limit. `limits` are files that say such."""
     texts = [limit.read_text().strip() for limit in limits if limit.is_file()]
-    return min([psutil.virtual_memory().total, *(int(text) for text in texts if text.isdigit())])
+    total: int = psutil.virtual_memory().total
+    return min([total, *(int(text) for text in texts if text.isdigit())])
 
 
 def last_words(info: WorkerInfo | None, error: Exception) -> str:

@@ -214,7 +214,8 @@ class Pool:
         """Ask a second worker for what takes too long, and kill workers that give no answer."""
         decisions = self._deadlines.decide(self._attempts(), self._queue.asked_again)
         for worker in decisions.copy:
-            assert worker.share is not None and worker.info is not None
+            assert worker.share is not None
+            assert worker.info is not None
             logger.warning(
                 "%s: no answer for %s from worker %s; another worker is asked too (execution.unit_timeout)",
                 *(worker.share.name, human_duration(worker.elapsed_s), worker.info.where),
@@ -226,7 +227,8 @@ class Pool:
 
     def _kill(self, worker: PoolWorker, why: str = "which is killed and replaced") -> None:
         """Kill a worker that gives no answer, and replace it if there is still something to do."""
-        assert worker.share is not None and worker.info is not None
+        assert worker.share is not None
+        assert worker.info is not None
         seconds = worker.elapsed_s
         logger.warning(
             "%s: no answer for %s from worker %s, %s",

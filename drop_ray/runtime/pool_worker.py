@@ -42,5 +42,6 @@ class PoolWorker:
 
     def busy(self, is_late: bool) -> BusyWorker:
         """What a heartbeat says of it while it has a share."""
-        assert self.share is not None and self.info is not None  # shares go to workers that have started
+        assert self.share is not None
+        assert self.info is not None  # shares go to workers that have started
         return BusyWorker(self.share.name, self.info.node, self.info.pid, self.since, is_late)

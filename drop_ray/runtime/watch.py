@@ -64,8 +64,8 @@ class StageWatch(Watcher):
 
     def killed(self, worker: BusyWorker, seconds: float) -> None:
         self._killed.append(
-            f"{worker.unit}: worker {worker.pid} of {worker.node} was killed after {human_duration(seconds)} without an "
-            "answer"
+            f"{worker.unit}: worker {worker.pid} of {worker.node} was killed after {human_duration(seconds)} without "
+            "an answer"
         )
 
     def failed(self) -> None:

@@ -245,7 +245,7 @@ def _told(path: Path) -> Iterator[None]:
 
 
 def _open(path: Path) -> BinaryIO:
-    """Open a regular file for reading. CorruptArtifactError for a folder, a device or a pipe, which is not waited for."""
+    """Open a regular file for reading. CorruptArtifactError for anything else, which is not waited for."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except NotADirectoryError as error:

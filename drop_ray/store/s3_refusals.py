@@ -1,4 +1,4 @@
-"""What S3 means when it refuses a request, with the remedy: credentials, clocks, buckets, full storage. No network here.
+"""What S3 means when it refuses a request, and the remedy: credentials, clocks, buckets, full storage. Without network.
 
 The codes are those of S3, MinIO and Ceph; an answer to HEAD has no body, and its status in place of a code.
 """
@@ -51,8 +51,8 @@ def refusal(error: BaseException, bucket: str, what: str) -> StoreRefusedError |
     """
     if isinstance(error, NO_CREDENTIALS):
         return StoreRefusedError(
-            f"{what}: no credentials ({error}); set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run "
-            "with an instance role"
+            f"{what}: no credentials ({error}); set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
+            "run with an instance role"
         )
     answer = service_error(error)
     if answer is None:
@@ -97,7 +97,7 @@ def _meaning(code: str, status: int, headers: Mapping[str, str], bucket: str) ->
     if code in EXPIRED:
         return (
             "the credentials have expired; renew them (such as `aws sso login`) and run the same command again. A long "
-            "run needs some that renew themselves: an instance role, AWS_WEB_IDENTITY_TOKEN_FILE, a credential_process, "
+            "run needs some that renew themselves: an instance role, AWS_WEB_IDENTITY_TOKEN_FILE, credential_process, "
             "or a profile's file that is kept fresh"
         )
     if code == "RequestTimeTooSkewed":

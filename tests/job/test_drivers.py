@@ -36,11 +36,15 @@ def test_a_second_driver_says_who_the_first_is_and_the_first_learns_of_it(store,
 
 
 def test_a_driver_is_seen_while_it_lives_and_gone_afterwards_also_if_it_failed(store, caplog):
-    with pytest.raises(ZeroDivisionError), Presence(store, RUN) as presence:
-        ((_, seen),) = signs_of_life(store, RUN)
-        assert seen.driver == Driver(presence.driver.host, os.getpid())
-        assert not presence.came_later
-        raise ZeroDivisionError
+    def work():
+        with Presence(store, RUN) as presence:
+            ((_, seen),) = signs_of_life(store, RUN)
+            assert seen.driver == Driver(presence.driver.host, os.getpid())
+            assert not presence.came_later
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        work()
     assert list(signs_of_life(store, RUN)) == []
     assert caplog.text == ""
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from drop_ray.job.run_files import RunFiles
 from drop_ray.report.results import Results, RunFacts
 from drop_ray.report.rows import ArtifactRow, DocumentRow, EvaluationRow, ScoreRow, VariantRow
 from drop_ray.report.tables import TOPICS, documentation, parquet_files, table_columns, topic_table
-from drop_ray.job.run_files import RunFiles
 from drop_ray.stages.report import write_tables
 from drop_ray.store import open_store
 

@@ -172,6 +172,12 @@ def test_a_frozen_worker_is_not_waited_for_and_ended_although_it_cannot_end_itse
         time.sleep(0.1)
 
 
+def test_a_share_that_somebody_else_has_done_is_not_sent(make_pool):
+    work = shares(("square", 0), ("raise", "it was sent"), ("square", 2))
+    results = make_pool().run("stage", work, find_done=lambda share: "found" if share is work[1] else None)
+    assert {share.name: result[1] for share, result in results} == {"share 0": 0, "share 1": "o", "share 2": 2}
+
+
 def test_a_share_that_always_loses_its_worker_is_named_with_the_workers_last_lines(make_pool):
     with pytest.raises(
         WorkerFailedError,

@@ -105,6 +105,13 @@ def test_a_size_that_is_none_is_no_record(store: Store, step: Step, scores: Path
         store.find(step)
 
 
+WRITES: dict[str, Callable[[Store, Step, Path], object]] = {
+    "upload": lambda store, step, scores: store.commit(step, {"scores.bin": scores}, provenance={}),
+    "create": lambda store, step, scores: store.files.create(step.record_path, b"{}"),
+    "replace": lambda store, step, scores: store.write_file("runs/a/report.html", b"x"),
+}
+
+
 @pytest.mark.parametrize(
     ("number", "message"),
     [
@@ -116,7 +123,7 @@ def test_a_size_that_is_none_is_no_record(store: Store, step: Step, scores: Path
         (errno.EFBIG, "File too large; a limit"),
     ],
 )
-@pytest.mark.parametrize("moment", ["upload", "create", "replace"])
+@pytest.mark.parametrize("moment", WRITES)
 def test_what_a_disk_refuses_is_said_with_the_remedy_and_the_step_can_be_done_later(
     store: Store, step: Step, scores: Path, monkeypatch: pytest.MonkeyPatch, moment: str, number: int, message: str
 ) -> None:
@@ -126,12 +133,7 @@ def test_what_a_disk_refuses_is_said_with_the_remedy_and_the_step_can_be_done_la
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", refuse)
         with pytest.raises(StoreRefusedError, match=message) as raised:
-            if moment == "upload":
-                store.commit(step, {"scores.bin": scores}, provenance={})
-            elif moment == "create":
-                store.files.create(step.record_path, b"{}")
-            else:
-                store.write_file("runs/a/report.html", b"x")
+            WRITES[moment](store, step, scores)
     assert str(store.location("")) in str(raised.value)
     assert store.find(store.commit(step, {"scores.bin": scores}, provenance={}).step)
 

@@ -1,4 +1,4 @@
-"""Credentials that expire under a run: it goes on with newer ones, wherever those come from, or says that there are none.
+"""Credentials that expire under a run: it goes on with newer ones, wherever they come from, or says that it has none.
 
 A server that takes a token for a few requests only stands for hours.
 """
