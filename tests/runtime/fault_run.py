@@ -1,7 +1,6 @@
 """A run that faults are let into: a small cluster, and a `drop-ray run` on it whose records are watched."""
 
 import os
-import re
 import subprocess
 import sys
 import time
@@ -133,12 +132,6 @@ class FaultRun:
         store = self._store
         plans = {name: store.read_file(f"runs/run/plans/{name}").decode() for name in store.list("runs/run/plans")}
         return plans | {step.path: store.find(step).checksum for _, _, step in read_manifest(store, "runs/run")}
-
-    def sent(self) -> int:
-        """The number of shares that its drivers gave to workers, by their log."""
-        log = self.log.read_text()
-        to_do = sum(int(count) for count in re.findall(r": (\d+) .* to do$", log, re.MULTILINE))
-        return to_do - len(re.findall(r" was done by another driver", log))
 
     def _has_begun(self, point: str) -> bool:
         steps = tuple(f"{step}-" for step in POINTS[point])

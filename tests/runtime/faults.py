@@ -79,7 +79,7 @@ def rows(folder: Path, faults: tuple[str, ...], points: tuple[str, ...]):
     for fault in faults:
         if fault in FURTHER:
             point, let_happen = FURTHER[fault]
-            run, before, redone = let_happen(inputs, folder / fault)
+            run, before, redone = let_happen(inputs, folder / fault.replace(" ", "-"))
             yield row_of(fault, point, run, before, redone, undisturbed)
             continue
         for point in points:
