@@ -42,8 +42,9 @@ def submit(
 ) -> int:
     """Upload the working directory and run `stage` of the config there. Returns the job's exit code.
 
-    `config` is what the file at `config_path` with the overrides says. `secrets` names variables of this process's environment that the job gets. With `wait`, the job's log is printed
-    until it has ended, and an interrupt tells the job to stop. UserError before anything is uploaded.
+    `config` is what the file at `config_path` with the overrides says. `secrets` names variables of this process's
+    environment that the job gets. With `wait`, the job's log is printed until it has ended, and an interrupt tells the
+    job to stop. UserError before anything is uploaded.
     """
     environment = _environment(secrets)
     _check_secrets(config)
