@@ -8,14 +8,14 @@ lost by dropping.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from drop_ray.evaluation.estimates import Estimate
 from drop_ray.report.formatting import count, dropped_layers, estimate, number, share, signed
 from drop_ray.report.results import Results
 from drop_ray.report.rows import ServingRow, VariantRow
 from drop_ray.report.serving import ratio_of, references
-from drop_ray.report.statistics import Standing, averaged_tasks, averages, standings
+from drop_ray.report.statistics import Standing, averaged_tasks, standings, without_number
 
 CRITERION = "one standard error of the base"
 
@@ -39,9 +39,18 @@ class Answer:
 
 
 def find_answer(results: Results) -> Answer:
-    """The answer, or a plain statement of why there is none."""
+    """The answer, or a plain statement of why there is none; then the tasks of which there is no number."""
     results = results.unquantized()
-    if not results.variants:
+    answer = _find(results)
+    lost = [f"{task} on {', '.join(variants)}" for task, variants in without_number(results).items()]
+    if not lost:
+        return answer
+    said = f"{answer.sentence} There is no number of {'; of '.join(lost)}: it is left out there."
+    return replace(answer, sentence=said)
+
+
+def _find(results: Results) -> Answer:
+    if len(results.variants) < 2:
         return Answer("This run made no drop plans, so there is nothing to compare.")
     if not results.evaluations:
         return Answer("Nothing was evaluated, so no variant can be said to be as good as the base.")
@@ -63,7 +72,7 @@ def find_answer(results: Results) -> Answer:
     rows = (reference.rows.get(winner.variant.name) for reference in references(results))
     speedup = next((row for row in rows if row), None)
     sentence = _sentence(winner.variant, results.run.num_layers, speedup)
-    return Answer(sentence, _evidence(results, base, winner, compared), winner, speedup)
+    return Answer(sentence, _evidence(winner, compared), winner, speedup)
 
 
 def is_baseline(variant: VariantRow) -> bool:
@@ -90,9 +99,9 @@ def _speed(row: ServingRow) -> str:
     return f"generates {row.ratio:.3f} times the base's tokens per second {where}"
 
 
-def _evidence(results: Results, base: Standing, winner: Standing, compared: Sequence[Standing]) -> tuple[str, ...]:
-    tasks, means = averaged_tasks(results), averages(results)
-    reached, of_base = means[winner.variant.name], means[base.variant.name]
+def _evidence(winner: Standing, compared: Sequence[Standing]) -> tuple[str, ...]:
+    tasks, reached, of_base = winner.tasks, winner.average, winner.reference
+    assert reached is not None and of_base is not None, "a winner was compared"
     sentences = [
         f"Averaged over {count(len(tasks), 'task')} ({', '.join(task.task for task in tasks)}) it reaches "
         f"{estimate(reached.value, reached.stderr)}, the base {estimate(of_base.value, of_base.stderr)}."

@@ -4,6 +4,7 @@ Only primary metrics where higher is better are averaged, and only over the task
 that every average covers the same tasks.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,9 +23,13 @@ class Standing:
     variant: VariantRow
     """Name of the variant."""
     average: Estimate | None
-    """Mean of the primary metrics; none unless it was evaluated on every averaged task."""
+    """Mean of the primary metrics; none unless it was evaluated on every averaged task, with a number on one."""
     paired: PairedDifference | None
     """Variant less base by document; none for the base, and where a task lacks common documents."""
+    reference: Estimate | None
+    """The base's mean over the tasks of `average`."""
+    tasks: tuple["Task", ...]
+    """The tasks of `average`: all but those of which the variant has no number."""
     within_one_stderr: bool
     """Whether the average is at most one standard error of the base's average below it."""
 
@@ -58,32 +63,48 @@ def primary_tasks(results: Results) -> list[Task]:
 
 
 def averaged_tasks(results: Results) -> list[Task]:
-    """The base's tasks whose primary metric is better when higher, in order of evaluation."""
+    """The base's tasks whose primary metric is better when higher, in order of evaluation.
+
+    Tasks of which the base has no number are left out.
+    """
     tasks = [task for task in primary_tasks(results) if task.higher_is_better]
-    return [task for task in tasks if results.variants[0].name in task.values(results)]
+    own = {task: task.values(results).get(results.variants[0].name) for task in tasks}
+    return [task for task, value in own.items() if value is not None and math.isfinite(value.value)]
+
+
+def without_number(results: Results) -> dict[str, list[str]]:
+    """Names of variants by task, where the value that would be averaged is NaN or infinite."""
+    rows = (row for row in results.evaluations if row.primary and row.higher_is_better)
+    lost = grouped((row for row in rows if not math.isfinite(row.value)), lambda row: row.task)
+    return {task: [row.variant for row in found] for task, found in lost.items()}
 
 
 def averages(results: Results) -> dict[str, Estimate]:
-    """Means over the averaged tasks by variant, without those that were not evaluated on every one."""
+    """Means over the averaged tasks by variant, without those that have no number on one."""
     tasks = {(task.task, task.metric) for task in averaged_tasks(results)}
     averaged = (row for row in results.evaluations if row.primary and (row.task, row.metric) in tasks)
     return {
         variant: mean_over_tasks([Estimate(row.value, row.stderr) for row in rows])
         for variant, rows in grouped(averaged, lambda row: row.variant).items()
-        if len(rows) == len(tasks)
+        if len(rows) == len(tasks) and all(math.isfinite(row.value) for row in rows)
     }
 
 
 def standings(results: Results) -> list[Standing]:
-    """One per variant, in their order."""
-    tasks, means, documents = averaged_tasks(results), averages(results), documents_by_task(results)
+    """One per variant, in their order. A variant without a number on some task is compared on the others."""
+    values = {task: task.values(results) for task in averaged_tasks(results)}
+    documents, base = documents_by_task(results), results.variants[0]
     rows = []
     for variant in results.variants:
-        base = results.variants[0]
-        average, base_average = means.get(variant.name), means.get(base.name)
+        own = {task: found[variant.name] for task, found in values.items() if variant.name in found}
+        tasks = [task for task, value in own.items() if math.isfinite(value.value)]
+        if len(own) < len(values) or not tasks:
+            rows.append(Standing(variant, None, None, None, (), False))
+            continue
+        average = mean_over_tasks([own[task] for task in tasks])
+        reference = mean_over_tasks([values[task][base.name] for task in tasks])
         paired = None if variant is base else paired_average(documents, variant.name, base.name, tasks)
-        within = average is not None and base_average is not None and is_within(average, base_average)
-        rows.append(Standing(variant, average, paired, within))
+        rows.append(Standing(variant, average, paired, reference, tuple(tasks), is_within(average, reference)))
     return rows
 
 
