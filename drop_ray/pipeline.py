@@ -59,7 +59,8 @@ def run(config: RunConfig, until: str = LAST, reuse: bool = False) -> Outcome:
     if stages[-1].check_last is not None:
         stages[-1].check_last(config)
     job = open_job(config)
-    # Before any work, although evaluation comes last: a text that is too short, or a task without data, must not cost a night of scoring.
+    # Before any work, although evaluation comes last: a text that is too short, or a task whose data cannot be read,
+    # must not cost a night of scoring.
     texts = {}
     if "evaluate" in [stage.name for stage in stages]:
         texts = load_texts(job)

@@ -81,8 +81,8 @@ class Evaluator:
         """Run one task, tag or group.
 
         Reads the datasets, and downloads those of the hub that are not cached. Raises UserError for an unknown task,
-        for one that cannot be run as requested, for data that cannot be read and for fewer few-shot documents than asked
-        for. All are found by `tasks.resolve_tasks` and `opening.open_tasks` before a model is loaded.
+        for one that cannot be run as requested, for data that cannot be read, and for fewer few-shot documents than
+        asked for. All are found by `tasks.resolve_tasks` and `opening.open_tasks` before a model is loaded.
 
         A task with a log-likelihood that is no number has no number itself: its metrics are NaN.
         """

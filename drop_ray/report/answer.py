@@ -6,6 +6,7 @@ speedup is said too where it was measured, and decides nothing. Quantized varian
 lost by dropping.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -64,7 +65,7 @@ def _find(results: Results) -> Answer:
         )
     compared = [row for row in others if row.average is not None and row.variant.sublayers_dropped]
     if not compared:
-        return Answer("No variant was evaluated on all of the base's tasks, so none can be compared with it.")
+        return Answer("No variant has results on all of the base's tasks, so none can be compared with it.")
     within = [row for row in compared if row.within_one_stderr]
     if not within:
         return _nothing_qualifies(results, base.average, compared)
@@ -100,10 +101,11 @@ def _speed(row: ServingRow) -> str:
 
 
 def _evidence(winner: Standing, compared: Sequence[Standing]) -> tuple[str, ...]:
-    tasks, reached, of_base = winner.tasks, winner.average, winner.reference
-    assert reached is not None and of_base is not None, "a winner was compared"
+    tasks, reached, of_base = winner.tasks, winner.average, winner.base_average
+    assert reached is not None, "a winner was compared"
+    assert of_base is not None, "and the base on the same tasks"
     sentences = [
-        f"Averaged over {count(len(tasks), 'task')} ({', '.join(task.task for task in tasks)}) it reaches "
+        f"Averaged over {count(len(tasks), 'task')} ({', '.join(tasks)}) it reaches "
         f"{estimate(reached.value, reached.stderr)}, the base {estimate(of_base.value, of_base.stderr)}."
     ]
     paired = winner.paired
@@ -129,10 +131,8 @@ def _evidence(winner: Standing, compared: Sequence[Standing]) -> tuple[str, ...]
 def _nothing_qualifies(results: Results, of_base: Estimate, compared: Sequence[Standing]) -> Answer:
     tasks = count(len(averaged_tasks(results)), "task")
     evidence = [f"The base averages {estimate(of_base.value, of_base.stderr)} over {tasks}."]
-    averages = [(row.average.value, row) for row in compared if row.average and not math.isnan(row.average.value)]
-    if averages:
-        value, closest = max(averages, key=lambda pair: pair[0])
-        evidence.append(f"The closest variant is {closest.variant.name}, with {number(value)}.")
+    value, closest = max(((row.average.value, row) for row in compared if row.average), key=lambda pair: pair[0])
+    evidence.append(f"The closest variant is {closest.variant.name}, with {number(value)}.")
     variants = count(len(compared), "variant")
     return Answer(f"No evaluated variant stays within {CRITERION} ({variants} compared).", tuple(evidence))
 
@@ -141,4 +141,6 @@ def _why_no_base_average(results: Results) -> str:
     base = results.variants[0].name
     if not any(row.variant == base for row in results.evaluations):
         return "The base was not evaluated, so no variant can be said to be as good as the base."
+    if base in itertools.chain(*without_number(results).values()):
+        return "The base has no number on any task, so no variant can be said to be as good as the base."
     return "No evaluated task has a primary metric where higher is better, so there is no average to compare."

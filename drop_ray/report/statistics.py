@@ -26,10 +26,10 @@ class Standing:
     """Mean of the primary metrics; none unless it was evaluated on every averaged task, with a number on one."""
     paired: PairedDifference | None
     """Variant less base by document; none for the base, and where a task lacks common documents."""
-    reference: Estimate | None
-    """The base's mean over the tasks of `average`."""
-    tasks: tuple["Task", ...]
-    """The tasks of `average`: all but those of which the variant has no number."""
+    base_average: Estimate | None
+    """The base's mean over the same tasks."""
+    tasks: tuple[str, ...]
+    """Names of the tasks of `average`: all but those of which the variant has no number."""
     within_one_stderr: bool
     """Whether the average is at most one standard error of the base's average below it."""
 
@@ -92,19 +92,25 @@ def averages(results: Results) -> dict[str, Estimate]:
 
 def standings(results: Results) -> list[Standing]:
     """One per variant, in their order. A variant without a number on some task is compared on the others."""
-    values = {task: task.values(results) for task in averaged_tasks(results)}
-    documents, base = documents_by_task(results), results.variants[0]
+    averaged, documents = averaged_tasks(results), documents_by_task(results)
+    found = {(row.variant, row.task, row.metric): row for row in results.evaluations if row.primary}
+
+    def mean(variant: VariantRow, tasks: Sequence[Task]) -> Estimate:
+        rows = [found[variant.name, task.task, task.metric] for task in tasks]
+        return mean_over_tasks([Estimate(row.value, row.stderr) for row in rows])
+
     rows = []
     for variant in results.variants:
-        own = {task: found[variant.name] for task, found in values.items() if variant.name in found}
-        tasks = [task for task, value in own.items() if math.isfinite(value.value)]
-        if len(own) < len(values) or not tasks:
+        base = results.variants[0]
+        own = [found.get((variant.name, task.task, task.metric)) for task in averaged]
+        tasks = [task for task, row in zip(averaged, own, strict=True) if row and math.isfinite(row.value)]
+        if None in own or not tasks:
             rows.append(Standing(variant, None, None, None, (), False))
             continue
-        average = mean_over_tasks([own[task] for task in tasks])
-        reference = mean_over_tasks([values[task][base.name] for task in tasks])
+        average, of_base = mean(variant, tasks), mean(base, tasks)
         paired = None if variant is base else paired_average(documents, variant.name, base.name, tasks)
-        rows.append(Standing(variant, average, paired, reference, tuple(tasks), is_within(average, reference)))
+        names = tuple(task.task for task in tasks)
+        rows.append(Standing(variant, average, paired, of_base, names, is_within(average, of_base)))
     return rows
 
 

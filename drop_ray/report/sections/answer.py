@@ -20,8 +20,9 @@ def answer_sections(results: Results) -> list[blocks.Section]:
 
 
 def _figures(results: Results, found: Standing, speedup: ServingRow | None) -> blocks.Figures:
-    variant, paired, average, base = found.variant, found.paired, found.average, found.reference
-    assert average is not None and base is not None, "a winner was compared"
+    variant, paired, average, base = found.variant, found.paired, found.average, found.base_average
+    assert average is not None, "a winner was compared"
+    assert base is not None, "and the base on the same tasks"
     parameters = formatting.share(variant.parameters_saved, variant.parameters)
     kv_cache = formatting.share(variant.kv_bytes_saved_per_token, variant.kv_bytes_per_token)
     figures = [
