@@ -59,9 +59,11 @@ class DataReference:
 def read_config(path: Path) -> dict[str, Any]:
     """The YAML of a task or group with its `include` chain merged, functions and local data as references.
 
-    Raises UserError for a file that is not valid YAML, is not a mapping, or includes itself.
+    Raises UserError for a file that is not valid YAML, is not a mapping, includes itself, or lists what is no task.
     """
-    return _local_data(_merged(path.resolve(), ()))
+    config = _merged(path.resolve(), ())
+    _check_members(config, path)
+    return _local_data(config)
 
 
 def _merged(path: Path, including: tuple[Path, ...]) -> dict[str, Any]:
@@ -85,6 +87,15 @@ def _merged(path: Path, including: tuple[Path, ...]) -> dict[str, Any]:
         base.pop("task_list", None)  # describes the included file only, as in lm-eval
         merged.update(base)
     return {**merged, **_marked(config, path.parent)}
+
+
+def _check_members(config: dict[str, Any], path: Path) -> None:
+    members = config.get("task")
+    for member in members if isinstance(members, list) else []:
+        if isinstance(member, dict) and isinstance(member.get("group", member.get("task")), str | list):
+            _check_members(member, path)
+        elif not isinstance(member, str):
+            raise UserError(f"evaluation.tasks: {path}: a group lists tasks by name, or with fields, `task` among them")
 
 
 def _marked(value: Any, folder: Path) -> Any:
