@@ -125,7 +125,16 @@ def _run_facts(job: Job, done: Mapping[str, Commit]) -> RunFacts:
         started=min(commit.created for commit in done.values()),
         versions=full_versions(),
         config_yaml=job.config.to_yaml(),
+        settings=_settings(job),
     )
+
+
+def _settings(job: Job) -> dict[str, str]:
+    """How few-shot examples are put, and the file of each task of the user: two files may have one task's name."""
+    found = {f"task {name}": file for name, file in job.task_files.items()}
+    if job.config.evaluation.apply_chat_template:
+        found["few-shot examples"] = "each a turn of the chat (multi-turn)"
+    return found
 
 
 def _score_rows(job: Job, drops: DropLists, tables: ScoreTables) -> Iterator[ScoreRow]:

@@ -11,7 +11,7 @@ from drop_ray.errors import UserError
 from drop_ray.reading.yaml_text import LONGEST, parse_yaml
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)))
-LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT
+LEAVES = st.none() | st.booleans() | st.integers(-(2**63) + 1, 2**63 - 1) | st.floats(allow_nan=False) | TEXT
 VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner), max_leaves=20)
 BOMB = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
     f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10)
@@ -39,6 +39,7 @@ def test_what_yaml_writes_is_read_back(value):
         ("=", "="),
         ("0", 0),
         ("-12", -12),
+        ("9223372036854775807", 2**63 - 1),
         ("100_000", 100_000),
         ("0x1F", 31),
         ("1.5e+3", 1500.0),
@@ -77,7 +78,7 @@ def test_plain_words(text, value):
         ("!!bool x", "a value that does not fit its tag tag:yaml.org,2002:bool in line 1, column 1"),
         ("!!int _", "a value that does not fit its tag tag:yaml.org,2002:int in line 1, column 1"),
         ("<<: [1]", "`<<` before what is no mapping in line 1, column 6"),
-        ("1" * 101, "a number of more than 100 digits in line 1, column 1"),
+        ("9223372036854775808", "a number of more than 64 bits in line 1, column 1"),
         ("1" * 5000, "a value that does not fit its tag tag:yaml.org,2002:int in line 1, column 1"),
     ],
 )
