@@ -7,7 +7,13 @@ from contextlib import suppress
 
 import psutil
 import ray
-from ray.exceptions import OutOfMemoryError
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    WorkerCrashedError,
+)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from drop_ray.errors import WorkerFailedError
@@ -16,6 +22,8 @@ from drop_ray.text.units import human_bytes, human_duration
 
 logger = logging.getLogger(__name__)
 
+# What Ray raises for the share of a worker that is gone.
+LOST_WORKER = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError)
 # In the text of Ray's errors for an actor whose process it killed to save its node.
 LOW_MEMORY = "low on memory"
 # How Ray names the processes of actors; the class's name follows.

@@ -13,22 +13,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import ray
-from ray.exceptions import (
-    NodeDiedError,
-    ObjectLostError,
-    OutOfMemoryError,
-    RayActorError,
-    RayError,
-    RayTaskError,
-    WorkerCrashedError,
-)
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from drop_ray.errors import DropRayError, WorkerFailedError
 from drop_ray.job.heartbeat import BusyWorker
 from drop_ray.job.units import Share
 from drop_ray.runtime.deadlines import Attempt, Deadlines
 from drop_ray.runtime.logs import application_error, last_words
-from drop_ray.runtime.losses import HungWorkerError, Losses, kill_hung
+from drop_ray.runtime.losses import LOST_WORKER, HungWorkerError, Losses, kill_hung
 from drop_ray.runtime.pool_worker import PoolWorker
 from drop_ray.runtime.share_queue import ShareQueue
 from drop_ray.runtime.watcher import NOBODY, Watcher
@@ -36,7 +28,6 @@ from drop_ray.text.units import human_duration
 
 logger = logging.getLogger(__name__)
 
-LOST_WORKER = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError)
 # If a worker and its replacements are lost so often in a row while starting, a node is broken, and the pool gives up.
 # Each worker counts by itself, since a node that vanishes takes all of its starting workers with it.
 MAX_LOST_STARTS = 3
