@@ -29,6 +29,7 @@ test-full: $(READY_FULL)
 # What takes longer than a change should wait for: run by hand before a release.
 test-nightly: test test-full
 	$(BIN)/python -m pytest -m "nightly and not gpu"
+	$(BIN)/python tests/reading/fuzz.py --inputs 2000
 	$(BIN)/python tests/runtime/faults.py
 	$(BIN)/python tests/serving/parity.py
 

@@ -41,7 +41,7 @@ def test_an_inspection_counts_what_a_plan_leaves(inputs, tmp_path):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("nope.yaml", "nope.yaml: no such config file"),
+        ("nope.yaml", "nope.yaml: no such file"),
         ({"name": "x", "modle": {}}, "config: modle: unknown key; did you mean `model`"),
     ],
 )

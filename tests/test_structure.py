@@ -127,6 +127,16 @@ def test_help_names_every_command_and_needs_no_heavy_library():
         assert re.search(rf"^    {command} ", output, re.MULTILINE)
 
 
+def test_a_config_that_is_not_there_is_said_before_seconds_of_imports():
+    commands = [["run"], ["run", "--dry-run"], ["score"], ["status"], ["verify"], ["submit", "--address", "http://h:1"]]
+    code = "import sys; from drop_ray.cli import main\n"
+    code += f"for command in {commands}: print(main([*command, 'nope.yaml']))\n"
+    code += f"print('HEAVY', *(name for name in {sorted(HEAVY)} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["2"] * len(commands) + ["HEAVY"]
+    assert done.stderr == "drop-ray: nope.yaml: no such file\n" * len(commands)
+
+
 def dataclass_fields(tree):
     """(Class.field, whether a docstring of one line follows it) for every field of every dataclass."""
     for node in ast.walk(tree):

@@ -14,8 +14,9 @@ from typing import Any
 from huggingface_hub import HfApi
 
 from drop_ray.config import CalibrationConfig, resolve_path
-from drop_ray.errors import UserError
+from drop_ray.errors import UserError, with_cause
 from drop_ray.models.location import HUB_NAME
+from drop_ray.reading.files import BYTE_ORDER_MARK
 from drop_ray.store.identity import canonical_json
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -67,6 +68,8 @@ class CalibrationDataset:
     def _open_split(self) -> Any:
         from datasets import load_dataset
 
+        if self.commit is None:
+            _check_first_values(Path(self.path))
         try:
             splits = load_dataset(self.path, self.config, revision=self.commit, streaming=True)
         except ValueError as error:
@@ -122,6 +125,16 @@ def _files_sha256(folder: Path) -> str:
     return hashlib.sha256(canonical_json(contents).encode()).hexdigest()
 
 
+def _check_first_values(folder: Path) -> None:
+    """pyarrow ends the process where the first value of a JSON file is null."""
+    for path in sorted([*folder.rglob("*.json"), *folder.rglob("*.jsonl")]):
+        if path.is_file():
+            with path.open("rb") as file:
+                start = file.read(1 << 16)
+            if start.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"null"):
+                raise UserError(f"calibration.dataset: {path} begins with null; it must hold objects")
+
+
 def _text_of(row: Mapping[str, Any], text_field: str, path: str) -> str | None:
     columns = ", ".join(row)
     if text_field not in row:
@@ -147,6 +160,6 @@ def _errors_named(path: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise UserError(
-            f"calibration.dataset: {path} cannot be read ({type(error).__name__}: {error}); check the name and the "
+            f"calibration.dataset: {path} cannot be read ({with_cause(error)}); check the name and the "
             "revision, the network, HF_TOKEN for a gated dataset, or give a folder of data files"
         ) from error

@@ -20,9 +20,10 @@ def run(options: argparse.Namespace) -> int:
         return run_stages(options)
     if not (options.server and options.request_rate):
         raise UserError("--server and --request-rate go together")
+    config = read_config(options)
     from drop_ray.serving.load_test import load_test_rows
 
-    for row in load_test_rows(read_config(options), options.server, options.request_rate, options.requests):
+    for row in load_test_rows(config, options.server, options.request_rate, options.requests):
         print(json.dumps(row), flush=True)
     return 0
 

@@ -21,8 +21,9 @@ def run(options: argparse.Namespace) -> int:
         return run_stages(options)
     if not (options.plan and options.output):
         raise UserError("--plan and --output go together, and --format with them; a run has `export_formats`")
+    config = read_config(options)
     from drop_ray import api
 
-    api.export(read_config(options), options.plan, options.output, options.format or "dropped")
+    api.export(config, options.plan, options.output, options.format or "dropped")
     print(f"wrote {options.output}")
     return 0

@@ -11,11 +11,12 @@ RUN = "run"
 
 
 def run_stages(options: argparse.Namespace) -> int:
+    config = read_config(options)  # before imports that take seconds: most faults are in the config
     from drop_ray.commands.summary import outcome_lines
     from drop_ray.pipeline import run
     from drop_ray.text.console import console_of, show
 
     until = LAST if options.command == RUN else options.command
-    outcome = run(read_config(options), until, options.reuse)
+    outcome = run(config, until, options.reuse)
     show(outcome_lines(outcome, console_of(sys.stdout)))
     return 0

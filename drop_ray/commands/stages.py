@@ -34,8 +34,9 @@ def _add_dry_run(command: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     if not options.dry_run:
         return run_stages(options)
+    config = read_config(options)
     from drop_ray.stages.forecast import forecast_lines
     from drop_ray.text.console import console_of, show
 
-    show(forecast_lines(read_config(options), console_of(sys.stdout)))
+    show(forecast_lines(config, console_of(sys.stdout)))
     return 0

@@ -13,9 +13,10 @@ def add(subparsers: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    config = read_config(options)
     from drop_ray.job.status import status_lines
     from drop_ray.text.console import console_of, show
 
     stages = [stage.name for stage in STAGES]
-    show(status_lines(read_config(options), stages, console_of(sys.stdout)))
+    show(status_lines(config, stages, console_of(sys.stdout)))
     return 0

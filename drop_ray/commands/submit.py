@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from drop_ray.commands.arguments import add_command, add_config
+from drop_ray.commands.arguments import add_command, add_config, read_config
 from drop_ray.commands.run_stages import RUN
 from drop_ray.commands.stages import COMMANDS
 
@@ -23,8 +23,15 @@ def add(subparsers: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    config = read_config(options)
     from drop_ray.runtime.submit import submit
 
     return submit(
-        options.config, options.overrides, options.address, options.env, options.stage, wait=not options.no_wait
+        config,
+        options.config,
+        options.overrides,
+        options.address,
+        options.env,
+        options.stage,
+        wait=not options.no_wait,
     )

@@ -12,9 +12,10 @@ def add(subparsers: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    config = read_config(options)
     from drop_ray.job.verify import verify
     from drop_ray.text.console import show
 
-    result = verify(read_config(options))
+    result = verify(config)
     show([*result.faults, result.summary()])
     return 1 if result.faults else 0

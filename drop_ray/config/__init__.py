@@ -2,17 +2,11 @@
 
 from drop_ray.config.evaluation import EvaluationConfig, PerplexitySpec, TaskSpec
 from drop_ray.config.execution import ExecutionConfig, Placement
+from drop_ray.config.loading import load_config, parse_config
 from drop_ray.config.model import ModelConfig
 from drop_ray.config.plans import PlanSpec
 from drop_ray.config.quantization import QuantizationSpec
-from drop_ray.config.run import (
-    RunConfig,
-    load_config,
-    parse_config,
-    perplexity_field,
-    quantization_field,
-    text_sections,
-)
+from drop_ray.config.run import RunConfig, perplexity_field, quantization_field, text_sections
 from drop_ray.config.scoring import CalibrationConfig, ScoringConfig
 from drop_ray.config.section import TextSection, resolve_path
 from drop_ray.config.serving import MIN_MODEL_LEN, ServingConfig, WorkloadSpec

@@ -53,6 +53,8 @@ class EvaluationConfig(Section):
     @field_validator("tasks", mode="before", json_schema_input_type=tuple[str | TaskSpec, ...])
     @classmethod
     def _names_are_tasks(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return value  # and refused as it is
         return [{"name": task} if isinstance(task, str) else task for task in value]
 
     @model_validator(mode="after")

@@ -23,6 +23,11 @@ class ExecutionConfig(Section):
     cpus_per_worker: float = Field(1, gt=0, description="CPUs that Ray sets aside for each worker")
     threads_per_worker: int = Field(1, ge=1, description="threads of a CPU worker, and of a serving engine on a CPU")
     max_attempts: int = Field(3, ge=1, description="attempts at a unit whose workers are lost")
+    unit_timeout: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
+        "auto",
+        description="seconds until another worker is asked for a unit too; a worker that takes twice as long is killed "
+        "and replaced. auto is ten times the median of the finished units of the kind, at least 900",
+    )
     start_timeout_s: float = Field(1800, gt=0, description="seconds to wait for a first worker")
     tensor_parallel: int = Field(1, ge=1, description="GPUs of one engine in the serving benchmark")
     layers: Placement = Field("auto", description="resident in memory, or streamed from the checkpoint")

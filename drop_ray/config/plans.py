@@ -28,7 +28,7 @@ class PlanSpec(Section):
     @field_validator("drop", mode="before", json_schema_input_type=int | tuple[int, ...])
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
-        return [value] if isinstance(value, int) else value
+        return [value] if isinstance(value, int) and not isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _complete(self) -> "PlanSpec":

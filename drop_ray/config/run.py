@@ -1,16 +1,9 @@
-"""RunConfig, a run as its user writes it. `load_config` reads it from YAML, with overrides `--set a.b=value`.
+"""RunConfig, a run as its user writes it, and what follows from it."""
 
-A value that does not fit raises UserError, which names the field.
-"""
-
-import difflib
-import re
-from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from drop_ray.config.evaluation import EvaluationConfig
 from drop_ray.config.execution import ExecutionConfig
@@ -20,7 +13,6 @@ from drop_ray.config.quantization import QuantizationSpec
 from drop_ray.config.scoring import CalibrationConfig, ScoringConfig
 from drop_ray.config.section import FileName, Location, Section, TextSection
 from drop_ray.config.serving import ServingConfig
-from drop_ray.errors import UserError
 from drop_ray.models.export_formats import ExportFormat
 from drop_ray.text.naming import first_twice
 
@@ -106,32 +98,6 @@ class RunConfig(Section):
         return str(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
 
 
-def load_config(path: Path | str, overrides: Iterable[str] = ()) -> RunConfig:
-    """Read a RunConfig.
-
-    Each of `overrides` is `a.b=value` with a YAML value. UserError names the field and the remedy.
-    """
-    path = Path(path)
-    try:
-        values = yaml.safe_load(path.read_text())
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such config file") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {_yaml_fault(error)}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: a config is a mapping with model, calibration, plans, ...")
-    for override in overrides:
-        _override(values, override)
-    return parse_config({"name": path.stem, **values}, str(path))
-
-
-def parse_config(values: Mapping[str, Any], source: str) -> RunConfig:
-    try:
-        return RunConfig.model_validate(values)
-    except ValidationError as error:
-        raise UserError("\n".join(f"{source}: {_explain(detail)}" for detail in error.errors())) from error
-
-
 def text_sections(config: RunConfig) -> dict[str, TextSection]:
     """Every text but that of calibration, by the field that names it."""
     texts: dict[str, TextSection] = {perplexity_field(text.name): text for text in config.evaluation.perplexity}
@@ -148,78 +114,3 @@ def quantization_field(label: str) -> str:
 
 def _is_on_s3(location: str) -> bool:
     return location.startswith("s3://")
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator:
-        raise UserError(f"--set {override}: write a.b=value")
-    *sections, field = key.split(".")
-    target: Any = values
-    for section in sections:
-        target = _enter(target, section, key)
-    if isinstance(target, list):
-        target[_position(target, field, key)] = _value(text, key)
-        return
-    target[field] = _value(text, key)
-
-
-def _value(text: str, key: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"--set {key}: the value is not YAML: {_yaml_fault(error)}") from error
-
-
-def _yaml_fault(error: yaml.YAMLError) -> str:
-    """What is wrong and where, without the line itself, which may hold a password."""
-    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return type(error).__name__
-    mark = error.problem_mark
-    return f"{error.problem} in line {mark.line + 1}, column {mark.column + 1}"
-
-
-def _enter(target: Any, section: str, key: str) -> Any:
-    if isinstance(target, list):
-        return target[_position(target, section, key)]
-    inner = target.setdefault(section, {})
-    if not isinstance(inner, dict | list):
-        raise UserError(f"--set {key}: {section} is a value, not a section")
-    return inner
-
-
-def _position(values: list[Any], text: str, key: str) -> int:
-    if not re.fullmatch(r"\d+", text) or int(text) >= len(values):
-        raise UserError(f"--set {key}: {text} is not a position in a list of {len(values)}")
-    return int(text)
-
-
-def _explain(detail: Mapping[str, Any]) -> str:
-    location = [
-        part for part in detail["loc"] if not (isinstance(part, str) and part.startswith(("tuple[", "literal[")))
-    ]
-    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-    if detail["type"] == "extra_forbidden":
-        valid = _valid_names(location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), valid, n=1)
-        remedy = f"did you mean `{near[0]}`?" if near else f"valid: {', '.join(valid)}"
-        return f"{field}: unknown key; {remedy}"
-    if detail["type"] == "missing":
-        return f"{field}: missing"
-    message = detail["msg"].removeprefix("Value error, ")
-    return f"{field}: {message}" if field else message
-
-
-def _valid_names(location: list[Any]) -> list[str]:
-    section: Any = RunConfig
-    for part in location:
-        if isinstance(part, str):
-            section = _section_of(section.model_fields[part].annotation)
-    return list(section.model_fields)
-
-
-def _section_of(annotation: Any) -> Any:
-    """The config section in an annotation such as `ModelConfig` or `tuple[TaskSpec, ...]`."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
-    return annotation.__args__[0]

@@ -24,7 +24,7 @@ Location = Annotated[str, AfterValidator(path_or_url), WithJsonSchema({"type": "
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class TextSection(Section):

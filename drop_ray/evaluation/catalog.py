@@ -8,7 +8,7 @@ from typing import Any
 
 from lm_eval.tasks import TaskManager
 
-from drop_ray.errors import UserError
+from drop_ray.errors import UserError, with_cause
 from drop_ray.evaluation.builtin_tasks import builtin_names, folders_mentioning, index_folders
 from drop_ray.evaluation.lm_eval_private import import_function, state_config
 from drop_ray.evaluation.task_yaml import DataReference, FunctionReference, read_config
@@ -45,6 +45,9 @@ class Catalog:
     def __init__(self, include_path: str | None) -> None:
         if include_path is not None and not Path(include_path).is_dir():
             raise UserError(f"evaluation.include_path: {include_path} is not a folder")
+        for path in Path(include_path).glob("**/*.yaml") if include_path is not None else []:
+            if not path.is_file():  # lm-eval would open a named pipe, and wait
+                raise UserError(f"evaluation.include_path: {path} is not a file; remove it")
         self._include_path = include_path
         self._found: dict[str, FoundTask] = {}
 
@@ -78,7 +81,13 @@ class Catalog:
 
     def _index(self, folders: list[Path]) -> Any:
         """A task manager of the user's tasks and some of lm-eval's folders. Of two equal names the user's counts."""
-        manager = TaskManager(include_path=self._include_path, include_defaults=False)
+        try:
+            manager = TaskManager(include_path=self._include_path, include_defaults=False)
+        except Exception as error:  # whatever its reader of YAML says of a file that is none
+            raise UserError(
+                f"evaluation.include_path: the tasks of {self._include_path} cannot be listed ({with_cause(error)})"
+                f"{_unreadable(self._include_path)}"
+            ) from error
         for name, entry in index_folders(folders).items():
             manager.task_index.setdefault(name, entry)
         return manager

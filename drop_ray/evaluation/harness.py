@@ -2,6 +2,7 @@
 
 import copy
 import json
+import logging
 import random
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from drop_ray.errors import UserError
 from drop_ray.evaluation.catalog import Catalog
 from drop_ray.evaluation.fewshot import seed_by_document
-from drop_ray.evaluation.metrics import document_values, metric_rows
+from drop_ray.evaluation.metrics import document_values, metric_rows, spoiled_documents
+from drop_ray.evaluation.opening import load_tasks, set_shots
 from drop_ray.evaluation.quiet import quiet
 from drop_ray.evaluation.result import TaskRequest, TaskResult, document_table
 from drop_ray.evaluation.tasks import check_request
+
+logger = logging.getLogger(__name__)
 
 # Standard errors of means are analytic; f1, mcc, median, perplexity (not those of rolling tasks), bleu, chrf and ter
 # are bootstrapped from lm-eval's fixed seeds: one block of draws.
@@ -77,15 +81,18 @@ class Evaluator:
         """Run one task, tag or group.
 
         Reads the datasets, and downloads those of the hub that are not cached. Raises UserError for an unknown task,
-        for one that cannot be run as requested, and for fewer few-shot documents than asked for. All but the last are
-        found by `tasks.resolve_tasks` before a model is loaded.
+        for one that cannot be run as requested, for data that cannot be read, and for fewer few-shot documents than
+        asked for. All are found by `tasks.resolve_tasks` and `opening.open_tasks` before a model is loaded.
+
+        A task with a log-likelihood that is no number has no number itself: its metrics are NaN.
         """
         check_request(request, self._catalog.find(request.name))
         with quiet():
             self._start_generators()
-            loaded = self._catalog.load(request.name)
+            loaded = load_tasks(self._catalog, request.name)
             for task in loaded["tasks"].values():
-                self._prepare(task, request)
+                set_shots(task, request)
+                seed_by_document(task, self._seed)
             self._start_generators()
             results = evaluate(
                 lm=self._model,
@@ -99,24 +106,22 @@ class Evaluator:
         for config in results["configs"].values():
             config["dataset_kwargs"] = _without_folders(config.get("dataset_kwargs"))
         tasks = loaded["tasks"]
+        spoiled = {name: found for name in tasks if (found := spoiled_documents(samples[name]))}
+        for name, found in spoiled.items():
+            logger.warning(
+                "%s: log-likelihoods of %d documents are no numbers, the first of document %d; the task counts for "
+                "nothing",
+                name,
+                len(found),
+                found[0],
+            )
         rows = (row for name, task in tasks.items() for row in document_values(name, samples[name], task.aggregation()))
         return TaskResult(
             task=request,
-            metrics=metric_rows(request.name, results, tasks, loaded["groups"]),
+            metrics=metric_rows(request.name, results, tasks, loaded["groups"], spoiled.keys()),
             documents=document_table(rows),
             raw=json.loads(json.dumps(results, default=_json_value)),
         )
-
-    def _prepare(self, task: Any, request: TaskRequest) -> None:
-        stated = task.get_config("num_fewshot")
-        num_fewshot = (stated or 0) if request.num_fewshot is None else request.num_fewshot
-        task.set_config("num_fewshot", num_fewshot)
-        if num_fewshot and hasattr(task, "sampler") and len(task.sampler.fewshot_docs()) < num_fewshot:
-            available = len(task.sampler.fewshot_docs())
-            raise UserError(
-                f"evaluation.tasks: {task.task_name}: num_fewshot is {num_fewshot}, but there are {available} examples"
-            )
-        seed_by_document(task, self._seed)
 
     def _start_generators(self) -> None:
         """Seed the global generators, with which tasks may shuffle while they load and sample while they generate."""

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -30,21 +31,26 @@ def choose_primary(reported: Sequence[tuple[str, str]], listed: Sequence[str]) -
 
 
 def metric_rows(
-    name: str, results: Mapping[str, Any], tasks: Mapping[str, Any], groups: Mapping[str, Any]
+    name: str,
+    results: Mapping[str, Any],
+    tasks: Mapping[str, Any],
+    groups: Mapping[str, Any],
+    spoiled: Collection[str] = (),
 ) -> list[MetricValue]:
     """Every number that lm-eval reports for the request `name`: leaf tasks in order, then groups.
 
     A group with an aggregate of its own counts by that aggregate, and its members do not count. A tag, or a group
     without an aggregate, counts by each of its members. `tasks` and `groups` are lm-eval's loaded objects by name.
+    What is taken over one of the `spoiled` tasks is NaN.
     """
     counting = _counting(groups[name], groups) if name in groups else set(tasks)
     rows = []
     for task in tasks:
-        rows += _rows(task, [task], results, _listed(tasks[task].config.metric_list), task in counting)
+        rows += _rows(task, [task], results, _listed(tasks[task].config.metric_list), task in counting, spoiled)
     for group in groups.values():
         leaves = [leaf.task_name for leaf in group.get_all_tasks()]
         listed = [aggregate.metric for aggregate in group.aggregate_metric_list or []]
-        rows += _rows(group.name, leaves, results, listed, group.name in counting)
+        rows += _rows(group.name, leaves, results, listed, group.name in counting, spoiled)
     return rows
 
 
@@ -65,6 +71,22 @@ def document_values(
             )
 
 
+def spoiled_documents(samples: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Documents with an answer of the model that is NaN or infinite, in their order.
+
+    Measures such as accuracy would still be numbers: of NaN and any other, one is the larger.
+    """
+    return sorted({sample["doc_id"] for sample in samples if not all(map(math.isfinite, _floats(sample["resps"])))})
+
+
+def _floats(value: Any) -> Iterator[float]:
+    if isinstance(value, float | np.floating):
+        yield float(value)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _floats(inner)
+
+
 def _document_value(entry: Any, aggregation: Callable[..., Any] | None) -> float | None:
     if aggregation is not None and aggregation in _PER_DOCUMENT:
         return float(aggregation([entry]))
@@ -81,7 +103,12 @@ def _counting(group: Any, groups: Mapping[str, Any]) -> set[str]:
 
 
 def _rows(
-    task: str, leaves: Sequence[str], results: Mapping[str, Any], listed: Sequence[str], counts: bool
+    task: str,
+    leaves: Sequence[str],
+    results: Mapping[str, Any],
+    listed: Sequence[str],
+    counts: bool,
+    spoiled: Collection[str],
 ) -> list[MetricValue]:
     scores = results["results"][task]
     reported = [_split(key) for key in scores if "," in key and not key.partition(",")[0].endswith("_stderr")]
@@ -89,14 +116,15 @@ def _rows(
         return []
     primary = choose_primary(reported, listed) if counts else None
     shots = {results["n-shot"][leaf] for leaf in leaves}
+    is_spoiled = not set(spoiled).isdisjoint(leaves)
     num_fewshot = shots.pop() if len(shots) == 1 else None
     return [
         MetricValue(
             task=task,
             metric=metric,
             filter=chosen,
-            value=float(scores[f"{metric},{chosen}"]),
-            stderr=_number(scores[f"{metric}_stderr,{chosen}"]),
+            value=math.nan if is_spoiled else float(scores[f"{metric},{chosen}"]),
+            stderr=None if is_spoiled else _number(scores[f"{metric}_stderr,{chosen}"]),
             higher_is_better=_direction(metric, leaves, results),
             num_documents=sum(results["results"][leaf]["sample_len"] for leaf in leaves),
             num_fewshot=num_fewshot,

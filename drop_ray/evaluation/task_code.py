@@ -9,16 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import lm_eval.tasks
-
 from drop_ray.config.section import DEMO_FOLDER
 from drop_ray.errors import UserError
 from drop_ray.evaluation.catalog import FoundTask
-from drop_ray.evaluation.task_yaml import FunctionReference
+from drop_ray.evaluation.task_yaml import OF_LM_EVAL, FunctionReference
 
 logger = logging.getLogger(__name__)
-
-OF_LM_EVAL = Path(lm_eval.tasks.__file__).resolve().parent
 
 
 def check_task_code(found: FoundTask, allow: bool) -> None:

@@ -1,6 +1,5 @@
 """What a task is, as JSON: its merged YAML with code and data replaced by hashes, and no path of any machine."""
 
-import datetime
 import hashlib
 import importlib.util
 from collections.abc import Mapping
@@ -44,8 +43,6 @@ def _plain(task: str, value: Any) -> Any:
         return {"function": value.name, "sha256": _sha256(_module_file(task, value))}
     if isinstance(value, str) and value.startswith("/") and Path(value).is_file():
         return {"sha256": [_sha256(Path(value))]}
-    if isinstance(value, datetime.date):
-        return value.isoformat()
     return value
 
 

@@ -6,12 +6,19 @@ runs from any working directory.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
+import lm_eval.tasks
 
 from drop_ray.errors import UserError
+from drop_ray.reading.files import SETTINGS_LIMIT, read_text
+from drop_ray.reading.yaml_text import parse_yaml
+from drop_ray.text.path_names import shown
+
+OF_LM_EVAL = Path(lm_eval.tasks.__file__).resolve().parent
+DEEPEST = 20
 
 # Builders of `datasets` that read files. With any other `dataset_path`, data files lie in that hub repository.
 _FILE_BUILDERS = frozenset({"arrow", "csv", "json", "parquet", "text", "xml"})
@@ -52,35 +59,43 @@ class DataReference:
 def read_config(path: Path) -> dict[str, Any]:
     """The YAML of a task or group with its `include` chain merged, functions and local data as references.
 
-    Raises UserError for a file that is not valid YAML, is not a mapping, or includes itself.
+    Raises UserError for a file that is not valid YAML, is not a mapping, includes itself, or lists what is no task.
     """
-    return _local_data(_merged(path.resolve(), ()))
+    config = _merged(path.resolve(), ())
+    _check_members(config, path)
+    return _local_data(config)
 
 
 def _merged(path: Path, including: tuple[Path, ...]) -> dict[str, Any]:
+    what = f"evaluation.tasks: {path}"
     if path in including:
-        raise UserError(f"evaluation.tasks: {path} includes itself")
-    try:
-        config = yaml.load(path.read_bytes(), Loader=_loader(path.parent))
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"evaluation.tasks: cannot read {path}: {error}") from error
+        raise UserError(f"{what} includes itself")
+    text = read_text(path, what, SETTINGS_LIMIT)
+    # Some of lm-eval's own files give a key twice.
+    tags = {"!function": partial(FunctionReference, path.parent)}
+    config = parse_yaml(text, what, tags, last_counts=path.is_relative_to(OF_LM_EVAL))
     if not isinstance(config, dict):
-        raise UserError(f"evaluation.tasks: {path} must hold a mapping of task fields")
+        raise UserError(f"{what} must hold a mapping of task fields")
     includes = config.pop("include", [])
     merged: dict[str, Any] = {}
     for name in includes if isinstance(includes, list) else [includes]:
+        if not isinstance(name, str) or not name.isprintable():
+            raise UserError(f"{what}: include must name YAML files, not {shown(name)}")
+        if len(including) >= DEEPEST:
+            raise UserError(f"{what}: files include each other more than {DEEPEST} deep")
         base = _merged((path.parent / name).resolve(), (*including, path))
         base.pop("task_list", None)  # describes the included file only, as in lm-eval
         merged.update(base)
     return {**merged, **_marked(config, path.parent)}
 
 
-def _loader(folder: Path) -> type[yaml.SafeLoader]:
-    class Loader(yaml.SafeLoader):
-        pass
-
-    Loader.add_constructor("!function", lambda _, node: FunctionReference(folder, str(node.value)))
-    return Loader
+def _check_members(config: dict[str, Any], path: Path) -> None:
+    members = config.get("task")
+    for member in members if isinstance(members, list) else []:
+        if isinstance(member, dict) and isinstance(member.get("group", member.get("task")), str | list):
+            _check_members(member, path)
+        elif not isinstance(member, str):
+            raise UserError(f"evaluation.tasks: {path}: a group lists tasks by name, or with fields, `task` among them")
 
 
 def _marked(value: Any, folder: Path) -> Any:

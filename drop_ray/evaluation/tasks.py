@@ -6,6 +6,7 @@ Reads YAML files and hashes code and data, but downloads nothing and loads no da
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from drop_ray.errors import UserError
@@ -13,6 +14,7 @@ from drop_ray.evaluation.catalog import Catalog, FoundTask
 from drop_ray.evaluation.result import TaskRequest
 from drop_ray.evaluation.task_code import check_task_code
 from drop_ray.evaluation.task_identity import config_identity
+from drop_ray.evaluation.task_yaml import OF_LM_EVAL
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class ResolvedTask:
     """The request."""
     identity: dict[str, Any]
     """The request, and by name every tag, group and task that it reaches (`task_identity`), as plain JSON values."""
+    file: str | None = None
+    """The YAML file of a task or group of the user; None for a tag, and for lm-eval's own."""
 
 
 def resolve_tasks(
@@ -45,7 +49,7 @@ def resolve_tasks(
         found = catalog.find(request.name)
         check_request(request, found)
         check_task_code(found, allow_code)
-        resolved[request.name] = ResolvedTask(request, _identity(request, found))
+        resolved[request.name] = ResolvedTask(request, _identity(request, found), _file(found))
     return resolved
 
 
@@ -63,6 +67,11 @@ def check_request(request: TaskRequest, found: FoundTask) -> None:
             raise UserError(f"{field} fixes num_fewshot: 0; omit num_fewshot for it")
         if config.get("output_type") == "loglikelihood_rolling":
             raise UserError(f"{field} scores whole texts without a prompt; omit num_fewshot for it")
+
+
+def _file(found: FoundTask) -> str | None:
+    path = found.manager.task_index[found.name].yaml_path
+    return None if path is None or Path(path).resolve().is_relative_to(OF_LM_EVAL) else str(path)
 
 
 def _identity(request: TaskRequest, found: FoundTask) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from drop_ray.calibration.packing import read_documents
+from drop_ray.calibration.text_files import read_documents
 from drop_ray.config import ModelConfig, resolve_path
 from drop_ray.config.commented import Off, commented_yaml
 from drop_ray.errors import UserError

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from drop_ray.config import load_config
 from drop_ray.errors import UserError
-from drop_ray.job.ledger import MANIFEST, read_manifest
+from drop_ray.job.ledger import read_manifest
 from drop_ray.store import Store, open_store
 from drop_ray.store.garbage import find_garbage
 from drop_ray.text.console import PLAIN
@@ -66,9 +66,8 @@ def _references(store: Store) -> set[str]:
             references |= {step.path for _, _, step in read_manifest(store, f"{RUNS}/{run}")}
         except FileNotFoundError:
             continue  # it stopped before its first step
-        except (ValueError, KeyError, TypeError) as error:
+        except UserError as error:
             raise UserError(
-                f"gc: {store.location(f'{RUNS}/{run}/{MANIFEST}')} cannot be read ({error!r}), so what the run needs "
-                "is not known; start that run again, or remove its folder"
+                f"gc: {error}; so what the run needs is not known: start that run again, or remove its folder"
             ) from error
     return references

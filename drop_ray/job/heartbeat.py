@@ -1,13 +1,14 @@
-"""The sign of life that a driver leaves in the run's folder: which worker has had which share since when."""
+"""The sign of life that each driver of a run leaves in its folder: which worker has had which share since when."""
 
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from drop_ray.store import Store
+from drop_ray.errors import UserError
+from drop_ray.reading.json_text import parse_json_object
 from drop_ray.text.units import human_duration
 
-HEARTBEAT = "heartbeat.json"
 # Drivers write more often than every 40 s; the rest allows for differing clocks and a slow store.
 STALE_S = 120.0
 # A share is a straggler if it takes this many times as long as the median of its stage.
@@ -27,48 +28,121 @@ class BusyWorker:
     """The worker's process on that node."""
     since: float
     """When the worker was given the share, in seconds since 1970."""
+    late: bool
+    """Whether that is longer ago than `execution.unit_timeout`, so that another worker is asked for the share too."""
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A process that hands out a run's shares."""
+
+    host: str
+    """Name of its machine."""
+    pid: int
+    """The process on that machine."""
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """The state of a stage at one time."""
+    """What a driver is doing at one time."""
 
+    driver: Driver
+    """The driver."""
     time: float
     """When it was written, in seconds since 1970."""
     stage: str
-    """Name of the stage."""
-    workers_ready: int
+    """Name of the stage; empty before the first."""
+    workers_ready: int = 0
     """Number of workers that have started, busy or not."""
-    done: int
+    done: int = 0
     """Number of shares of this stage that this driver has seen finished."""
-    total: int
+    total: int = 0
     """Number of shares of this stage that this driver found to do."""
-    median_s: float
+    median_s: float = 0.0
     """Median of the seconds that the finished shares took; 0 before the first."""
-    busy: tuple[BusyWorker, ...]
+    busy: tuple[BusyWorker, ...] = ()
     """Workers that have a share now."""
+    killed: tuple[str, ...] = ()
+    """A line for each worker of this stage that was killed because it gave no answer."""
 
-    def write(self, store: Store, run_folder: str) -> None:
-        store.write_file(f"{run_folder}/{HEARTBEAT}", json.dumps(asdict(self), indent=1).encode())
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self), indent=1).encode()
+
+    @staticmethod
+    def from_json(data: bytes, where: str) -> "Heartbeat":
+        """Parse what `to_json` wrote. UserError, which begins with `where`, for anything else."""
+        fields = parse_json_object(data, where)
+        try:
+            return Heartbeat(
+                driver=Driver(*_typed(fields["driver"], host=str, pid=int)),
+                busy=tuple(
+                    BusyWorker(*_typed(worker, unit=str, node=str, pid=int, since=float, late=bool))
+                    for worker in _list(fields["busy"])
+                ),
+                killed=tuple(_checked(line, str) for line in _list(fields["killed"])),
+                **{
+                    name: _checked(fields[name], kind)
+                    for name, kind in {
+                        "time": float,
+                        "stage": str,
+                        "workers_ready": int,
+                        "done": int,
+                        "total": int,
+                        "median_s": float,
+                    }.items()
+                },
+            )
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{where}: is not a driver's sign of life: {error!r}") from error
+
+    def is_stale(self, now: float) -> bool:
+        """Whether it is so old that its driver has died."""
+        return now - self.time > STALE_S
+
+    def age(self, now: float) -> str:
+        """How old it is, for people. The clocks of two machines differ."""
+        return human_duration(max(0.0, now - self.time))
 
     def lines(self, now: float) -> Iterator[str]:
-        """Lines for people: whether a driver is running, then one line per busy worker, the longest busy first."""
-        age = now - self.time
-        if age > STALE_S:
-            yield f"no driver is running: the last sign of life is {human_duration(age)} old"
+        """Lines for people: the driver, what was killed, then one line per busy worker, the longest busy first."""
+        if self.is_stale(now):
+            yield f"the driver, {self.driver}, is gone: its last sign of life is {self.age(now)} old"
             return
-        yield f"{self.stage}: {self.done} of {self.total} units done, {self.workers_ready} workers ready"
+        if not self.stage:
+            yield f"{self.driver}: has not come to any work"
+            return
+        yield (
+            f"{self.stage}: {self.done} of {self.total} units done, {self.workers_ready} workers ready "
+            f"(driver: {self.driver})"
+        )
+        yield from (f"  {line}" for line in self.killed)
         for worker in sorted(self.busy, key=lambda worker: worker.since):
             elapsed = now - worker.since
             line = f"  {worker.unit}: for {human_duration(elapsed)} on worker {worker.pid} of {worker.node}"
-            is_slow = self.done >= MIN_DONE and elapsed > STRAGGLER * self.median_s
-            yield f"{line}  STRAGGLER (the median is {human_duration(self.median_s)})" if is_slow else line
+            if worker.late:
+                line += "  LATE (no answer within execution.unit_timeout: another worker is asked too)"
+            elif self.done >= MIN_DONE and elapsed > STRAGGLER * self.median_s:
+                line += f"  STRAGGLER (the median is {human_duration(self.median_s)})"
+            yield line
 
 
-def read_heartbeat(store: Store, run_folder: str) -> Heartbeat | None:
-    """The last heartbeat of a run; None if its driver has not come to any work."""
-    try:
-        fields = json.loads(store.read_file(f"{run_folder}/{HEARTBEAT}"))
-    except FileNotFoundError:
-        return None
-    return Heartbeat(**{**fields, "busy": tuple(BusyWorker(**worker) for worker in fields["busy"])})
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} is no list")
+    return value
+
+
+def _typed(values: Any, **kinds: type) -> list[Any]:
+    """The values of an object, in the order of the fields asked for."""
+    if not isinstance(values, dict):
+        raise TypeError(f"{values!r} is no object")
+    return [_checked(values[name], kind) for name, kind in kinds.items()]
+
+
+def _checked(value: Any, kind: type) -> Any:
+    if not (isinstance(value, kind) or (kind is float and isinstance(value, int))):
+        raise TypeError(f"{value!r} is no {kind.__name__}")
+    return value

@@ -1,7 +1,7 @@
 """A checked run: the config, the model's files and sizes, the tasks and plans. `job.opening` makes it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -45,6 +45,8 @@ class Job:
     """lm-eval tasks to run."""
     tasks: Mapping[str, Mapping[str, Any]]
     """Identity of each lm-eval task, by name."""
+    task_files: Mapping[str, str] = field(default_factory=dict)
+    """The YAML file of each task that `evaluation.include_path` has, by name."""
 
     @property
     def include_path(self) -> str | None:

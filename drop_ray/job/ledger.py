@@ -5,8 +5,10 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-from drop_ray.errors import CorruptArtifactError
+from drop_ray.errors import CorruptArtifactError, UserError
+from drop_ray.reading.json_text import parse_json
 from drop_ray.store import Commit, Step, Store
 from drop_ray.store.steps import ARTIFACTS, VERSIONS
 
@@ -59,7 +61,6 @@ class Ledger:
             alike = {label: step for label, step in steps.items() if step.name == name}
             if any(self._entries[step.path].commit is None for step in alike.values()):
                 self._look_at_other_versions(stage, alike)
-        self._write()
         return {label: step for label, step in steps.items() if self._entries[step.path].commit is None}
 
     def add(self, commit: Commit) -> None:
@@ -133,7 +134,7 @@ class Ledger:
         """Names of all artifacts, listed once, and only if something is to be computed."""
         return self._store.list(ARTIFACTS)
 
-    def _write(self) -> None:
+    def write(self) -> None:
         """Write the manifest, with the units that an earlier start met in stages this start has not come to yet."""
         steps = [
             (entry.stage, entry.label, entry.commit.step if entry.commit else entry.step)
@@ -157,12 +158,29 @@ class Ledger:
             return read_manifest(self._store, self._run_folder)
         except FileNotFoundError:
             return []
-        except (ValueError, KeyError, TypeError) as error:
-            logger.warning("%s/%s cannot be read and is written anew: %r", self._run_folder, MANIFEST, error)
+        except UserError as error:
+            logger.warning("%s; it is written anew", error)
+            self._store.files.remove(f"{self._run_folder}/{MANIFEST}")
             return []
 
 
 def read_manifest(store: Store, run_folder: str) -> list[tuple[str, str, Step]]:
-    """(stage, label, step) of every unit that the run has met so far. FileNotFoundError if there is no such run."""
-    units = json.loads(store.read_file(f"{run_folder}/{MANIFEST}"))
-    return [(unit["stage"], unit["label"], Step(unit["name"], unit["identity"])) for unit in units]
+    """(stage, label, step) of every unit that the run has met so far.
+
+    FileNotFoundError if there is no such run. UserError if the list cannot be read; the next start writes it anew.
+    """
+    path = f"{run_folder}/{MANIFEST}"
+    where = store.location(path)
+    try:
+        units = parse_json(store.read_file(path), where)
+        return [(_text(unit["stage"]), _text(unit["label"]), Step(unit["name"], unit["identity"])) for unit in units]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{where}: is not the list of a run's units: {error!r}") from error
+    except CorruptArtifactError as error:  # what is there is no file
+        raise UserError(str(error)) from error
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value

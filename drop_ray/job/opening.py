@@ -4,7 +4,7 @@ Nothing is computed and nothing is written. No weights are read, except for the 
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from transformers import PreTrainedModel
 
@@ -27,6 +27,9 @@ from drop_ray.planning.requests import PlanRequest, plan_requests
 from drop_ray.serving.preflight import check_serving
 from drop_ray.store import open_store
 from drop_ray.text.naming import first_twice
+
+if TYPE_CHECKING:
+    from drop_ray.evaluation.tasks import ResolvedTask
 
 # Fields that training checkpoints must share, since their scores are compared layer by layer, on the same token ids.
 COMPARABLE = ("num_hidden_layers", "hidden_size", "vocab_size")
@@ -55,6 +58,7 @@ def open_job(config: RunConfig) -> Job:
         TaskRequest(task.name, task.num_fewshot, task.limit or config.evaluation.limit)
         for task in config.evaluation.tasks
     )
+    tasks = _resolve_tasks(config, task_requests)
     return Job(
         config=config,
         store=store,
@@ -65,7 +69,8 @@ def open_job(config: RunConfig) -> Job:
         requests=requests,
         given_plans=given,
         task_requests=task_requests,
-        tasks=_resolve_tasks(config, task_requests),
+        tasks={name: task.identity for name, task in tasks.items()},
+        task_files={name: task.file for name, task in tasks.items() if task.file},
     )
 
 
@@ -150,12 +155,11 @@ def _check_names(config: RunConfig, requests: tuple[PlanRequest, ...], given: tu
             raise UserError(f"{field}: no plan is called {unknown[0]}; plans: {', '.join(known[1:])}")
 
 
-def _resolve_tasks(config: RunConfig, requests: tuple[TaskRequest, ...]) -> dict[str, Mapping[str, Any]]:
+def _resolve_tasks(config: RunConfig, requests: tuple[TaskRequest, ...]) -> "Mapping[str, ResolvedTask]":
     if not requests:
         return {}
     from drop_ray.evaluation.tasks import resolve_tasks  # imports lm-eval
 
     path = config.evaluation.include_path
     folder = str(resolve_path(path)) if path else None
-    resolved = resolve_tasks(requests, folder, allow_code=config.evaluation.allow_task_code)
-    return {name: task.identity for name, task in resolved.items()}
+    return resolve_tasks(requests, folder, allow_code=config.evaluation.allow_task_code)

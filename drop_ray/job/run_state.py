@@ -9,6 +9,7 @@ import torch
 
 from drop_ray.job.job import Job
 from drop_ray.job.ledger import Ledger
+from drop_ray.job.run_files import RunFiles
 from drop_ray.job.stage import Stage
 from drop_ray.job.units import LocalUnit, Share, Unit, WorkerRequest
 from drop_ray.models.families import DropLists
@@ -47,6 +48,10 @@ class Cluster(Protocol):
         """Bytes of device memory of one scoring worker."""
         ...
 
+    def prepare(self, job: Job, stage: Stage, workers: WorkerRequest) -> None:
+        """Make sure that there can be such workers. UserError if not."""
+        ...
+
     def send(self, job: Job, stage: Stage, shares: Sequence[Share], workers: WorkerRequest) -> Iterator[Commit]:
         """Yield the commits of the shares' units as they come."""
         ...
@@ -81,6 +86,10 @@ class RunState:
     published: Any = None
     """Location of the report, and its first sentence; made by the stage `report`."""
 
+    def __post_init__(self) -> None:
+        self.files = RunFiles(self.job.store, self.job.run_folder)
+        self._is_recorded = False
+
     @property
     def base(self) -> Variant:
         """The base as a variant: nothing changed."""
@@ -94,7 +103,22 @@ class RunState:
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file of the run."""
-        self.job.store.write_file(f"{self.job.run_folder}/{name}", data)
+        self.files.write(name, data)
+
+    def record(self) -> None:
+        """Write the config and the units into the run's folder.
+
+        Not before the run is known to start: the folder may be that of a finished run with the same name.
+        """
+        if not self._is_recorded:
+            self.write("config.yaml", self.job.config.to_yaml().encode())
+        self._is_recorded = True
+        self.ledger.write()
+
+    def finish(self) -> None:
+        """The run has come to its end."""
+        self.record()
+        self.files.finish()
 
     def tell(self, message: str, *arguments: object) -> None:
         """Say something in the log."""
@@ -124,8 +148,13 @@ class RunState:
                 self.ledger.add(unit.make())
         sent = [unit.bound(self) for unit in todo if isinstance(unit, Unit)]
         if sent:
-            for commit in self.cluster.send(self.job, stage, stage.shares(self, sent), stage.workers(self, sent)):
+            workers = stage.workers(self, sent)
+            self.cluster.prepare(self.job, stage, workers)
+            self.record()
+            for commit in self.cluster.send(self.job, stage, stage.shares(self, sent), workers):
                 self.ledger.add(commit)
+        elif self._is_recorded:
+            self.ledger.write()
         return [self.ledger.commit_of(unit.step) for unit in units]
 
     def made(self, variant: Variant) -> Commit | None:

@@ -8,7 +8,8 @@ from rich.text import Text
 
 from drop_ray.config import RunConfig
 from drop_ray.errors import CorruptArtifactError, UserError
-from drop_ray.job.heartbeat import read_heartbeat
+from drop_ray.job.drivers import signs_of_life
+from drop_ray.job.heartbeat import Heartbeat
 from drop_ray.job.ledger import read_manifest
 from drop_ray.store import Step, Store, open_store
 from drop_ray.text.console import PLAIN
@@ -37,11 +38,23 @@ def status_lines(config: RunConfig, stages: Sequence[str], console: Console = PL
         total += size
         rows.append((stage, Text(state, STYLES[state]), human_bytes(size) if size else "-", label, detail))
     yield from table_lines(console, (names(), names(), numbers(), words(), words()), rows)
-    heartbeat = read_heartbeat(store, f"runs/{config.name}")
-    if heartbeat is not None and "missing" in states:
-        yield from heartbeat.lines(time.time())
+    if "missing" in states:
+        yield from _driver_lines(store, f"runs/{config.name}")
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     yield f"run {config.name}: {len(units)} units met so far, {counts}, {human_bytes(total)}"
+
+
+def _driver_lines(store: Store, run_folder: str) -> Iterator[str]:
+    """Who works on the run."""
+    found = False
+    for _, sign in signs_of_life(store, run_folder):
+        found = True
+        if isinstance(sign, Heartbeat):
+            yield from sign.lines(time.time())
+        else:
+            yield f"{sign}; the next start of the run removes it"
+    if not found:
+        yield "no driver is running"
 
 
 def _state(store: Store, step: Step) -> tuple[str, int, str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from drop_ray.calibration import packing
+from drop_ray.calibration import packing, text_files
 from drop_ray.config import TextSection, resolve_path, text_sections
 from drop_ray.errors import UserError
 from drop_ray.job.job import Job
@@ -20,7 +20,7 @@ def load_calibration(job: Job) -> Any:
     config = job.config.calibration
     if config.token_ids is not None:
         field = "calibration.token_ids"
-        samples = packing.read_token_ids(resolve_path(config.token_ids), config.num_samples, config.seq_len, field)
+        samples = text_files.read_token_ids(resolve_path(config.token_ids), config.num_samples, config.seq_len, field)
     elif config.dataset is not None:
         field = "calibration.dataset"
         stream = job.dataset.documents(config.text_field, config.shuffle_seed)
@@ -28,7 +28,7 @@ def load_calibration(job: Job) -> Any:
     else:
         assert config.source is not None
         field = "calibration.source"
-        documents = packing.read_documents(resolve_path(config.source), config.text_field, field)
+        documents = text_files.read_documents(resolve_path(config.source), config.text_field, field)
         documents = packing.shuffled(documents, config.shuffle_seed)
         samples = _pack(job, documents, config.num_samples, config.seq_len, field)
     packing.check_vocabulary(samples, job.checkpoint.config["vocab_size"], field)
@@ -44,7 +44,7 @@ def load_texts(job: Job) -> dict[str, torch.Tensor]:
 
 
 def _load_text(job: Job, field: str, text: TextSection) -> torch.Tensor:
-    documents = packing.read_documents(resolve_path(text.source), text.text_field, field)
+    documents = text_files.read_documents(resolve_path(text.source), text.text_field, field)
     return torch.from_numpy(_pack(job, documents, text.num_samples, text.seq_len, field)).long()
 
 

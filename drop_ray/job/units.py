@@ -1,7 +1,7 @@
 """Units of work: what one worker does in one piece, and commits under its step."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,16 @@ class Share(ABC):
         """Equal for shares that need the same model, which a worker keeps."""
 
     @property
+    @abstractmethod
+    def kind(self) -> str:
+        """Equal for shares that take about as long as each other."""
+
+    @property
+    @abstractmethod
+    def steps(self) -> Sequence[Step]:
+        """The steps of its units."""
+
+    @property
     def tokens(self) -> int:
         """Number of tokens that it scores, for the metrics."""
         return 0
@@ -54,6 +64,14 @@ class Unit(Share):
     @property
     def name(self) -> str:
         return self.label
+
+    @property
+    def kind(self) -> str:
+        return self.line
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        return (self.step,)
 
     def bound(self, run: "RunState") -> "Unit":
         """This unit with the results of earlier stages that it needs, ready to be sent."""

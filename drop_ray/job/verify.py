@@ -1,14 +1,17 @@
-"""`drop-ray verify`: every byte of a run's artifacts, read again and compared with what was recorded."""
+"""`drop-ray verify`: every byte of a run's artifacts and of its own folder, compared with what was recorded."""
 
+import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from drop_ray.config import RunConfig
-from drop_ray.errors import CorruptArtifactError, UserError
+from drop_ray.errors import CorruptArtifactError, StoreRefusedError, UserError
+from drop_ray.job.drivers import signs_of_life
 from drop_ray.job.ledger import read_manifest
-from drop_ray.store import Step, Store, open_store
+from drop_ray.job.run_files import recorded_files
+from drop_ray.store import Output, Step, Store, open_store
 from drop_ray.text.progress import Progress
 from drop_ray.text.units import human_bytes
 
@@ -23,18 +26,24 @@ class Verification:
     units: int = 0
     """Number of units that the run has met."""
     outputs: int = 0
-    """Number of files that were read."""
+    """Number of files of units that were read."""
+    files: int = 0
+    """Number of files of the run's own folder that were read."""
     num_bytes: int = 0
     """Size of those files together, in bytes."""
     missing: int = 0
     """Number of units that are not done, which is no fault."""
+    unchecked: bool = False
+    """Whether the run's own files have no checksums, because its last start did not come to its end."""
     faults: list[str] = field(default_factory=list)
     """One line per fault."""
 
     def summary(self) -> str:
         return (
-            f"{self.units} units, {self.outputs} outputs, {human_bytes(self.num_bytes)} read: {len(self.faults)} faults"
+            f"{self.units} units, {self.outputs} outputs, {self.files} files of the run, "
+            f"{human_bytes(self.num_bytes)} read: {len(self.faults)} faults"
             + (f"; {self.missing} units are not done" if self.missing else "")
+            + ("; the run's own files were not compared, since it has not come to its end" if self.unchecked else "")
         )
 
 
@@ -56,14 +65,42 @@ def verify(config: RunConfig) -> Verification:
             result.missing += found.missing
             result.faults += [f"{label}: {fault}" for fault in found.faults]
             progress.advance(label)
+    _check_run(store, f"runs/{config.name}", result)
     return result
+
+
+def _check_run(store: Store, run_folder: str, result: Verification) -> None:
+    """Compare the files of the run's folder, and read what its drivers left there."""
+    try:
+        files = recorded_files(store, run_folder)
+    except UserError as error:
+        result.faults.append(str(error))
+        files = {}
+    result.unchecked = files is None
+    for name, output in (files or {}).items():
+        where = store.location(f"{run_folder}/{name}")
+        try:
+            data = store.read_file(f"{run_folder}/{name}")
+        except FileNotFoundError:
+            result.faults.append(f"{where}: missing")
+            continue
+        except (CorruptArtifactError, StoreRefusedError) as error:
+            result.faults.append(str(error))
+            continue
+        result.files += 1
+        result.num_bytes += len(data)
+        if Output(len(data), hashlib.sha256(data).hexdigest()) != output:
+            result.faults.append(f"{where}: other bytes than the run wrote; `drop-ray report` writes it anew")
+    for _, sign in signs_of_life(store, run_folder):
+        if isinstance(sign, UserError):
+            result.faults.append(str(sign))
 
 
 def _check(store: Store, step: Step) -> Verification:
     found = Verification()
     try:
         commit = store.recorded(step)
-    except CorruptArtifactError as error:
+    except (CorruptArtifactError, StoreRefusedError) as error:
         found.faults.append(str(error))
         return found
     if commit is None:
@@ -73,7 +110,7 @@ def _check(store: Store, step: Step) -> Verification:
         for logical, output in commit.outputs.items():
             try:
                 store.download(commit, logical, nowhere)
-            except CorruptArtifactError as error:
+            except (CorruptArtifactError, StoreRefusedError) as error:
                 found.faults.append(str(error))
             found.outputs += 1
             found.num_bytes += output.size

@@ -9,10 +9,23 @@ from typing import Any
 from drop_ray.errors import UserError
 from drop_ray.models.families import DropLists, check_drop_lists
 from drop_ray.planning.changes import Change, Drop, change_of, layer_numbers
-from drop_ray.text.path_names import file_name
+from drop_ray.reading.files import read_bytes
+from drop_ray.reading.json_text import parse_json
+from drop_ray.text.path_names import file_name, shown
 
 FORMAT = "drop-plan/1"
 BASE = "base"
+# The drop lists, and how a checkpoint's config.json spells them.
+LISTS = {"drop_attn": "drop_attn_list", "drop_mlp": "drop_mlp_list"}
+# What the other fields must be; all but the strategy may be null.
+KINDS = {
+    "strategy": str,
+    "metric": str,
+    "model_identity": str,
+    "calibration_identity": str,
+    "parameters": int,
+    "kv_bytes_per_token": int,
+}
 
 
 @dataclass(frozen=True)
@@ -55,13 +68,7 @@ def read_plan(path: Path, num_layers: int, model_identity: str | None) -> DropPl
 
     model_identity: identity of the model at hand; None, without its weights, leaves that unchecked.
     """
-    try:
-        values = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise UserError(f"plan {path}: no such file") from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"plan {path} is not JSON: {error}") from error
-    plan = _parse(values, path)
+    plan = _parse(parse_json(read_bytes(path, f"plan {path}"), f"plan {path}"), path, num_layers)
     check_drop_lists(plan.drops, num_layers, f"plan {path}")
     if plan.drops.count == 0 and not plan.changes:
         raise UserError(f"plan {path} drops nothing: drop_attn and drop_mlp are empty")
@@ -73,22 +80,41 @@ def read_plan(path: Path, num_layers: int, model_identity: str | None) -> DropPl
     return plan
 
 
-def _parse(values: Any, path: Path) -> DropPlan:
+def _parse(values: Any, path: Path, num_layers: int) -> DropPlan:
     if not isinstance(values, Mapping):
         raise UserError(f'plan {path}: a plan is an object like {{"drop_attn": [25, 26], "drop_mlp": []}}')
     fields = {key: value for key, value in values.items() if key != "format"}
     if values.get("format", FORMAT) != FORMAT:
-        raise UserError(f"plan {path}: format {values['format']} is not {FORMAT}")
+        raise UserError(f"plan {path}: format {shown(values['format'])} is not {FORMAT}")
+    for key, of_checkpoint in LISTS.items():
+        if key in fields and of_checkpoint in fields:
+            raise UserError(f"plan {path}: gives both {key} and {of_checkpoint}, which are one list; remove one")
+        if of_checkpoint in fields:
+            fields[key] = fields.pop(of_checkpoint)
     unknown = sorted(fields.keys() - DropPlan.__dataclass_fields__.keys())
     if unknown:
-        raise UserError(f"plan {path}: unknown key {unknown[0]}; valid: {', '.join(DropPlan.__dataclass_fields__)}")
-    for key in ("drop_attn", "drop_mlp"):
+        valid = ", ".join(DropPlan.__dataclass_fields__)
+        raise UserError(f"plan {path}: unknown key {shown(unknown[0])}; valid: {valid}")
+    for key, kind in KINDS.items():
+        if key in fields and type(fields[key]) is not kind and (key == "strategy" or fields[key] is not None):
+            wanted = "a text" if kind is str else "a number"
+            raise UserError(f"plan {path}: {key} must be {wanted}, not {type(fields[key]).__name__}")
+    for key in LISTS:
         try:
-            fields[key] = layer_numbers(fields.get(key, []), key)
+            fields[key] = _layers(fields.get(key, []), key, num_layers)
         except ValueError as error:
             raise UserError(f"plan {path}: {error}") from error
     fields |= _changes(fields, path)
     return DropPlan(**{**fields, "name": _name(fields.get("name", path.stem), path)})
+
+
+def _layers(values: Any, key: str, num_layers: int) -> tuple[int, ...]:
+    """The layers in a drop list: their numbers, or one boolean for each layer of the model."""
+    if not isinstance(values, list) or {type(value) for value in values} != {bool}:
+        return layer_numbers(values, key)
+    if len(values) != num_layers:
+        raise ValueError(f"{key} has {len(values)} booleans for {num_layers} layers; list one for each layer")
+    return tuple(layer for layer, is_dropped in enumerate(values) if is_dropped)
 
 
 def _name(text: Any, path: Path) -> str:

@@ -6,16 +6,17 @@ speedup is said too where it was measured, and decides nothing. Quantized varian
 lost by dropping.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from drop_ray.evaluation.estimates import Estimate
 from drop_ray.report.formatting import count, dropped_layers, estimate, number, share, signed
 from drop_ray.report.results import Results
 from drop_ray.report.rows import ServingRow, VariantRow
 from drop_ray.report.serving import ratio_of, references
-from drop_ray.report.statistics import Standing, averaged_tasks, averages, standings
+from drop_ray.report.statistics import Standing, averaged_tasks, standings, without_number
 
 CRITERION = "one standard error of the base"
 
@@ -39,9 +40,18 @@ class Answer:
 
 
 def find_answer(results: Results) -> Answer:
-    """The answer, or a plain statement of why there is none."""
+    """The answer, or a plain statement of why there is none; then the tasks of which there is no number."""
     results = results.unquantized()
-    if not results.variants:
+    answer = _find(results)
+    lost = [f"{task} on {', '.join(variants)}" for task, variants in without_number(results).items()]
+    if not lost:
+        return answer
+    said = f"{answer.sentence} There is no number of {'; of '.join(lost)}: it is left out there."
+    return replace(answer, sentence=said)
+
+
+def _find(results: Results) -> Answer:
+    if len(results.variants) < 2:
         return Answer("This run made no drop plans, so there is nothing to compare.")
     if not results.evaluations:
         return Answer("Nothing was evaluated, so no variant can be said to be as good as the base.")
@@ -55,7 +65,7 @@ def find_answer(results: Results) -> Answer:
         )
     compared = [row for row in others if row.average is not None and row.variant.sublayers_dropped]
     if not compared:
-        return Answer("No variant was evaluated on all of the base's tasks, so none can be compared with it.")
+        return Answer("No variant has results on all of the base's tasks, so none can be compared with it.")
     within = [row for row in compared if row.within_one_stderr]
     if not within:
         return _nothing_qualifies(results, base.average, compared)
@@ -63,7 +73,7 @@ def find_answer(results: Results) -> Answer:
     rows = (reference.rows.get(winner.variant.name) for reference in references(results))
     speedup = next((row for row in rows if row), None)
     sentence = _sentence(winner.variant, results.run.num_layers, speedup)
-    return Answer(sentence, _evidence(results, base, winner, compared), winner, speedup)
+    return Answer(sentence, _evidence(winner, compared), winner, speedup)
 
 
 def is_baseline(variant: VariantRow) -> bool:
@@ -90,11 +100,12 @@ def _speed(row: ServingRow) -> str:
     return f"generates {row.ratio:.3f} times the base's tokens per second {where}"
 
 
-def _evidence(results: Results, base: Standing, winner: Standing, compared: Sequence[Standing]) -> tuple[str, ...]:
-    tasks, means = averaged_tasks(results), averages(results)
-    reached, of_base = means[winner.variant.name], means[base.variant.name]
+def _evidence(winner: Standing, compared: Sequence[Standing]) -> tuple[str, ...]:
+    tasks, reached, of_base = winner.tasks, winner.average, winner.base_average
+    assert reached is not None, "a winner was compared"
+    assert of_base is not None, "and the base on the same tasks"
     sentences = [
-        f"Averaged over {count(len(tasks), 'task')} ({', '.join(task.task for task in tasks)}) it reaches "
+        f"Averaged over {count(len(tasks), 'task')} ({', '.join(tasks)}) it reaches "
         f"{estimate(reached.value, reached.stderr)}, the base {estimate(of_base.value, of_base.stderr)}."
     ]
     paired = winner.paired
@@ -120,10 +131,8 @@ def _evidence(results: Results, base: Standing, winner: Standing, compared: Sequ
 def _nothing_qualifies(results: Results, of_base: Estimate, compared: Sequence[Standing]) -> Answer:
     tasks = count(len(averaged_tasks(results)), "task")
     evidence = [f"The base averages {estimate(of_base.value, of_base.stderr)} over {tasks}."]
-    averages = [(row.average.value, row) for row in compared if row.average and not math.isnan(row.average.value)]
-    if averages:
-        value, closest = max(averages, key=lambda pair: pair[0])
-        evidence.append(f"The closest variant is {closest.variant.name}, with {number(value)}.")
+    value, closest = max(((row.average.value, row) for row in compared if row.average), key=lambda pair: pair[0])
+    evidence.append(f"The closest variant is {closest.variant.name}, with {number(value)}.")
     variants = count(len(compared), "variant")
     return Answer(f"No evaluated variant stays within {CRITERION} ({variants} compared).", tuple(evidence))
 
@@ -132,4 +141,6 @@ def _why_no_base_average(results: Results) -> str:
     base = results.variants[0].name
     if not any(row.variant == base for row in results.evaluations):
         return "The base was not evaluated, so no variant can be said to be as good as the base."
+    if base in itertools.chain(*without_number(results).values()):
+        return "The base has no number on any task, so no variant can be said to be as good as the base."
     return "No evaluated task has a primary metric where higher is better, so there is no average to compare."

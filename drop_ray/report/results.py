@@ -5,7 +5,7 @@ be empty: a run without an evaluation still reports its scores and variants.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from drop_ray.report.rows import (
@@ -54,6 +54,8 @@ class RunFacts:
     """Versions by library."""
     config_yaml: str
     """The resolved configuration."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """What else decides a number and does not stand in the configuration, by a name for people."""
 
 
 @dataclass(frozen=True)

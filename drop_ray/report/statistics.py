@@ -4,6 +4,7 @@ Only primary metrics where higher is better are averaged, and only over the task
 that every average covers the same tasks.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,9 +23,13 @@ class Standing:
     variant: VariantRow
     """Name of the variant."""
     average: Estimate | None
-    """Mean of the primary metrics; none unless it was evaluated on every averaged task."""
+    """Mean of the primary metrics; none unless it was evaluated on every averaged task, with a number on one."""
     paired: PairedDifference | None
     """Variant less base by document; none for the base, and where a task lacks common documents."""
+    base_average: Estimate | None
+    """The base's mean over the same tasks."""
+    tasks: tuple[str, ...]
+    """Names of the tasks of `average`: all but those of which the variant has no number."""
     within_one_stderr: bool
     """Whether the average is at most one standard error of the base's average below it."""
 
@@ -58,32 +63,54 @@ def primary_tasks(results: Results) -> list[Task]:
 
 
 def averaged_tasks(results: Results) -> list[Task]:
-    """The base's tasks whose primary metric is better when higher, in order of evaluation."""
+    """The base's tasks whose primary metric is better when higher, in order of evaluation.
+
+    Tasks of which the base has no number are left out.
+    """
     tasks = [task for task in primary_tasks(results) if task.higher_is_better]
-    return [task for task in tasks if results.variants[0].name in task.values(results)]
+    own = {task: task.values(results).get(results.variants[0].name) for task in tasks}
+    return [task for task, value in own.items() if value is not None and math.isfinite(value.value)]
+
+
+def without_number(results: Results) -> dict[str, list[str]]:
+    """Names of variants by task, where the value that would be averaged is NaN or infinite."""
+    rows = (row for row in results.evaluations if row.primary and row.higher_is_better)
+    lost = grouped((row for row in rows if not math.isfinite(row.value)), lambda row: row.task)
+    return {task: [row.variant for row in found] for task, found in lost.items()}
 
 
 def averages(results: Results) -> dict[str, Estimate]:
-    """Means over the averaged tasks by variant, without those that were not evaluated on every one."""
+    """Means over the averaged tasks by variant, without those that have no number on one."""
     tasks = {(task.task, task.metric) for task in averaged_tasks(results)}
     averaged = (row for row in results.evaluations if row.primary and (row.task, row.metric) in tasks)
     return {
         variant: mean_over_tasks([Estimate(row.value, row.stderr) for row in rows])
         for variant, rows in grouped(averaged, lambda row: row.variant).items()
-        if len(rows) == len(tasks)
+        if len(rows) == len(tasks) and all(math.isfinite(row.value) for row in rows)
     }
 
 
 def standings(results: Results) -> list[Standing]:
-    """One per variant, in their order."""
-    tasks, means, documents = averaged_tasks(results), averages(results), documents_by_task(results)
+    """One per variant, in their order. A variant without a number on some task is compared on the others."""
+    averaged, documents = averaged_tasks(results), documents_by_task(results)
+    found = {(row.variant, row.task, row.metric): row for row in results.evaluations if row.primary}
+
+    def mean(variant: VariantRow, tasks: Sequence[Task]) -> Estimate:
+        rows = [found[variant.name, task.task, task.metric] for task in tasks]
+        return mean_over_tasks([Estimate(row.value, row.stderr) for row in rows])
+
     rows = []
     for variant in results.variants:
         base = results.variants[0]
-        average, base_average = means.get(variant.name), means.get(base.name)
+        own = [found.get((variant.name, task.task, task.metric)) for task in averaged]
+        tasks = [task for task, row in zip(averaged, own, strict=True) if row and math.isfinite(row.value)]
+        if None in own or not tasks:
+            rows.append(Standing(variant, None, None, None, (), False))
+            continue
+        average, of_base = mean(variant, tasks), mean(base, tasks)
         paired = None if variant is base else paired_average(documents, variant.name, base.name, tasks)
-        within = average is not None and base_average is not None and is_within(average, base_average)
-        rows.append(Standing(variant, average, paired, within))
+        names = tuple(task.task for task in tasks)
+        rows.append(Standing(variant, average, paired, of_base, names, is_within(average, of_base)))
     return rows
 
 

@@ -8,9 +8,10 @@ from typing import Self
 
 import psutil
 import ray
+from ray.exceptions import RayError
 
 from drop_ray.config import ExecutionConfig
-from drop_ray.errors import UserError
+from drop_ray.errors import UserError, with_cause
 from drop_ray.job.units import WorkerRequest
 from drop_ray.job.worker import WorkerSetup
 from drop_ray.models.spreading import gpus_needed
@@ -86,7 +87,7 @@ class Cluster:
                 "runtime_env": {"env_vars": dict(request.environment)} if request.environment else None,
             }
             count = request.num_workers or execution.num_workers
-            settings = PoolSettings(count, execution.max_attempts, execution.start_timeout_s)
+            settings = PoolSettings(count, execution.max_attempts, execution.start_timeout_s, execution.unit_timeout)
             actor = ray.remote(WorkerActor).options(**options)
             self._pool = Pool(partial(actor.remote, setup, goes_on), settings)
         return self._pool
@@ -135,8 +136,21 @@ class Cluster:
 def _init(execution: ExecutionConfig) -> None:
     options = {"log_to_driver": False, "logging_level": logging.ERROR}
     if "RAY_ADDRESS" in os.environ:
-        logger.info("joining the Ray cluster at %s", os.environ["RAY_ADDRESS"])
-        ray.init(**options)
+        address = os.environ["RAY_ADDRESS"]
+        if address.startswith(("http://", "https://")):
+            raise UserError(
+                f"RAY_ADDRESS: {address} is the address of a dashboard, to which `drop-ray submit --address` gives "
+                "jobs; a cluster that this process is to join is HEAD:6379, or ray://HEAD:10001; unset it to start Ray "
+                "here"
+            )
+        logger.info("joining the Ray cluster at %s", address)
+        try:
+            ray.init(**options)
+        except (ConnectionError, ValueError, RuntimeError, OSError, RayError) as error:
+            raise UserError(
+                f"RAY_ADDRESS: no Ray cluster answers at {address} ({with_cause(error)}); start it, or unset "
+                "RAY_ADDRESS to start Ray here"
+            ) from error
         return
     # Always "local": otherwise Ray would follow a stale address file of an earlier cluster. It is told of as many CPUs
     # as all workers ask for, so that they share those of a small machine.

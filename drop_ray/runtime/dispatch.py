@@ -2,17 +2,20 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from functools import partial
 
-from drop_ray.errors import WorkerFailedError
+from drop_ray.config import ExecutionConfig
+from drop_ray.errors import CorruptArtifactError, WorkerFailedError
 from drop_ray.extensions import CHANGES, METRICS
 from drop_ray.job.change_sections import change_sections
+from drop_ray.job.drivers import Presence
 from drop_ray.job.job import Job
 from drop_ray.job.stage import Stage
 from drop_ray.job.units import Share, UnitFailure, WorkerRequest
 from drop_ray.job.worker import LIBRARIES, WorkerSetup
 from drop_ray.runtime.cluster import Cluster
 from drop_ray.runtime.watch import StageWatch
-from drop_ray.store import Commit
+from drop_ray.store import Commit, Store
 
 logger = logging.getLogger(__name__)
 
@@ -20,17 +23,27 @@ logger = logging.getLogger(__name__)
 class RayCluster(Cluster):
     """The Ray cluster that a run works on; a context manager, connected when the first work is found."""
 
+    def __init__(self, execution: ExecutionConfig, presence: Presence):
+        super().__init__(execution)
+        self._presence = presence
+
     def worker_bytes(self, job: Job) -> int:
         self.connect(worker_setup(job))
         return self.bytes_per_worker
 
+    def prepare(self, job: Job, stage: Stage, workers: WorkerRequest) -> None:
+        """Connect, and start the workers' pool. UserError if the cluster cannot have such workers."""
+        self.pool(worker_setup(job), workers, stage.goes_on)
+
     def send(self, job: Job, stage: Stage, shares: Sequence[Share], workers: WorkerRequest) -> Iterator[Commit]:
         """Raises WorkerFailedError if a share failed; of a stage that goes on, at the end, with all that failed."""
+        if self._presence.came_later:
+            shares = shares[::-1]  # the other driver began at the beginning
         title = shares[0].title or stage.name
         pool = self.pool(worker_setup(job), workers, stage.goes_on)
         failures: dict[str, str] = {}
-        with StageWatch(job, stage.name, title, stage.noun, len(shares)) as watch:
-            for share, result in pool.run(title, shares, watch):
+        with StageWatch(self._presence, job.config.name, stage.name, title, stage.noun, len(shares)) as watch:
+            for share, result in pool.run(title, shares, watch, partial(self._done_by_others, job.store)):
                 if isinstance(result, UnitFailure):
                     failures[share.name] = result.message
                     logger.error("%s of %s failed: %s", stage.name, share.name, result.message.splitlines()[0])
@@ -40,6 +53,22 @@ class RayCluster(Cluster):
             raise WorkerFailedError(
                 "\n".join(f"{stage.name} of {name} failed: {message}" for name, message in failures.items())
             )
+
+    def _done_by_others(self, store: Store, share: Share) -> list[Commit] | None:
+        """The commits of a share that another driver has had done meanwhile."""
+        if not self._presence.others:
+            return None
+        commits = []
+        for step in share.steps:
+            try:
+                commit = store.find(step)
+            except CorruptArtifactError:
+                return None
+            if commit is None:
+                return None
+            commits.append(commit)
+        logger.info("%s was done by another driver", share.name)
+        return commits
 
 
 def worker_setup(job: Job) -> WorkerSetup:

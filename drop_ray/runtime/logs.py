@@ -5,10 +5,11 @@ import os
 import re
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import ray
 
 from drop_ray.runtime.metrics import ProgressMetric
@@ -17,6 +18,8 @@ from drop_ray.text.progress import LOG_INTERVAL_S
 logger = logging.getLogger(__name__)
 
 LAST_LINES = 20
+# The limit of the container that a process is in, by the second and the first version of control groups.
+MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 TERMINAL_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -30,12 +33,33 @@ class WorkerInfo:
     """Process id of the worker."""
     log: str
     """File that holds its standard error, on its node."""
+    node_id: str
+    """Ray's name of the node."""
+    memory_bytes: int
+    """Memory of the node, or of the container that the worker is in, in bytes."""
+
+    @property
+    def where(self) -> str:
+        return f"{self.pid} on {self.node}"
 
 
 def describe_this_worker() -> WorkerInfo:
     # Ray points a worker's standard error at a file, and the kernel knows which.
     log = Path("/proc/self/fd/2")
-    return WorkerInfo(ray.util.get_node_ip_address(), os.getpid(), str(log.resolve() if log.exists() else "unknown"))
+    return WorkerInfo(
+        node=ray.util.get_node_ip_address(),
+        pid=os.getpid(),
+        log=str(log.resolve() if log.exists() else "unknown"),
+        node_id=ray.get_runtime_context().get_node_id(),
+        memory_bytes=memory_bytes(),
+    )
+
+
+def memory_bytes(limits: Sequence[Path] = MEMORY_LIMITS) -> int:
+    """Memory of this machine in bytes, or less if the container has a limit. `limits` are files that say such."""
+    texts = [limit.read_text().strip() for limit in limits if limit.is_file()]
+    total: int = psutil.virtual_memory().total
+    return min([total, *(int(text) for text in texts if text.isdigit())])
 
 
 def last_words(info: WorkerInfo | None, error: Exception) -> str:
@@ -45,7 +69,7 @@ def last_words(info: WorkerInfo | None, error: Exception) -> str:
     """
     if info is None:
         return str(error)
-    where = f"worker {info.pid} on {info.node}, log {info.log}"
+    where = f"worker {info.where}, log {info.log}"
     path = Path(info.log)
     if not path.is_file():
         return f"{type(error).__name__}; {where} (on that node)"

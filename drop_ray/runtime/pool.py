@@ -1,66 +1,43 @@
-"""An elastic pool of actors that survives the loss of workers and nodes.
+"""An elastic pool of actors that survives the loss of workers and nodes, and workers that hang.
 
 Shares go only to actors that have finished starting. A lost actor is replaced and its share requeued, a bounded number
 of times. If the cluster shrank, a replacement cannot be scheduled and never becomes ready, so that the pool goes on
-smaller. An error of the application itself, also in an actor's constructor, stops the run at once.
+smaller. A share that takes too long goes to a second actor too, and the first answer counts (`deadlines`). An error of
+the application itself, also in an actor's constructor, stops the run at once.
 """
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, product
-from typing import Any
+from typing import Any, Literal
 
 import ray
-from ray.exceptions import (
-    NodeDiedError,
-    ObjectLostError,
-    OutOfMemoryError,
-    RayActorError,
-    RayError,
-    RayTaskError,
-    WorkerCrashedError,
-)
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from drop_ray.errors import DropRayError, WorkerFailedError
 from drop_ray.job.heartbeat import BusyWorker
 from drop_ray.job.units import Share
-from drop_ray.runtime.logs import WorkerInfo, application_error, last_words
+from drop_ray.runtime.deadlines import Attempt, Deadlines
+from drop_ray.runtime.logs import application_error, last_words
+from drop_ray.runtime.losses import LOST_WORKER, HungWorkerError, Losses, kill_hung
+from drop_ray.runtime.pool_worker import PoolWorker
+from drop_ray.runtime.share_queue import ShareQueue
+from drop_ray.runtime.watcher import NOBODY, Watcher
+from drop_ray.text.units import human_duration
 
 logger = logging.getLogger(__name__)
 
-LOST_WORKER = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError)
 # If a worker and its replacements are lost so often in a row while starting, a node is broken, and the pool gives up.
 # Each worker counts by itself, since a node that vanishes takes all of its starting workers with it.
 MAX_LOST_STARTS = 3
 HEARTBEAT_S = 30.0
 
-
-class Watcher:
-    """Is told what happens in a pool while it runs. This one does nothing."""
-
-    def working(self, busy: Sequence[BusyWorker], num_ready: int) -> None:
-        """Something changed, or some time has passed.
-
-        `num_ready` counts the workers that have started, also busy ones.
-        """
-
-    def quiet(self, num_busy: int) -> None:
-        """Nothing finished for a while."""
-
-    def finished(self, share: Share, seconds: float) -> None:
-        """A share was finished, `seconds` after it was given to the worker that did it."""
-
-    def requeued(self) -> None:
-        """A worker was lost, and its share goes to another one."""
-
-    def failed(self) -> None:
-        """A share failed, and so does the run."""
+Result = tuple[Share, Any]
 
 
-NOBODY = Watcher()
+def nothing(_: Share) -> None:
+    """Finds no result of a share."""
 
 
 @dataclass(frozen=True)
@@ -73,24 +50,8 @@ class PoolSettings:
     """Number of workers that one share may lose; with the last of them the run fails."""
     start_timeout_s: float
     """Seconds to wait for a first worker."""
-
-
-@dataclass
-class _Worker:
-    """An actor, and what it is doing."""
-
-    actor: Any
-    """Handle of the Ray actor."""
-    info: WorkerInfo | None = None
-    """Where it runs; None until it has started."""
-    share: Share | None = None
-    """What it is doing; None while it starts or waits."""
-    model_key: object = None
-    """Stage and model of its last share: what it still holds."""
-    since: float = 0.0
-    """When it was given its share, in seconds since 1970."""
-    lost_starts: int = 0
-    """Number of workers in its place that were lost in a row while starting."""
+    unit_timeout: float | Literal["auto"]
+    """Seconds after which a second worker is asked for a share; `auto` learns them from those that were finished."""
 
 
 class Pool:
@@ -102,38 +63,43 @@ class Pool:
     def __init__(self, make_actor: Callable[[], Any], settings: PoolSettings):
         self._make_actor = make_actor
         self._settings = settings
-        self._queue: deque[Share] = deque()
-        self._title = ""
-        self._attempts: dict[str, int] = {}
-        self._in_flight: dict[Any, _Worker] = {}
-        self._idle: list[_Worker] = []
-        self._watcher = NOBODY
+        self._in_flight: dict[Any, PoolWorker] = {}
+        self._idle: list[PoolWorker] = []
+        self._begin("", (), NOBODY)
 
-    def run(self, title: str, shares: Sequence[Share], watcher: Watcher = NOBODY) -> Iterator[tuple[Share, Any]]:
+    def run(
+        self,
+        title: str,
+        shares: Sequence[Share],
+        watcher: Watcher = NOBODY,
+        find_done: Callable[[Share], Any] = nothing,
+    ) -> Iterator[Result]:
         """Yield (share, result of `actor.run(share)`) as they finish.
 
         An actor preferably gets shares whose `model_key` is that of its last one, if that was also in a call with this
-        `title`. Raises WorkerFailedError naming the share and the worker's log, or the worker's own DropRayError. Both
-        close the pool.
+        `title`. `find_done` is asked before a share is sent, and gives its result if somebody else has done it. Raises
+        WorkerFailedError naming the share and the worker's log, or the worker's own DropRayError. Both close the pool.
         """
-        self._queue, self._attempts, self._watcher, self._title = deque(shares), {}, watcher, title
-        while len(self._idle) + len(self._in_flight) < min(self._settings.num_actors, len(shares)):
-            self._start()
-        left, quiet_since = len(shares), time.monotonic()
+        self._begin(title, shares, watcher)
+        quiet_since = noted = time.monotonic()
         try:
-            while left:
-                self._hand_out()
+            self._start_wanted()
+            while True:
+                yield from self._hand_out(find_done)
+                if not self._queue.num_wanted:
+                    break
                 watcher.working(*self._state())
-                done, _ = ray.wait(list(self._in_flight), num_returns=1, timeout=HEARTBEAT_S)
-                if not done:
-                    self._check_alive(time.monotonic() - quiet_since)
+                done, _ = ray.wait(list(self._in_flight), num_returns=1, timeout=self._deadlines.pause_s(HEARTBEAT_S))
+                now = time.monotonic()
+                if done:
+                    quiet_since = noted = now
+                    yield from self._collect(self._in_flight.pop(done[0]), done[0])
+                elif now - noted >= HEARTBEAT_S:
+                    noted = now
                     watcher.quiet(len(self._state()[0]))
-                    continue
-                quiet_since = time.monotonic()
-                finished = self._collect(self._in_flight.pop(done[0]), done[0])
-                if finished is not None:
-                    left -= 1
-                    yield finished
+                self._check_alive(now - quiet_since)
+                self._keep_deadlines()
+            self._end_late_copies()
         except BaseException:
             self.close()
             raise
@@ -144,36 +110,40 @@ class Pool:
             ray.kill(worker.actor)
         self._idle, self._in_flight = [], {}
 
+    def _begin(self, title: str, shares: Sequence[Share], watcher: Watcher) -> None:
+        self._queue, self._watcher = ShareQueue(title, shares), watcher
+        self._losses = Losses(self._settings.max_attempts)
+        self._deadlines = Deadlines(self._settings.unit_timeout)
+
+    def _start_wanted(self) -> None:
+        """Start actors until there are as many as have something to do, or as the pool may have."""
+        while len(self._idle) + len(self._in_flight) < min(self._settings.num_actors, self._queue.num_wanted):
+            self._start()
+
     def _start(self, lost_starts: int = 0) -> None:
-        worker = _Worker(self._make_actor(), lost_starts=lost_starts)
+        worker = PoolWorker(self._make_actor(), lost_starts=lost_starts)
         self._in_flight[worker.actor.start.remote()] = worker
 
     def _state(self) -> tuple[list[BusyWorker], int]:
         """The workers that have a share, and how many have started."""
-        workers = [*self._idle, *self._in_flight.values()]
-        busy = [
-            BusyWorker(worker.share.name, worker.info.node, worker.info.pid, worker.since)
-            for worker in workers
-            if worker.share and worker.info
-        ]
-        return busy, sum(worker.info is not None for worker in workers)
+        attempts = self._attempts()
+        busy = [attempt.worker.busy(self._deadlines.is_late(attempt)) for attempt in attempts]
+        return busy, sum(worker.info is not None for worker in (*self._idle, *self._in_flight.values()))
 
-    def _hand_out(self) -> None:
-        """Give every idle actor a share: one whose model it has, else one whose model nobody has, else the next."""
-        while self._idle and self._queue:
-            held = {worker.model_key for worker in [*self._idle, *self._in_flight.values()]}
-            own = (pair for pair in product(self._idle, self._queue) if pair[0].model_key == self._key(pair[1]))
-            free = (pair for pair in product(self._idle, self._queue) if self._key(pair[1]) not in held)
-            worker, share = next(chain(own, free, product(self._idle, self._queue)))
+    def _hand_out(self, find_done: Callable[[Share], Any]) -> Iterator[Result]:
+        """Give every idle actor a share. Yields those that somebody else has done."""
+        while (given := self._queue.take(self._idle, list(self._in_flight.values()))) is not None:
+            worker, share = given
+            result = find_done(share)
+            if result is not None:
+                self._queue.finish(share)
+                yield share, result
+                continue
             self._idle.remove(worker)
-            self._queue.remove(share)
-            worker.share, worker.model_key, worker.since = share, self._key(share), time.time()
+            worker.give(share, self._queue.key(share))
             self._in_flight[worker.actor.run.remote(share)] = worker
 
-    def _key(self, share: Share) -> object:
-        return self._title, share.model_key
-
-    def _collect(self, worker: _Worker, reference: Any) -> tuple[Share, Any] | None:
+    def _collect(self, worker: PoolWorker, reference: Any) -> Iterator[Result]:
         """Take what a worker delivered: readiness, a result, its loss, or an error of the application."""
         share = worker.share
         try:
@@ -181,8 +151,9 @@ class Pool:
         except LOST_WORKER as error:
             if isinstance(error, RayActorError) and error.actor_init_failed:
                 raise _failed("a starting worker", worker, error) from error
+            ray.kill(worker.actor)
             self._replace(worker, error)
-            return None
+            return
         except RayTaskError as error:
             self._watcher.failed()
             if isinstance(error.cause, DropRayError):
@@ -194,13 +165,14 @@ class Pool:
         self._idle.append(worker)
         if share is None:
             worker.info = result
-            return None
-        self._watcher.finished(share, time.time() - worker.since)
-        return share, result
+            return
+        self._deadlines.finished(share.kind, worker.elapsed_s)
+        if self._queue.finish(share):  # else another worker was first
+            self._watcher.finished(share, worker.elapsed_s)
+            yield share, result
 
-    def _replace(self, worker: _Worker, error: Exception) -> None:
+    def _replace(self, worker: PoolWorker, error: Exception) -> None:
         """Start another actor for a lost one. WorkerFailedError if that has happened too often."""
-        ray.kill(worker.actor)
         if worker.info is None:
             lost = worker.lost_starts + 1
             if lost >= MAX_LOST_STARTS:
@@ -209,21 +181,59 @@ class Pool:
                 ) from error
             self._start(lost)
             return
-        assert worker.share is not None
-        self._requeue(worker.share, worker, error)
-        self._start()
+        share = worker.share
+        assert share is not None
+        if self._queue.is_open(share):
+            try:
+                self._losses.count(share.name, worker.info, error)
+            except WorkerFailedError:
+                self._watcher.failed()
+                raise
+            if not any(other.share is share for other in self._in_flight.values()):
+                self._queue.put_back(share)
+            self._watcher.requeued()
+        self._start_wanted()
 
-    def _requeue(self, share: Share, worker: _Worker, error: Exception) -> None:
-        attempt = self._attempts[share.name] = self._attempts.get(share.name, 0) + 1
-        allowed = self._settings.max_attempts
-        logger.warning("%s: worker lost, attempt %d of %d: %s", share.name, attempt, allowed, type(error).__name__)
-        if attempt >= allowed:
-            self._watcher.failed()
-            raise WorkerFailedError(
-                f"{share.name}: its worker was lost {attempt} times; the last: {last_words(worker.info, error)}"
-            ) from error
-        self._queue.appendleft(share)
-        self._watcher.requeued()
+    def _attempts(self) -> list[Attempt]:
+        return [
+            Attempt(worker, share.name, share.kind, worker.elapsed_s, not self._queue.is_open(share))
+            for worker in self._in_flight.values()
+            if (share := worker.share) is not None
+        ]
+
+    def _keep_deadlines(self) -> None:
+        """Ask a second worker for what takes too long, and kill workers that give no answer."""
+        decisions = self._deadlines.decide(self._attempts(), self._queue.asked_again)
+        for worker in decisions.copy:
+            assert worker.share is not None
+            assert worker.info is not None
+            logger.warning(
+                "%s: no answer for %s from worker %s; another worker is asked too (execution.unit_timeout)",
+                *(worker.share.name, human_duration(worker.elapsed_s), worker.info.where),
+            )
+            self._queue.ask_again(worker.share)
+        for worker in decisions.kill:
+            self._kill(worker)
+        self._start_wanted()
+
+    def _kill(self, worker: PoolWorker, why: str = "which is killed and replaced") -> None:
+        """Kill a worker that gives no answer, and replace it if there is still something to do."""
+        assert worker.share is not None
+        assert worker.info is not None
+        seconds = worker.elapsed_s
+        logger.warning(
+            "%s: no answer for %s from worker %s, %s",
+            *(worker.share.name, human_duration(seconds), worker.info.where, why),
+        )
+        self._watcher.killed(worker.busy(is_late=True), seconds)
+        self._in_flight = {reference: other for reference, other in self._in_flight.items() if other is not worker}
+        kill_hung(worker.actor, worker.info)
+        self._replace(worker, HungWorkerError(seconds))
+
+    def _end_late_copies(self) -> None:
+        """All shares are done: nobody waits for workers that still have one."""
+        for worker in [worker for worker in self._in_flight.values() if worker.share]:
+            self._kill(worker, "which is not waited for, since another one was first")
 
     def _check_alive(self, quiet_s: float) -> None:
         """Raise WorkerFailedError if no worker became ready in time. While anybody works, waiting is fine."""
@@ -235,6 +245,6 @@ class Pool:
             )
 
 
-def _failed(what: str, worker: _Worker, error: Exception) -> WorkerFailedError:
+def _failed(what: str, worker: PoolWorker, error: Exception) -> WorkerFailedError:
     log = f"\n{last_words(worker.info, error)}" if worker.info else ""
     return WorkerFailedError(f"{what} failed: {application_error(error)}{log}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ray.job_submission import JobDetails, JobStatus
 
-from drop_ray.config import RunConfig, load_config
+from drop_ray.config import RunConfig
 from drop_ray.config.secrets import secret_options
 from drop_ray.errors import DropRayError, UserError
 from drop_ray.runtime.job_client import NO_ANSWER, connect, first_line
@@ -32,14 +32,20 @@ class JobLostError(DropRayError):
 
 
 def submit(
-    config_path: Path, overrides: Sequence[str], address: str, secrets: Sequence[str], stage: str, wait: bool
+    config: RunConfig,
+    config_path: Path,
+    overrides: Sequence[str],
+    address: str,
+    secrets: Sequence[str],
+    stage: str,
+    wait: bool,
 ) -> int:
     """Upload the working directory and run `stage` of the config there. Returns the job's exit code.
 
-    `secrets` names variables of this process's environment that the job gets. With `wait`, the job's log is printed
-    until it has ended, and an interrupt tells the job to stop. UserError before anything is uploaded.
+    `config` is what the file at `config_path` with the overrides says. `secrets` names variables of this process's
+    environment that the job gets. With `wait`, the job's log is printed until it has ended, and an interrupt tells the
+    job to stop. UserError before anything is uploaded.
     """
-    config = load_config(config_path, overrides)
     environment = _environment(secrets)
     _check_secrets(config)
     # Ray would log every file that it leaves out, and the large ones; this module decides and says what is uploaded.

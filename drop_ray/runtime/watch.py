@@ -5,30 +5,29 @@ import time
 from collections.abc import Sequence
 from types import TracebackType
 
+from drop_ray.job.drivers import Presence
 from drop_ray.job.heartbeat import BusyWorker, Heartbeat
-from drop_ray.job.job import Job
 from drop_ray.job.units import Share
 from drop_ray.runtime.metrics import StageMetrics
-from drop_ray.runtime.pool import Watcher
+from drop_ray.runtime.watcher import Watcher
 from drop_ray.text.progress import Progress
-
-# Often enough for a person who watches, and rare enough for a store on S3.
-WRITE_INTERVAL_S = 10.0
+from drop_ray.text.units import human_duration
 
 
 class StageWatch(Watcher):
     """Watches one stage, around `Pool.run`.
 
-    `name` is the stage's name in metrics. `title` and `noun` are for the progress line.
+    `run` and `name` are the run's and the stage's name in metrics. `title` and `noun` are for the progress line.
     """
 
-    def __init__(self, job: Job, name: str, title: str, noun: str, total: int):
-        self._job, self._name, self._total = job, name, total
+    def __init__(self, presence: Presence, run: str, name: str, title: str, noun: str, total: int):
+        self._presence, self._name, self._total = presence, name, total
         self._progress = Progress(title, total, noun)
-        self._metrics = StageMetrics(job.config.name, name)
+        self._metrics = StageMetrics(run, name)
         self._seconds: list[float] = []
+        self._killed: list[str] = []
         self._ready = 0
-        self._written = -WRITE_INTERVAL_S
+        self._began = False
 
     def __enter__(self) -> "StageWatch":
         self._progress.__enter__()
@@ -45,7 +44,8 @@ class StageWatch(Watcher):
     def working(self, busy: Sequence[BusyWorker], num_ready: int) -> None:
         self._ready = num_ready
         self._show(busy)
-        if time.monotonic() - self._written >= WRITE_INTERVAL_S:
+        if self._presence.is_due or not self._began:
+            self._began = True
             self._write(busy)
 
     def quiet(self, num_busy: int) -> None:
@@ -62,6 +62,12 @@ class StageWatch(Watcher):
     def requeued(self) -> None:
         self._metrics.units_requeued.inc()
 
+    def killed(self, worker: BusyWorker, seconds: float) -> None:
+        self._killed.append(
+            f"{worker.unit}: worker {worker.pid} of {worker.node} was killed after {human_duration(seconds)} without "
+            "an answer"
+        )
+
     def failed(self) -> None:
         self._metrics.units_failed.inc()
 
@@ -70,9 +76,17 @@ class StageWatch(Watcher):
         self._metrics.workers_busy.set(len(busy))
 
     def _write(self, busy: Sequence[BusyWorker]) -> None:
-        self._written = time.monotonic()
         median = statistics.median(self._seconds) if self._seconds else 0.0
-        heartbeat = Heartbeat(
-            time.time(), self._name, self._ready, len(self._seconds), self._total, median, tuple(busy)
+        self._presence.write(
+            Heartbeat(
+                driver=self._presence.driver,
+                time=time.time(),
+                stage=self._name,
+                workers_ready=self._ready,
+                done=len(self._seconds),
+                total=self._total,
+                median_s=median,
+                busy=tuple(busy),
+                killed=tuple(self._killed),
+            )
         )
-        heartbeat.write(self._job.store, self._job.run_folder)

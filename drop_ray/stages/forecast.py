@@ -73,6 +73,9 @@ class _Nobody:
     def worker_bytes(self, job: Job) -> int:
         raise AssertionError(f"a dry run asked for the cluster of {job.config.name}")
 
+    def prepare(self, job: Job, stage: Stage, workers: WorkerRequest) -> None:
+        raise AssertionError(f"a dry run of {job.config.name} asked for workers of {stage.name}: {workers}")
+
     def send(self, job: Job, stage: Stage, shares: Sequence[Share], workers: WorkerRequest) -> Iterator[Commit]:
         raise AssertionError(f"a dry run of {job.config.name} sent {len(shares)} of {stage.name} to {workers}")
 

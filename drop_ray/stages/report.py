@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from drop_ray.job import steps
 from drop_ray.job.artifacts import SERVING, SERVING_FACTS
 from drop_ray.job.job import Job
+from drop_ray.job.run_files import RunFiles
 from drop_ray.job.run_state import RunState
 from drop_ray.job.stage import Stage
 from drop_ray.models.families import DropLists
@@ -25,7 +26,7 @@ from drop_ray.stages.report_rows import (
     serving_rows,
     variant_row,
 )
-from drop_ray.store import Commit, Store
+from drop_ray.store import Commit
 from drop_ray.store.tables import read_table
 from drop_ray.store.versions import full_versions
 
@@ -44,22 +45,23 @@ class Published:
 
 def _run(run: RunState) -> None:
     """Write report.html, report.md and tables/*.parquet into the run's folder."""
-    store, folder, results = run.job.store, run.job.run_folder, collect(run)
-    store.write_file(f"{folder}/{REPORT_HTML}", render_html(results).encode())
-    store.write_file(f"{folder}/{REPORT_MARKDOWN}", render_markdown(results).encode())
-    write_tables(store, f"{folder}/{TABLES}", results)
-    run.published = Published(store.location(f"{folder}/{REPORT_HTML}"), find_answer(results).sentence)
+    results = collect(run)
+    run.write(REPORT_HTML, render_html(results).encode())
+    run.write(REPORT_MARKDOWN, render_markdown(results).encode())
+    write_tables(run.files, results)
+    report = run.job.store.location(f"{run.job.run_folder}/{REPORT_HTML}")
+    run.published = Published(report, find_answer(results).sentence)
 
 
-def write_tables(store: Store, folder: str, results: Results) -> None:
+def write_tables(run_files: RunFiles, results: Results) -> None:
     """Write one file per topic that has rows, and remove the files of other topics that an earlier report wrote."""
     files = dict(parquet_files(results))
     for topic in TOPICS:
-        path = f"{folder}/{topic}.parquet"
+        name = f"{TABLES}/{topic}.parquet"
         if topic in files:
-            store.write_file(path, files[topic])
+            run_files.write(name, files[topic])
         else:
-            store.files.remove(path)
+            run_files.remove(name)
 
 
 def collect(run: RunState) -> Results:
@@ -123,7 +125,16 @@ def _run_facts(job: Job, done: Mapping[str, Commit]) -> RunFacts:
         started=min(commit.created for commit in done.values()),
         versions=full_versions(),
         config_yaml=job.config.to_yaml(),
+        settings=_settings(job),
     )
+
+
+def _settings(job: Job) -> dict[str, str]:
+    """How few-shot examples are put, and the file of each task of the user: two files may have one task's name."""
+    found = {f"task {name}": file for name, file in job.task_files.items()}
+    if job.config.evaluation.apply_chat_template:
+        found["few-shot examples"] = "each a turn of the chat (multi-turn)"
+    return found
 
 
 def _score_rows(job: Job, drops: DropLists, tables: ScoreTables) -> Iterator[ScoreRow]:

@@ -16,7 +16,7 @@ from drop_ray.job.worker import Worker
 from drop_ray.models.families import DropLists
 from drop_ray.scoring.scorer import Scorer
 from drop_ray.scoring.sweep import SweepSettings
-from drop_ray.store import Commit
+from drop_ray.store import Commit, Step
 from drop_ray.store.tables import read_table, write_table
 
 
@@ -67,6 +67,14 @@ class ScoreShare(Share):
     @property
     def model_key(self) -> object:
         return self.units[0].model_key
+
+    @property
+    def kind(self) -> str:
+        return self.title
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        return tuple(unit.step for unit in self.units)
 
     @property
     def tokens(self) -> int:

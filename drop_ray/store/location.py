@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from drop_ray.errors import UserError
-from drop_ray.store.filesystem import LocalFiles
+from drop_ray.store.local_files import LocalFiles
 from drop_ray.store.store import Store
 from drop_ray.text.path_names import path_or_url
 

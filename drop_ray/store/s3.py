@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from botocore.exceptions import BotoCoreError, NoCredentialsError
+from botocore.exceptions import BotoCoreError
 
 from drop_ray.errors import StoreOutageError
 from drop_ray.store.filesystem import Stored, Upload
@@ -51,15 +51,8 @@ class S3Files:
         return f"s3://{self._key(path)}"
 
     def remedy(self, error: Exception) -> str:
-        bucket = self._root.partition("/")[0]
-        if isinstance(error, FileNotFoundError):
-            return f"create the bucket {bucket}, or correct its name"
-        if isinstance(error, PermissionError):
-            return f"grant s3:ListBucket on {bucket}, and s3:GetObject, s3:PutObject and s3:DeleteObject on its objects"
         if isinstance(error, StoreOutageError):
             return "check AWS_ENDPOINT_URL or execution.store_options.endpoint_url, the network, and the service"
-        if isinstance(error, NoCredentialsError):
-            return "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run with an instance role"
         return "check the bucket's name, AWS_ENDPOINT_URL and AWS_DEFAULT_REGION"
 
     def create(self, path: str, data: bytes) -> bool:

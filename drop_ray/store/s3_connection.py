@@ -14,12 +14,14 @@ from http.client import IncompleteRead
 from typing import Any, NoReturn
 
 from aiohttp import ClientPayloadError
-from botocore.exceptions import ConnectionError, FlexibleChecksumError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ConnectionError, FlexibleChecksumError, HTTPClientError
 from botocore.parsers import ResponseParserError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential
 
-from drop_ray.errors import StoreOutageError
-from drop_ray.store.s3fs_private import RequestsOfS3, service_error
+from drop_ray.errors import StoreOutageError, StoreRefusedError
+from drop_ray.store.s3_credentials import Renewal
+from drop_ray.store.s3_refusals import has_expired, is_full, refusal
+from drop_ray.store.s3fs_private import Request, RequestsOfS3, service_error
 
 logger = logging.getLogger(__name__)
 
@@ -73,15 +75,22 @@ class S3Connection(RequestsOfS3):
         super().__init__(*arguments, **options)
         self.outage_s = outage_s
         self._outage_is_known = False
+        self._renewal = Renewal(self)
 
-    async def make_request(self, send: Callable[[], Awaitable[Any]], body_bytes: int) -> Any:
+    async def make_request(self, send: Callable[[], Awaitable[Any]], body_bytes: int, request: Request) -> Any:
         seconds = ANSWER_S + body_bytes / SLOWEST_UPLOAD_BYTES_S
 
         # tenacity 9.2 awaits what a coroutine function returns, and nothing else.
         async def answer() -> Any:
-            return await asyncio.wait_for(send(), seconds)
+            return await self._renewal.send(lambda: asyncio.wait_for(send(), seconds))
 
-        return await self._patiently(answer)
+        try:
+            return await self._patiently(answer)
+        except (OSError, BotoCoreError) as error:
+            refused = refusal(error, request.bucket, str(request))
+            if refused is None:
+                raise
+            raise refused from (service_error(error) or error)
 
     async def read_file(self, fetch: Callable[[], Awaitable[Any]]) -> Any:
         """Read a file, again if the connection breaks while the answer is being read."""
@@ -95,12 +104,19 @@ class S3Connection(RequestsOfS3):
             return await request()
 
         def report(state: RetryCallState) -> None:
-            if state.attempt_number == REPORTED_FAILURE and not self._outage_is_known:
-                self._outage_is_known = True
-                logger.warning("S3 is out of reach (%s); trying again for %.0f s", _failure(state), outage.left_s())
+            error, left_s = _failure(state), outage.left_s()
+            if self._outage_is_known:
+                return
+            if has_expired(error):
+                logger.warning("the credentials for S3 have expired; waiting for newer ones for %.0f s", left_s)
+            elif state.attempt_number >= REPORTED_FAILURE:
+                logger.warning("S3 is out of reach (%s); trying again for %.0f s", error, left_s)
+            else:
+                return
+            self._outage_is_known = True
 
         answer: Any = await AsyncRetrying(
-            retry=retry_if_exception(is_passing),
+            retry=retry_if_exception(lambda error: is_passing(error) or self._renewal.is_worth_waiting(error)),
             wait=outage.pause_s,
             stop=outage.is_too_long,
             before_sleep=report,
@@ -137,6 +153,8 @@ class _Outage:
 
     def give_up(self, state: RetryCallState) -> NoReturn:
         error, lasted_s = _failure(state), self._longest_s - self.left_s()
+        if not is_passing(error):
+            raise error  # expired credentials, of which no newer ones came
         raise StoreOutageError(
             f"S3 was out of reach for {lasted_s:.0f} s (execution.store_outage_s): {error}"
         ) from error
@@ -156,10 +174,14 @@ def is_passing(error: BaseException) -> bool:
     """Whether the same request may succeed later: the network or the service is at fault, not the request."""
     answer = service_error(error)
     if answer is None:
-        return isinstance(error, BROKEN_CONNECTION)
+        return isinstance(error, BROKEN_CONNECTION) and not isinstance(error, StoreRefusedError)
+    if is_full(error):
+        return False
     status = answer.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return (status >= 500 and status != 501) or status == 429 or answer.response["Error"].get("Code") in PASSING_CODES
 
 
-def _failure(state: RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome else None
+def _failure(state: RetryCallState) -> BaseException:
+    error = state.outcome.exception() if state.outcome else None
+    assert error is not None  # tenacity asks after failures only
+    return error

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from drop_ray.errors import CorruptArtifactError
+from drop_ray.errors import CorruptArtifactError, UserError
+from drop_ray.reading.json_text import parse_json_object
 from drop_ray.store.identity import canonical_json, fingerprint
 from drop_ray.text.path_names import inner_path
 
@@ -120,21 +121,29 @@ class Commit:
     def from_json(text: bytes, where: str) -> "Commit":
         """Parse a record. Raises CorruptArtifactError, which names the file `where` and what is wrong."""
         try:
-            record = json.loads(text)
+            record = parse_json_object(text, where)
             if not ATTEMPT_NAME.fullmatch(record["attempt"]):
                 raise ValueError(f"not the name of an attempt: {record['attempt']!r}")
             return Commit(
                 step=Step(record["step"]["name"], record["step"]["identity"]),
                 attempt=record["attempt"],
-                outputs={
-                    inner_path(name): Output(int(o["size"]), str(o["sha256"])) for name, o in record["outputs"].items()
-                },
+                outputs={inner_path(name): _output(fields) for name, fields in record["outputs"].items()},
                 units=dict(record["units"]),
                 provenance=dict(record["provenance"]),
                 created=str(record["created"]),
             )
+        except UserError as error:
+            fault = str(error).removeprefix(f"{where}: ")
+            raise CorruptArtifactError(f"{where} is not a commit record: {fault}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CorruptArtifactError(f"{where} is not a commit record: {type(error).__name__}: {error}") from error
+
+
+def _output(fields: Any) -> Output:
+    size, sha256 = fields["size"], fields["sha256"]
+    if type(size) is not int or size < 0 or not isinstance(sha256, str):
+        raise ValueError(f"not the size and the checksum of an output: {fields!r}")
+    return Output(size, sha256)
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, BinaryIO
 from uuid import uuid4
 
-from drop_ray.errors import CorruptArtifactError, UserError
+from drop_ray.errors import CorruptArtifactError, StoreRefusedError, UserError
 from drop_ray.store.filesystem import Files
 from drop_ray.store.identity import difference
 from drop_ray.store.steps import ARTIFACTS, RECORD, Commit, Output, Step, plain
@@ -48,6 +48,8 @@ class Store:
             self.files.sizes(folder)
             self.files.read(probe)
             self.files.remove_folder(folder)
+        except StoreRefusedError as error:
+            raise UserError(f"store: {self.files.absolute('')} is not writable: {error}") from error
         except self.files.failures as error:
             raise UserError(
                 f"store: {self.files.absolute('')} is not writable: {error}; {self.files.remedy(error)}"

@@ -119,7 +119,7 @@ def _wrap_methods(parts: Parts, owner: type, part: str) -> None:
 
 def count_requests(requests: Counter[str]) -> None:
     """What is asked of the storage, by any thread; a request that is made of others is one."""
-    from drop_ray.store.filesystem import LocalFiles
+    from drop_ray.store.local_files import LocalFiles
 
     inside = threading.local()
 

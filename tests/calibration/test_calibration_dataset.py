@@ -151,3 +151,11 @@ def test_a_branch_is_looked_up_and_a_commit_needs_no_hub(hub):
     branch = open_dataset(settings("allenai/c4", dataset_revision="v2"))
     commit = open_dataset(settings("allenai/c4", dataset_revision=SHA))
     assert branch.identity == commit.identity
+
+
+@pytest.mark.parametrize("start", ["null", "\n null\n", "\ufeffnull"])
+def test_a_json_file_that_begins_with_null_would_end_the_process_and_is_refused(tmp_path, start):
+    (tmp_path / "a.jsonl").write_text(start + '\n{"text": "a"}\n')
+    dataset = open_dataset(CalibrationConfig(dataset=str(tmp_path)))
+    with pytest.raises(UserError, match="calibration.dataset: .*a.jsonl begins with null; it must hold objects"):
+        list(dataset.documents("text", None))

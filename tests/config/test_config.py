@@ -130,6 +130,17 @@ def test_the_last_revision_is_the_runs_model(tmp_path):
         ({"evaluation": {"include_path": ""}}, "evaluation.include_path: it is empty"),
         ({"execution": {"cache_dir": ""}}, "execution.cache_dir: it is empty"),
         ({"calibration": {"source": "a\x00b"}}, "calibration.source: .* has control characters"),
+        ({"evaluation": {"tasks": None}}, r"evaluation.tasks: must be a list, such as \[a, b\]; leave the field out"),
+        ({"evaluation": {"tasks": "arc"}}, "evaluation.tasks: must be a list"),
+        ({"evaluation": {"tasks": {"name": "arc"}}}, "evaluation.tasks: must be a list"),
+        ({"evaluation": {"tasks": [None]}}, r"evaluation.tasks\[0\]: must be a section"),
+        ({"plans": None}, "plans: must be a list"),
+        ({"plans": [{"strategy": "mlp", "drop": True}]}, r"plans\[0\].drop: must be a list"),
+        ({"evaluation": None}, "evaluation: must be a section, with fields of its own below it"),
+        ({"execution": {"store_options": []}}, "execution.store_options: must be a section"),
+        ({"execution": {"store_outage_s": float("nan")}}, "execution.store_outage_s: .*a finite number"),
+        ({"execution": {"start_timeout_s": float("inf")}}, "execution.start_timeout_s: .*a finite number"),
+        ({"execution": {"start_timeout_s": "NaN"}}, "execution.start_timeout_s: .*a finite number"),
     ],
 )
 def test_mistakes_are_named(tmp_path, fields, message):
@@ -137,14 +148,65 @@ def test_mistakes_are_named(tmp_path, fields, message):
         load(tmp_path, **fields)
 
 
-@pytest.mark.parametrize("override", ["calibration", "model.path.x=1", "plans.0.drop=1"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: a\nname: b", "a key that stands twice in one mapping in line 4, column 1"),
+        ("1: 2", r"\[1\]: names of fields are text"),
+        ("evaluation: {seed: 18446744073709551616}", "a number of more than 64 bits"),
+        ("evaluation: {limit: 1:20}", "evaluation.limit: .*a valid integer"),
+        ("plans: " + "[" * 5000, "more than 100 levels"),
+        ("name: caf\xe9", r"bad.yaml: line 3 is not UTF-8 \(byte 0xE9\); save the file as UTF-8"),
+        ("name: !!python/name:os.system ''", "which is not taken in line 3"),
+    ],
+)
+def test_what_yaml_would_take_and_nobody_means(tmp_path, text, message):
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(f"model: {{path: m}}\ncalibration: {{source: c.txt}}\n{text}\n".encode("latin-1"))
+    with pytest.raises(UserError, match=message):
+        load_config(path)
+
+
+def test_dates_and_numbers_with_a_zero_in_front_are_what_stands_there(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "name: 2026-01-02\nmodel: {path: m, revision: 024}\ncalibration: {source: c, num_samples: 024}\n"
+        "evaluation: {tasks: [2026-01-02, 012]}\n"
+    )
+    config = load_config(path, ["calibration.text_field=1:20"])
+    assert config.name == "2026-01-02"
+    assert config.model.revision == "024"
+    assert config.calibration.num_samples == 24
+    assert config.calibration.text_field == "1:20"
+    assert [task.name for task in config.evaluation.tasks] == ["2026-01-02", "012"]
+
+
+def test_an_override_changes_one_of_two_places_that_share_an_alias(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(MINIMAL) + "plans: [&a {strategy: mlp, drop: 1}, *a]\n")
+    assert [spec.drop for spec in load_config(path, ["plans.1.drop=2"]).plans] == [(1,), (2,)]
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "calibration",
+        "model.path.x=1",
+        "plans.0.drop=1",
+        "evaluation.tasks.0.name=x",
+        "evaluation.tasks.9=x",
+        "evaluation.tasks.\u0661=x",
+        "name=[",
+        f"plans.{'9' * 5000}=1",
+    ],
+)
 def test_overrides_that_fit_nothing_are_named(tmp_path, override):
     with pytest.raises(UserError, match="--set"):
-        load(tmp_path, None, override, plans=[])
+        load(tmp_path, None, override, plans=[], evaluation={"tasks": ["a", "b"]})
 
 
 def test_files_that_are_no_config(tmp_path):
-    with pytest.raises(UserError, match="no such config file"):
+    with pytest.raises(UserError, match="no such file"):
         load_config(tmp_path / "none.yaml")
     for text, message in (("a: [", "is not YAML"), ("- a", "a config is a mapping")):
         (tmp_path / "bad.yaml").write_text(text)

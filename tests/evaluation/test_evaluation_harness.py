@@ -283,3 +283,21 @@ def test_tokenizers_that_cannot_serve_are_refused(model: LlamaForCausalLM, token
 def test_more_shots_than_examples_is_a_clear_error(evaluator: Evaluator) -> None:
     with pytest.raises(UserError, match=r"num_fewshot is 7, but there are 6 examples"):
         evaluator.evaluate(TaskRequest("opposites", num_fewshot=7))
+
+
+def test_a_task_with_a_log_likelihood_that_is_no_number_has_none(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    spoiled = Evaluator(model, tokenizer, include_path=str(TASKS), batch_size=4, seed=1234)
+    compute = spoiled._model.loglikelihood
+
+    def with_nan(requests: Any, *args: Any, **kwargs: Any) -> Any:
+        found = compute(requests, *args, **kwargs)
+        return [(float("nan"), False), *found[1:]]
+
+    monkeypatch.setattr(spoiled._model, "loglikelihood", with_nan)
+    result = spoiled.evaluate(TaskRequest("opposites"))
+    assert [(row.metric, math.isnan(row.value), row.stderr) for row in result.metrics if row.primary] == [
+        (next(row.metric for row in result.metrics if row.primary), True, None)
+    ]
+    assert "opposites: log-likelihoods of 1 documents are no numbers, the first of document 0" in caplog.text

@@ -94,6 +94,31 @@ def test_a_plan_by_hand_needs_only_its_lists(tmp_path):
     assert (plan.name, plan.drop_attn, plan.drop_mlp) == ("mine", (3, 1), ())
 
 
+@pytest.mark.parametrize("attn", [[1, 3], [False, True, False, True]])
+def test_a_plan_may_be_spelt_as_a_checkpoint_spells_its_lists(tmp_path, attn):
+    path = write(tmp_path, drop_attn_list=attn, drop_mlp_list=[])
+    assert read_plan(path, 4, "id") == DropPlan("mine", (1, 3), ())
+    path = write(tmp_path, drop_attn=attn, drop_mlp=[False] * 4)
+    assert read_plan(path, 4, "id") == DropPlan("mine", (1, 3), ())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"drop_attn": [1], "drop_attn": [2]}', "the key 'drop_attn' stands twice"),
+        ('{"drop_attn": [NaN]}', "NaN is not a number"),
+        ("[" * 5000, "nested deeper than 100 levels"),
+        ('{"drop_attn": [1', "is not JSON: .* in line 1, column 17"),
+        ("[1]", "a plan is an object like"),
+    ],
+)
+def test_a_file_that_is_no_plan_is_refused(tmp_path, text, message):
+    path = tmp_path / "mine.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=f"plan .*mine.json: .*{message}"):
+        read_plan(path, 8, "id")
+
+
 def test_a_plan_without_a_name_of_its_own_must_lie_in_a_file_that_gives_one(tmp_path):
     path = write(tmp_path, drop_attn=[1]).rename(tmp_path / "a b.json")
     with pytest.raises(UserError, match="a b.json: name: 'a b' cannot name a file"):
@@ -114,10 +139,19 @@ def test_a_plan_survives_its_file(tmp_path):
         ({"drop_mlp": [-1]}, "drop_mlp names layer -1"),
         ({"drop_attn": [2, 2]}, "layer 2 more than once"),
         ({"drop_attn": ["2"]}, "must be a list of layer numbers"),
-        ({"drop_attn": [True]}, "must be a list of layer numbers"),
-        ({"drop": [2]}, "unknown key drop; valid: name, drop_attn"),
+        ({"drop_attn": [True]}, "drop_attn has 1 booleans for 8 layers; list one for each layer"),
+        ({"drop_attn": [True, 1]}, "must be a list of layer numbers"),
+        ({"drop_attn": None}, "must be a list of layer numbers"),
+        ({"drop_attn": [1], "drop_attn_list": [1]}, "both drop_attn and drop_attn_list, which are one list"),
+        ({"drop_attn": [1], "parameters": "many"}, "mine.json: parameters must be a number, not str"),
+        ({"drop_attn": [1], "kv_bytes_per_token": 1.5}, "kv_bytes_per_token must be a number, not float"),
+        ({"drop_attn": [1], "strategy": None}, "mine.json: strategy must be a text, not NoneType"),
+        ({"drop_attn": [1], "metric": ["cosine"]}, "mine.json: metric must be a text, not list"),
+        ({"drop_attn": [1], "model_identity": 7}, "mine.json: model_identity must be a text, not int"),
+        ({"drop_attn": [1], "format": ["a"]}, "format a value of type list is not drop-plan/1"),
+        ({"drop": [2]}, "unknown key 'drop'; valid: name, drop_attn"),
         ({"drop_attn": []}, "drops nothing"),
-        ({"drop_attn": [1], "format": "drop-plan/9"}, "format drop-plan/9 is not"),
+        ({"drop_attn": [1], "format": "drop-plan/9"}, "format 'drop-plan/9' is not"),
         ({"drop_attn": [1], "model_identity": "other"}, "made for another model"),
         ({"drop_attn": [1], "name": "../../../../outside/settings"}, "mine.json: name: .* cannot name a file; use"),
         ({"drop_attn": [1], "name": ""}, "mine.json: name: '' cannot name a file"),

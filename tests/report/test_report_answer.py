@@ -99,14 +99,38 @@ def test_nothing_qualifies_names_the_closest() -> None:
     variants = [BASE, variant("p", (1,)), variant("q", (2,)), variant("broken", (3,))]
     found = answer(variants, [scored("base", 0.9), scored("p", 0.1), scored("q", 0.7), scored("broken", math.nan)])
     assert found.standing is None
-    assert found.sentence == "No evaluated variant stays within one standard error of the base (3 variants compared)."
+    assert found.sentence == (
+        "No evaluated variant stays within one standard error of the base (2 variants compared). There is no number of "
+        "a on broken: it is left out there."
+    )
     assert found.evidence[-1] == "The closest variant is q, with 0.7000."
 
 
-def test_only_nan_averages_have_no_closest() -> None:
+def test_a_variant_without_any_number_is_not_compared() -> None:
     found = answer([BASE, variant("p", (1,))], [scored("base", 0.9), scored("p", math.nan)])
-    assert found.sentence.startswith("No evaluated variant stays within")
-    assert len(found.evidence) == 1
+    assert found.sentence == (
+        "No variant has results on all of the base's tasks, so none can be compared with it. There is no number of a "
+        "on p: it is left out there."
+    )
+
+
+def test_a_variant_without_a_number_on_one_task_is_compared_on_the_others() -> None:
+    rows = [scored("base", 0.6), scored("p", math.nan), scored("base", 0.8, task="b"), scored("p", 0.8, task="b")]
+    found = answer(
+        [BASE, variant("p", (1,)), variant("q", (1, 2))], [*rows, scored("q", 0.6), scored("q", 0, task="b")]
+    )
+    assert found.winner == "p"
+    assert (
+        found.evidence[0] == "Averaged over 1 task (b) it reaches 0.8000 \u00b1 0.0500, the base 0.8000 \u00b1 0.0500."
+    )
+    assert found.sentence.endswith("There is no number of a on p: it is left out there.")
+
+
+def test_a_task_without_a_number_of_the_base_counts_for_nobody() -> None:
+    rows = [scored("base", math.inf), scored("p", 0.1), scored("base", 0.8, task="b"), scored("p", 0.8, task="b")]
+    found = answer([BASE, variant("p", (1,))], rows)
+    assert found.winner == "p"
+    assert "Averaged over 1 task (b)" in found.evidence[0]
 
 
 @pytest.mark.parametrize(
@@ -114,10 +138,10 @@ def test_only_nan_averages_have_no_closest() -> None:
     [
         ([], "Nothing was evaluated"),
         ([scored("p", 0.6)], "The base was not evaluated"),
-        ([scored("base", 0.6)], "No variant was evaluated on all"),
-        ([scored("base", 0.6), scored("base", 0.5, task="b"), scored("p", 0.6)], "No variant was evaluated on all"),
+        ([scored("base", 0.6)], "No variant has results on all"),
+        ([scored("base", 0.6), scored("base", 0.5, task="b"), scored("p", 0.6)], "No variant has results on all"),
         ([scored("base", 0.6, None), scored("p", 0.6)], "The base's average has no usable standard error"),
-        ([scored("base", math.nan), scored("p", 0.6)], "The base's average has no usable standard error"),
+        ([scored("base", math.nan), scored("p", 0.6)], "The base has no number on any task"),
     ],
 )
 def test_without_a_comparison_the_reason_is_said(evaluations: list[EvaluationRow], sentence: str) -> None:
@@ -138,7 +162,8 @@ def test_infinite_perplexity_does_not_disturb_the_average() -> None:
 
 
 def test_a_run_without_variants_says_so() -> None:
-    assert answer([], []).sentence == "This run made no drop plans, so there is nothing to compare."
+    for variants, rows in (([], []), ([BASE], [scored("base", 0.6)])):
+        assert answer(variants, rows).sentence == "This run made no drop plans, so there is nothing to compare."
 
 
 def test_a_variant_that_drops_nothing_is_no_answer() -> None:

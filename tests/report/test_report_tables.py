@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from drop_ray.job.run_files import RunFiles
 from drop_ray.report.results import Results, RunFacts
 from drop_ray.report.rows import ArtifactRow, DocumentRow, EvaluationRow, ScoreRow, VariantRow
 from drop_ray.report.tables import TOPICS, documentation, parquet_files, table_columns, topic_table
@@ -69,8 +70,8 @@ def test_files_keep_every_number_and_topics_without_rows_have_none() -> None:
 
 def test_a_topic_that_has_no_rows_any_more_loses_its_file(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
-    write_tables(store, "runs/r/tables", RESULTS)
-    write_tables(store, "runs/r/tables", replace(RESULTS, scores=[]))
+    write_tables(RunFiles(store, "runs/r"), RESULTS)
+    write_tables(RunFiles(store, "runs/r"), replace(RESULTS, scores=[]))
     topics = ("artifacts", "comparisons", "documents", "evaluations", "variants")
     assert store.list("runs/r/tables") == [f"{topic}.parquet" for topic in topics]
 

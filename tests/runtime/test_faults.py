@@ -2,7 +2,8 @@
 
 import faults
 import pytest
-from faults import FaultRun, TinyCluster, disturb, undisturbed_results
+from fault_run import POINTS, FaultRun, TinyCluster
+from faults import disturb, undisturbed_results
 from tiny_run import write_inputs
 
 # The one that also shows the others' means: units requeued, a worker that cannot be replaced, a smaller cluster.
@@ -24,7 +25,7 @@ def undisturbed(fault_inputs, tmp_path_factory):
     [
         pytest.param(fault, point, marks=() if (fault, point) == REPRESENTATIVE else pytest.mark.full)
         for fault in faults.FAULTS
-        for point in faults.POINTS
+        for point in POINTS
     ],
 )
 def test_what_is_killed_in_the_middle_changes_no_byte_and_repeats_nothing(

@@ -8,11 +8,11 @@ import pytest
 import ray
 from tiny_run import config_of
 
+from drop_ray.job.drivers import Presence, signs_of_life
 from drop_ray.job.opening import open_job
 from drop_ray.job.units import Share
 from drop_ray.runtime import metrics
 from drop_ray.runtime.watch import StageWatch
-from drop_ray.store import open_store
 
 NAMES = {value for name, value in vars(metrics).items() if name.isupper() and isinstance(value, str)}
 
@@ -31,7 +31,8 @@ def exported():
 
 
 class Scored(Share):
-    model_key = None
+    model_key = kind = None
+    steps = ()
     tokens = 64
 
     def __init__(self, name):
@@ -47,14 +48,16 @@ class Scored(Share):
 
 def test_a_stage_counts_its_units_and_tells_status(inputs, local_ray, tmp_path):
     job = open_job(config_of(inputs, tmp_path / "store", name="counted"))
-    with StageWatch(job, "score", "score base", "sample ranges", 2) as watch:
+    presence = Presence(job.store, job.run_folder)
+    with StageWatch(presence, "counted", "score", "score base", "sample ranges", 2) as watch:
         watch.working([], 2)
         watch.finished(Scored("a"), 0.5)
         watch.requeued()
         watch.finished(Scored("b"), 2.0)
         watch.failed()
     metrics.ProgressMetric("worker")(1, 4)
-    assert b'"workers_ready": 2' in open_store(job.config.store).read_file("runs/counted/heartbeat.json")
+    ((_, heartbeat),) = signs_of_life(job.store, job.run_folder)
+    assert (heartbeat.stage, heartbeat.workers_ready, heartbeat.done) == ("score", 2, 2)
 
     # Not the sum of seconds: Ray adds up the middles of the buckets.
     tags = {"run": "counted", "stage": "score"}

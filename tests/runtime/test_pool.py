@@ -6,13 +6,15 @@ import time
 from itertools import groupby
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
 
 from drop_ray.errors import UserError, WorkerFailedError
 from drop_ray.job.units import Share
 from drop_ray.runtime.logs import describe_this_worker
-from drop_ray.runtime.pool import Pool, PoolSettings, Watcher
+from drop_ray.runtime.pool import Pool, PoolSettings
+from drop_ray.runtime.watcher import Watcher
 
 
 class Worker:
@@ -49,6 +51,14 @@ class Order(Share):
     def model_key(self):
         return self._model_key
 
+    @property
+    def kind(self):
+        return self._order[0]
+
+    @property
+    def steps(self):
+        return ()
+
     def run(self, worker):
         kind, value = self._order
         if kind == "die always" or (kind == "die once" and not Path(value).exists()):
@@ -57,6 +67,9 @@ class Order(Share):
             print("about to vanish", file=os.sys.stderr, flush=True)
             time.sleep(0.1)
             os.kill(os.getpid(), signal.SIGKILL)
+        if kind == "freeze once" and not Path(value).exists():
+            Path(value).touch()
+            os.kill(os.getpid(), signal.SIGSTOP)
         if kind == "raise":
             raise RuntimeError(f"cannot do {value}")
         if kind == "user error":
@@ -70,9 +83,10 @@ class Order(Share):
 def make_pool(local_ray):
     pools = []
 
-    def make(start=None, num_actors=2, max_attempts=3, num_cpus=0.5, start_timeout_s=60.0):
+    def make(start=None, num_actors=2, max_attempts=3, num_cpus=0.5, start_timeout_s=60.0, unit_timeout="auto"):
         actor = ray.remote(Worker).options(num_cpus=num_cpus, max_restarts=0)
-        pools.append(Pool(lambda: actor.remote(start), PoolSettings(num_actors, max_attempts, start_timeout_s)))
+        settings = PoolSettings(num_actors, max_attempts, start_timeout_s, unit_timeout)
+        pools.append(Pool(lambda: actor.remote(start), settings))
         return pools[-1]
 
     yield make
@@ -124,6 +138,10 @@ class Notes(Watcher):
     def requeued(self):
         self.told.append("requeued")
 
+    def killed(self, worker, seconds):
+        self.told.append(f"killed the worker of {worker.unit}")
+        self.frozen = worker.pid
+
     def failed(self):
         self.told.append("failed")
 
@@ -141,8 +159,30 @@ def test_a_watcher_is_told_who_is_busy_and_what_became_of_every_share(make_pool,
     assert notes.told[-1] == "failed"
 
 
+def test_a_frozen_worker_is_not_waited_for_and_ended_although_it_cannot_end_itself(make_pool, tmp_path, caplog):
+    notes = Notes()
+    work = shares(("freeze once", str(tmp_path / "mark")), ("square", 2))
+    results = dict(make_pool(unit_timeout=1.0).run("stage", work, notes))
+    assert [results[share][1] for share in work] == [str(tmp_path / "mark"), 2]
+    assert "killed the worker of share 0" in notes.told
+    assert "another worker is asked too (execution.unit_timeout)" in caplog.text
+    limit = time.monotonic() + 30
+    while psutil.pid_exists(notes.frozen):
+        assert time.monotonic() < limit, "the process is still there"
+        time.sleep(0.1)
+
+
+def test_a_share_that_somebody_else_has_done_is_not_sent(make_pool):
+    work = shares(("square", 0), ("raise", "it was sent"), ("square", 2))
+    results = make_pool().run("stage", work, find_done=lambda share: "found" if share is work[1] else None)
+    assert {share.name: result[1] for share, result in results} == {"share 0": 0, "share 1": "o", "share 2": 2}
+
+
 def test_a_share_that_always_loses_its_worker_is_named_with_the_workers_last_lines(make_pool):
-    with pytest.raises(WorkerFailedError, match=r"(?s)share 0: its worker was lost 2 times.*log .*about to vanish"):
+    with pytest.raises(
+        WorkerFailedError,
+        match=r"(?s)share 0: its worker was lost 2 times.*memory is used up: .* has .*GiB.*about to vanish",
+    ):
         list(make_pool(max_attempts=2).run("stage", shares(("die always", ""))))
 
 

@@ -10,7 +10,7 @@ from drop_ray.config import ExecutionConfig
 from drop_ray.errors import UserError
 from drop_ray.job.opening import open_job
 from drop_ray.runtime import preflight
-from drop_ray.runtime.cluster import Cluster
+from drop_ray.runtime.cluster import Cluster, _init
 from drop_ray.runtime.dispatch import worker_setup
 from drop_ray.runtime.preflight import Node, alive_nodes, ask_nodes, probe_node, resource_faults
 
@@ -151,3 +151,24 @@ def test_every_fault_of_the_cluster_is_in_one_error(setup, local_ray, monkeypatc
     assert [line.split(":")[0] for line in str(caught.value).splitlines()] == [
         *("execution.cpus_per_worker", "execution.gpus_per_worker", "node x", "node y")
     ]
+
+
+@pytest.mark.parametrize("address", ["http://head:8265", "https://head"])
+def test_the_address_of_a_dashboard_is_no_address_of_a_cluster(monkeypatch, address):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(UserError, match=f"^RAY_ADDRESS: {address} is the address of a dashboard, .*HEAD:6379"):
+        _init(ExecutionConfig())
+
+
+def test_a_cluster_that_does_not_answer_is_said_in_one_line(monkeypatch):
+    def init(**_):
+        raise ConnectionError("ray client connection\ntimeout")
+
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(UserError) as caught:
+        _init(ExecutionConfig())
+    assert str(caught.value) == (
+        "RAY_ADDRESS: no Ray cluster answers at 10.0.0.1:6379 (ConnectionError: ray client connection timeout); start "
+        "it, or unset RAY_ADDRESS to start Ray here"
+    )

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from canaries import canary, check_parameters
+from fsspec.asyn import sync
 from s3_server import S3Server, answer
 
-from drop_ray.store.s3fs_private import RequestsOfS3, service_error
+from drop_ray.store.s3fs_private import Credentials, Request, RequestsOfS3, service_error
 
 s3fs = partial(canary, "s3fs")
 FILESYSTEM = "s3fs:S3FileSystem"
@@ -22,10 +23,12 @@ class Recorded(RequestsOfS3):
     def __init__(self, **options: Any) -> None:
         super().__init__(use_listings_cache=False, **options)
         self.uploaded: list[int] = []
+        self.requests: list[str] = []
         self.files_read = 0
 
-    async def make_request(self, send: Any, body_bytes: int) -> Any:
+    async def make_request(self, send: Any, body_bytes: int, request: Request) -> Any:
         self.uploaded.append(body_bytes)
+        self.requests.append(str(request))
         return await send()
 
     async def read_file(self, fetch: Any) -> Any:
@@ -48,6 +51,7 @@ def test_every_request_goes_through_one_method(s3_server: S3Server, s3_url: str,
         s3_server.fault = count
         connection.pipe_file(f"{s3_url}/small", b"12345")
         assert connection.uploaded == [5]
+        assert connection.requests == [f"put_object of {s3_url}/small"]
         connection.put_file(str(file), f"{s3_url}/large", chunksize=6 << 20, max_concurrency=2)
         assert sorted(size for size in connection.uploaded if size > 1000) == [1 << 20, 6 << 20, 6 << 20]
         connection.find(s3_url)
@@ -95,11 +99,25 @@ def test_an_answer_is_the_cause_of_the_error_that_is_raised(code: str, kind: typ
         assert service_error(error) is cause
 
 
+def test_a_session_made_anew_finds_other_credentials(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with s3fs(f"{FILESYSTEM}.set_session") as set_session:
+        check_parameters(set_session, "self", "refresh")
+        connection = Recorded(skip_instance_cache=True)
+        before = sync(connection.loop, connection.current_credentials)
+        assert before == Credentials("env", ("test", None))
+        monkeypatch.setenv("AWS_SESSION_TOKEN", "newer")
+        sync(connection.loop, connection.find_credentials_anew)
+        assert sync(connection.loop, connection.current_credentials) == Credentials("env", ("test", "newer"))
+        connection.call("list_objects_v2", Bucket="artifacts")
+        given = Recorded(skip_instance_cache=True, key="given", secret="s", token="t")
+        assert sync(given.loop, given.current_credentials) == Credentials("explicit", ("given", "t"))
+
+
 def test_what_is_called_in_the_event_loop_is_awaited_outside() -> None:
-    with canary("fsspec", "fsspec.asyn:sync") as sync:
-        check_parameters(sync, "loop", "func")
+    with canary("fsspec", "fsspec.asyn:sync") as found:
+        check_parameters(found, "loop", "func")
 
         async def answer() -> str:
             return "answer"
 
-        assert sync(Recorded(skip_instance_cache=True).loop, answer) == "answer"
+        assert found(Recorded(skip_instance_cache=True).loop, answer) == "answer"

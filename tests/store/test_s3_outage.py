@@ -12,7 +12,7 @@ import pytest
 from s3_server import Application, S3Server, answer
 from tcp_proxy import TcpProxy
 
-from drop_ray.errors import StoreOutageError, UserError
+from drop_ray.errors import StoreOutageError, StoreRefusedError, UserError
 from drop_ray.store import Step, open_store, s3, s3_connection
 
 BUSY = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
@@ -66,7 +66,7 @@ def test_a_refusal_is_not_tried_again(s3_server: S3Server, s3_url: str, code: st
         return answer(start_response, "403 Forbidden", f"<Error><Code>{code}</Code></Error>".encode())
 
     s3_server.fault = refuse
-    with pytest.raises(PermissionError):
+    with pytest.raises(StoreRefusedError):
         open_store(s3_url).read_file("runs/a/config.yaml")
     assert len(requests) == 1
 
@@ -168,7 +168,7 @@ def test_an_upload_in_parts_that_fails_leaves_no_parts(
 
     s3_server.fault = refuse_parts
     store = open_store(s3_url)
-    with pytest.raises(PermissionError):
+    with pytest.raises(StoreRefusedError):
         store.commit(step, {"large": _large_file(tmp_path)}, provenance={})
     assert store.files.uploads() == []
     assert store.size("") == 0

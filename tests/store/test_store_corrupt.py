@@ -66,7 +66,7 @@ def _lead_outside(name: str) -> Damage:
         (_truncate_output, r"scores\.bin: 10239 bytes instead of 10240"),
         (_flip_a_byte, r"scores\.bin: sha256 \w+ instead of"),
         (_remove_output, r"scores\.bin: missing"),
-        (_truncate_record, r"commit\.json is not a commit record: JSONDecodeError"),
+        (_truncate_record, r"commit\.json is not a commit record: is not JSON"),
         (_foreign_identity, r"commit\.json has another identity: algorithm: 1 -> 7"),
         (_lead_outside("../../../outside"), r"commit\.json is not a commit record: .*is not a path inside its folder"),
         (_lead_outside("checkpoint/../../x"), r"commit\.json is not a commit record: .*is not a path inside"),

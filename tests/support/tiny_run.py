@@ -11,7 +11,7 @@ from drop_ray.config import RunConfig, parse_config
 
 
 def write_inputs(folder: Path) -> Path:
-    """A model, a calibration text, an offline multiple-choice task with few-shot examples, and one that fails."""
+    """A model, a calibration text, an offline task with few-shot examples, one that fails at its second document."""
     tiny_models.write_checkpoint(folder / "model", num_layers=4)
     words = random.Random(0).choices(["red", "green", "seven", "two", "walks", "sings", "the", "a"], k=4000)
     (folder / "text.txt").write_text(" ".join(words))
@@ -35,7 +35,7 @@ metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
 """
     )
     broken = (tasks / "choose.yaml").read_text().replace("choose", "broken", 1)
-    broken = broken.replace("{{question}}", "{{question.nonexistent.field}}")
+    broken = broken.replace("{{question}}", "{{question.nonexistent.field if answer else question}}")
     (tasks / "broken.yaml").write_text(broken)
     return folder
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import fsspec
 
-from drop_ray.errors import UserError
+from drop_ray.errors import StoreRefusedError, UserError
 from drop_ray.models.files.model_folder import ByteSource, ended_early, is_small_file, read_bytes
 from drop_ray.store.ranges import fill_ranges
 
@@ -97,6 +97,8 @@ def open_remote_folder(url: str, options: Mapping[str, Any]) -> RemoteFolder:
             (folder / name).write_bytes(read_bytes(remote.source(name), 0, sizes[name]))
     except FileNotFoundError as error:
         raise UserError(f"model.path: there is nothing at {url}; correct the bucket or the prefix") from error
+    except StoreRefusedError as error:
+        raise UserError(f"model.path: {error}") from error
     except Exception as error:  # each storage raises errors of its own library
         raise UserError(
             f"model.path: {url} cannot be read ({error}); check the URL, the endpoint, and that the credentials "

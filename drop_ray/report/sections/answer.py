@@ -4,7 +4,7 @@ from drop_ray.report import blocks, formatting
 from drop_ray.report.answer import find_answer
 from drop_ray.report.results import Results
 from drop_ray.report.rows import ServingRow
-from drop_ray.report.statistics import Standing, averages
+from drop_ray.report.statistics import Standing
 
 
 def answer_sections(results: Results) -> list[blocks.Section]:
@@ -20,8 +20,9 @@ def answer_sections(results: Results) -> list[blocks.Section]:
 
 
 def _figures(results: Results, found: Standing, speedup: ServingRow | None) -> blocks.Figures:
-    variant, paired, means = found.variant, found.paired, averages(results)
-    base = means[results.variants[0].name]
+    variant, paired, average, base = found.variant, found.paired, found.average, found.base_average
+    assert average is not None, "a winner was compared"
+    assert base is not None, "and the base on the same tasks"
     parameters = formatting.share(variant.parameters_saved, variant.parameters)
     kv_cache = formatting.share(variant.kv_bytes_saved_per_token, variant.kv_bytes_per_token)
     figures = [
@@ -33,7 +34,7 @@ def _figures(results: Results, found: Standing, speedup: ServingRow | None) -> b
         interval = f"{formatting.ratio(speedup.low)} to {formatting.ratio(speedup.high)}"
         figures.append(blocks.Figure("tokens/s, variant to base", formatting.ratio(speedup.ratio), interval))
     reference = f"base {formatting.estimate(base.value, base.stderr)}"
-    figures.append(blocks.Figure("average", formatting.number(means[variant.name].value), reference))
+    figures.append(blocks.Figure("average", formatting.number(average.value), reference))
     difference = formatting.signed(paired.value, None) if paired else formatting.NOT_AVAILABLE
     stderr = paired.stderr if paired else None
     error = "" if stderr is None else f"{formatting.PLUS_MINUS} {formatting.number(stderr)}"

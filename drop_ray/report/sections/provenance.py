@@ -16,6 +16,7 @@ def provenance_sections(results: Results) -> list[blocks.Section]:
         "layers": str(run.num_layers),
         "dtype": run.dtype,
         "calibration": run.calibration,
+        **run.settings,
         "started": run.started,
         "versions": ", ".join(f"{name}\u00a0{version}" for name, version in sorted(run.versions.items())),
     }

@@ -1,0 +1,108 @@
+"""Reads a RunConfig from YAML, with overrides `--set a.b=value`. A value that does not fit raises UserError, which
+names the field and the remedy.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from drop_ray.config.run import RunConfig
+from drop_ray.config.section import Section
+from drop_ray.errors import UserError
+from drop_ray.reading.files import SETTINGS_LIMIT, read_text
+from drop_ray.reading.yaml_text import parse_yaml
+from drop_ray.text.path_names import SHOWN, shown
+
+# What pydantic says of a value of another kind, in the words of a YAML file.
+KINDS = {
+    "tuple_type": "must be a list, such as [a, b]; leave the field out for none",
+    "model_type": "must be a section, with fields of its own below it",
+    "dict_type": "must be a section, with fields of its own below it",
+    "invalid_key": "names of fields are text",
+}
+
+
+def load_config(path: Path | str, overrides: Iterable[str] = ()) -> RunConfig:
+    """Read a RunConfig. Each of `overrides` is `a.b=value` with a YAML value."""
+    path = Path(path)
+    values = parse_yaml(read_text(path, str(path), SETTINGS_LIMIT), str(path))
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: a config is a mapping with model, calibration, plans, ...")
+    for override in overrides:
+        _override(values, override)
+    return parse_config({"name": path.stem, **values}, str(path))
+
+
+def parse_config(values: Mapping[str, Any], source: str) -> RunConfig:
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise UserError("\n".join(f"{source}: {_explain(detail)}" for detail in error.errors())) from error
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator:
+        raise UserError(f"--set {override}: write a.b=value")
+    *sections, field = key.split(".")
+    target: Any = values
+    for section in sections:
+        target = _enter(target, section, key)
+    value = parse_yaml(text, f"--set {key}: the value")
+    if isinstance(target, list):
+        target[_position(target, field, key)] = value
+    else:
+        target[field] = value
+
+
+def _enter(target: Any, section: str, key: str) -> Any:
+    inner = target[_position(target, section, key)] if isinstance(target, list) else target.setdefault(section, {})
+    if not isinstance(inner, dict | list):
+        raise UserError(f"--set {key}: {section} is a value, not a section")
+    return inner
+
+
+def _position(values: list[Any], text: str, key: str) -> int:
+    position = {str(position): position for position in range(len(values))}.get(text)
+    if position is None:
+        raise UserError(f"--set {key}: {text} is not a position in a list of {len(values)}")
+    return position
+
+
+def _explain(detail: Mapping[str, Any]) -> str:
+    location = [
+        part for part in detail["loc"] if not (isinstance(part, str) and part.startswith(("tuple[", "literal[")))
+    ]
+    field = "".join(f"[{part}]" if isinstance(part, int) else f".{_word(part)}" for part in location).lstrip(".")
+    if detail["type"] == "extra_forbidden":
+        valid = _valid_names(location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), valid, n=1)
+        remedy = f"did you mean `{near[0]}`?" if near else f"valid: {', '.join(valid)}"
+        return f"{field}: unknown key; {remedy}"
+    if detail["type"] == "missing":
+        return f"{field}: missing"
+    message = KINDS.get(detail["type"], detail["msg"].removeprefix("Value error, "))
+    return f"{field}: {message}" if field else message
+
+
+def _word(part: str) -> str:
+    """A name as it stands in the file; of a hostile one the beginning, with control characters spelled out."""
+    return part if part.isidentifier() and len(part) <= SHOWN else shown(part)
+
+
+def _valid_names(location: list[Any]) -> list[str]:
+    section: Any = RunConfig
+    for part in location:
+        if isinstance(part, str):
+            section = _section_of(section.model_fields[part].annotation)
+    return list(section.model_fields)
+
+
+def _section_of(annotation: Any) -> Any:
+    """The config section in an annotation such as `ModelConfig` or `tuple[TaskSpec, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return annotation.__args__[0]

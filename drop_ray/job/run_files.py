@@ -1,0 +1,74 @@
+"""The files that a run writes into its folder, with a list of their checksums for `drop-ray verify`.
+
+`files.json` says what the last start that came to its end has left there. A start that writes first takes that word
+back, so that a crash leaves files that are said to be unchecked, and never some that are said to be damaged.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+from drop_ray.errors import CorruptArtifactError, UserError
+from drop_ray.reading.json_text import parse_json_object
+from drop_ray.store import Output, Store
+from drop_ray.text.path_names import inner_path
+
+FILES = "files.json"
+
+
+class RunFiles:
+    """The files of one run, as one start of it writes them."""
+
+    def __init__(self, store: Store, run_folder: str):
+        self._store, self._run_folder = store, run_folder
+        self._known: dict[str, Output] | None = None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write or replace a file. `name` is its path in the run's folder."""
+        self._begin()[name] = Output(len(data), hashlib.sha256(data).hexdigest())
+        self._store.write_file(f"{self._run_folder}/{name}", data)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        self._begin().pop(name, None)
+        self._store.files.remove(f"{self._run_folder}/{name}")
+
+    def finish(self) -> None:
+        """The run has come to its end: what is there is what `verify` shall find."""
+        self._record(self._begin(), finished=True)
+
+    def _begin(self) -> dict[str, Output]:
+        if self._known is None:
+            try:
+                self._known = recorded_files(self._store, self._run_folder) or {}
+            except UserError:
+                self._known = {}
+            self._record(self._known, finished=False)
+        return self._known
+
+    def _record(self, files: dict[str, Output], *, finished: bool) -> None:
+        listed = {name: {"size": output.size, "sha256": output.sha256} for name, output in sorted(files.items())}
+        text = json.dumps({"finished": finished, "files": listed}, indent=1)
+        self._store.write_file(f"{self._run_folder}/{FILES}", text.encode())
+
+
+def recorded_files(store: Store, run_folder: str) -> dict[str, Output] | None:
+    """Size and checksum of each file of a run, by its path in the run's folder; None if its last start did not come to
+    its end. UserError if the list cannot be read."""
+    where = store.location(f"{run_folder}/{FILES}")
+    try:
+        values = parse_json_object(store.read_file(f"{run_folder}/{FILES}"), where)
+        files = {inner_path(name): _output(entry) for name, entry in values["files"].items()}
+        return files if values["finished"] else None
+    except FileNotFoundError:
+        return None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{where}: is not the list of a run's files: {error!r}") from error
+    except CorruptArtifactError as error:  # what is there is no file
+        raise UserError(str(error)) from error
+
+
+def _output(entry: Any) -> Output:
+    if not (isinstance(entry["size"], int) and isinstance(entry["sha256"], str)):
+        raise TypeError(f"{entry} is no size and checksum")
+    return Output(entry["size"], entry["sha256"])

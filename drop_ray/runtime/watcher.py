@@ -1,0 +1,34 @@
+"""What a pool tells of itself while it runs: to progress lines, metrics and `drop-ray status`."""
+
+from collections.abc import Sequence
+
+from drop_ray.job.heartbeat import BusyWorker
+from drop_ray.job.units import Share
+
+
+class Watcher:
+    """Is told what happens in a pool while it runs. This one does nothing."""
+
+    def working(self, busy: Sequence[BusyWorker], num_ready: int) -> None:
+        """Something changed, or some time has passed.
+
+        `num_ready` counts the workers that have started, also busy ones.
+        """
+
+    def quiet(self, num_busy: int) -> None:
+        """Nothing finished for a while."""
+
+    def finished(self, share: Share, seconds: float) -> None:
+        """A share was finished, `seconds` after it was given to the worker that did it."""
+
+    def requeued(self) -> None:
+        """A worker was lost, and its share goes to another one."""
+
+    def killed(self, worker: BusyWorker, seconds: float) -> None:
+        """A worker was killed that had given no answer for so long."""
+
+    def failed(self) -> None:
+        """A share failed, and so does the run."""
+
+
+NOBODY = Watcher()
