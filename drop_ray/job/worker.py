@@ -20,7 +20,8 @@ from drop_ray.models.loading import load_model
 from drop_ray.models.location import locate_model
 from drop_ray.planning.variants import Variant
 from drop_ray.store import Commit, Step, Store
-from drop_ray.store.node_cache import NodeCache
+from drop_ray.store.hash_memory import HashMemory
+from drop_ray.store.node_cache import NodeCache, cache_root
 from drop_ray.store.versions import full_versions
 
 # Libraries that take part in a result, or in the exchange with the driver.
@@ -39,6 +40,8 @@ class WorkerSetup:
     """Where the model is, and how it is loaded."""
     model_identity: str
     """Identity of the run's model."""
+    model_outline: str
+    """Outline of the run's model, which a node can compare without reading all of it."""
     store: Store
     """Store that units are committed to."""
     scoring: ScoringConfig
@@ -51,6 +54,8 @@ class WorkerSetup:
     """Number of threads of torch on a CPU; None leaves torch's own choice."""
     wave_bytes: int
     """Bytes of host memory for residual states when layers are streamed."""
+    model_hashes: Mapping[str, str] = field(default_factory=dict)
+    """Hashes of the model's files on S3 by their states, so that no node reads them all only to hash them."""
     earlier_identities: Mapping[str, str] = field(default_factory=dict)
     """Identities of the training checkpoints before the run's model, by revision."""
     model_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -155,7 +160,9 @@ class Worker:
         setup, model = self.setup, self.setup.model
         place = revision or model.main_revision
         cache = self._cache if setup.cache_dir else None
-        checkpoint = open_checkpoint(locate_model(model.location, place), setup.model_options, cache=cache)
+        hashes = HashMemory(cache_root(setup.cache_dir), setup.model_hashes)
+        location = locate_model(model.location, place)
+        checkpoint = open_checkpoint(location, setup.model_options, cache=cache, hashes=hashes)
         identity = setup.earlier_identities[revision] if revision else setup.model_identity
         if checkpoint.identity != identity:
             name = f"{model.path} at {place}" if place else model.path
