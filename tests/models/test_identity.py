@@ -105,7 +105,8 @@ def test_a_file_that_has_just_been_written_is_not_remembered(model, tmp_path):
     memory = HashMemory(tmp_path / "cache")
     open_checkpoint(model, hashes=memory)
     key = model_folder.LocalSource(model / SHARD).state().key
-    assert identity(model, memory) and memory.get(key) is None
+    assert identity(model, memory)
+    assert memory.get(key) is None
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(model, memory, monkeypatch):
@@ -129,7 +130,8 @@ def test_long_reading_says_how_far_it_is(model, memory, monkeypatch, caplog):
     total = sum(path.stat().st_size for path in model.glob("*.safetensors"))
     last = caplog.messages[-1]
     assert last.startswith(f"identifying {model} by all of its bytes: ")
-    assert last.endswith(" read") and f"{total / 1024:.0f}" in last
+    assert last.endswith(" read")
+    assert f"{total / 1024:.0f}" in last
 
 
 def as_snapshot(model, folder, name_of):

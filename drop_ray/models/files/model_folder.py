@@ -22,7 +22,7 @@ class FileState:
     key: str
     """A text that is another one after every change."""
     changed: float | None
-    """When the file last changed, in seconds since 1970, by the clock of this machine; None if that clock has no part."""
+    """When the file last changed, in seconds since 1970 by this machine's clock; None if another clock says it."""
     sha256: str | None
     """The sha256 of its bytes, where the storage says so."""
 
