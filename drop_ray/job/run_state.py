@@ -126,6 +126,7 @@ class RunState:
         if sent:
             for commit in self.cluster.send(self.job, stage, stage.shares(self, sent), stage.workers(self, sent)):
                 self.ledger.add(commit)
+        self.ledger.remember()
         return [self.ledger.commit_of(unit.step) for unit in units]
 
     def made(self, variant: Variant) -> Commit | None:

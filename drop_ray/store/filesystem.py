@@ -7,7 +7,7 @@ not exist, in how it becomes durable and in what their errors mean. All other co
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +83,9 @@ class Files(Protocol):
 
     def inventory(self, folder: str) -> dict[str, Stored]:
         """Like `sizes`, with the temporary files of writers that died, which all other operations hide."""
+
+    def trees(self, folders: Collection[str]) -> dict[str, dict[str, Stored]]:
+        """The `inventory` of each of the folders, which have one parent; those that are not there are left out."""
 
     def uploads(self) -> list[Upload]:
         """Uploads in parts that are under way, or were when their writer died."""
@@ -169,6 +172,9 @@ class LocalFiles:
                     status = path.stat()
                     found[path.relative_to(base).as_posix()] = Stored(status.st_size, status.st_mtime)
         return found
+
+    def trees(self, folders: Collection[str]) -> dict[str, dict[str, Stored]]:
+        return {folder: tree for folder in folders if (tree := self.inventory(folder))}
 
     def uploads(self) -> list[Upload]:
         return []
