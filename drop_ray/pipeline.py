@@ -13,7 +13,7 @@ from drop_ray.config import RunConfig
 from drop_ray.job.ledger import Ledger
 from drop_ray.job.opening import open_job
 from drop_ray.job.run_state import RunState
-from drop_ray.job.texts import load_texts
+from drop_ray.job.texts import Texts
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.scores import ScoreTables
 from drop_ray.runtime.dispatch import RayCluster
@@ -58,8 +58,7 @@ def run(config: RunConfig, until: str = LAST, reuse: bool = False) -> Outcome:
     if stages[-1].check_last is not None:
         stages[-1].check_last(config)
     job = open_job(config)
-    # Before any work, although evaluation comes last: a text that is too short must not cost a night of scoring.
-    texts = load_texts(job) if "evaluate" in [stage.name for stage in stages] else {}
+    texts = Texts(job) if "evaluate" in [stage.name for stage in stages] else {}
     job.store.write_file(f"{job.run_folder}/config.yaml", config.to_yaml().encode())
     with RayCluster(config.execution) as cluster:
         state = RunState(job, Ledger(job.store, job.run_folder, reuse), cluster, texts)
