@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,11 +60,11 @@ def aggregate(rows: "pa.Table") -> ScoreTables:
     # The rows of one module lie beside each other, those of its samples in order.
     order = np.lexsort((columns["sample"], columns["gap"], columns["layer"], *reversed(codes)))
     keys = np.stack([codes[0], codes[1], columns["layer"], columns["gap"]])[:, order]
-    starts = [0, *(np.flatnonzero((keys[:, 1:] != keys[:, :-1]).any(axis=0)) + 1).tolist()] if len(order) else []
+    changes = np.flatnonzero((keys[:, 1:] != keys[:, :-1]).any(axis=0)) + 1
     totals, tokens = columns["total"][order], columns["tokens"][order]
     metrics, modules = (names[name].dictionary.to_pylist() for name in ("metric", "module"))
     tables: dict[str, dict[tuple[str, int, int], Importance]] = {}
-    for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
+    for start, stop in pairwise(sorted({0, *changes.tolist(), len(order)})):
         metric, module, layer, gap = keys[:, start].tolist()
         importance = _importance(totals[start:stop].tolist(), tokens[start:stop].tolist())
         tables.setdefault(metrics[metric], {})[modules[module], layer, gap] = importance
