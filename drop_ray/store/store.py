@@ -2,7 +2,8 @@
 
 An artifact is a folder of attempts and one record, `commit.json`, which is written last and by one writer only. It is
 done if the record parses, its identity is the step's and its outputs are there with their sizes. A crash at any point
-leaves either no record, or a record whose outputs are complete. Files of lost attempts are never read.
+leaves either no record, or a record whose outputs are complete. Files of lost attempts are never read. `store.lookup`
+finds many artifacts at a time.
 """
 
 import hashlib
