@@ -124,7 +124,7 @@ def measure_all(folder: Path, checkout: Path, num_units: int, limit_s: float) ->
         upload(store, url)
         config = write_config(folder, num_units, url)
         for name, arguments in {
-            # The first start writes down what it has seen; the store of an earlier version has no such file.
+            # A run of another name: it takes what the first run has done, and writes down what it has seen.
             "run on S3 that does nothing, first": ["run", config],
             "run on S3 that does nothing": ["run", config],
             "dry run on S3, all done": ["run", config, "--dry-run"],
