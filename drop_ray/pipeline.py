@@ -15,7 +15,7 @@ from drop_ray.job.ledger import Ledger
 from drop_ray.job.opening import open_job
 from drop_ray.job.run_state import RunState
 from drop_ray.job.task_data import open_task_data
-from drop_ray.job.texts import load_texts
+from drop_ray.job.texts import Texts
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.scores import ScoreTables
 from drop_ray.runtime.dispatch import RayCluster
@@ -60,12 +60,11 @@ def run(config: RunConfig, until: str = LAST, reuse: bool = False) -> Outcome:
     if stages[-1].check_last is not None:
         stages[-1].check_last(config)
     job = open_job(config)
-    # Before any work, although evaluation comes last: a text that is too short, or a task whose data cannot be read,
-    # must not cost a night of scoring.
-    texts = {}
-    if "evaluate" in [stage.name for stage in stages]:
-        texts = load_texts(job)
+    evaluates = "evaluate" in [stage.name for stage in stages]
+    if evaluates:
+        # Before any work, although evaluation comes last: data that cannot be read must not cost a night of scoring.
         open_task_data(job)
+    texts = Texts(job) if evaluates else {}
     with Presence(job.store, job.run_folder) as presence, RayCluster(config.execution, presence) as cluster:
         state = RunState(job, Ledger(job.store, job.run_folder, reuse), cluster, texts)
         for stage in stages:

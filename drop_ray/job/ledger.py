@@ -3,13 +3,16 @@
 import json
 import logging
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from drop_ray.errors import CorruptArtifactError, UserError
+from drop_ray.job.known_commits import KnownCommits
 from drop_ray.reading.json_text import parse_json
 from drop_ray.store import Commit, Step, Store
+from drop_ray.store.lookup import READS_AT_ONCE, Found, find_all
 from drop_ray.store.steps import ARTIFACTS, VERSIONS
 
 logger = logging.getLogger(__name__)
@@ -42,6 +45,7 @@ class Ledger:
 
     def __init__(self, store: Store, run_folder: str, reuse: bool = False):
         self._store, self._run_folder, self._reuse = store, run_folder, reuse
+        self._known = KnownCommits(store, run_folder)
         self._entries: dict[str, Entry] = {}
         self._written = ""
 
@@ -54,9 +58,10 @@ class Ledger:
 
         A corrupt artifact is named and removed, and so pending again.
         """
-        for label, step in steps.items():
-            if step.path not in self._entries or self._entries[step.path].commit is None:
-                self._entries[step.path] = Entry(stage, label, step, self._find(label, step))
+        asked = {label: step for label, step in steps.items() if not self._has(step)}
+        found = find_all(self._store, asked.values(), self._known.commits)
+        for label, step in asked.items():
+            self._entries[step.path] = Entry(stage, label, step, self._taken(label, step, found[step.path]))
         for name in sorted({step.name for step in steps.values()}):
             alike = {label: step for label, step in steps.items() if step.name == name}
             if any(self._entries[step.path].commit is None for step in alike.values()):
@@ -67,6 +72,7 @@ class Ledger:
         """A unit that `pending` named is now done."""
         entry = self._entries[commit.step.path]
         self._entries[commit.step.path] = Entry(entry.stage, entry.label, entry.step, commit, computed=True)
+        self._known.add(commit)
 
     def redo(self, step: Step) -> None:
         """Take a done step's artifact away, because what it was made of has changed."""
@@ -85,13 +91,22 @@ class Ledger:
             raise KeyError(f"{step.path} is not done")
         return commit
 
-    def _find(self, label: str, step: Step) -> Commit | None:
-        try:
-            return self._store.find(step)
-        except CorruptArtifactError as error:
-            logger.warning("%s is corrupt and will be redone: %s", label, error)
+    def remember(self) -> None:
+        """Write the records of the units that are done, for the next start and for `drop-ray status`."""
+        self._known.write()
+
+    def _has(self, step: Step) -> bool:
+        return step.path in self._entries and self._entries[step.path].commit is not None
+
+    def _taken(self, label: str, step: Step, found: Found) -> Commit | None:
+        """What a look into the store has found, once a corrupt artifact is out of the way."""
+        if isinstance(found, CorruptArtifactError):
+            logger.warning("%s is corrupt and will be redone: %s", label, found)
             self._store.discard(step)
             return None
+        if found is not None:
+            self._known.add(found)
+        return found
 
     def _look_at_other_versions(self, stage: str, steps: Mapping[str, Step]) -> None:
         """Log which steps were done with other library versions.
@@ -119,14 +134,16 @@ class Ledger:
         labels = {step.family: label for label, step in steps.items()}
         own = {step.folder_name for step in steps.values()}
         done: dict[str, dict[str, Commit]] = {}
-        for name in self._artifact_names:
-            family = name.rpartition("-")[0]
-            commit = self._store.commit_at(name) if family in labels and name not in own else None
+        families = {name: name.rpartition("-")[0] for name in self._artifact_names if name not in own}
+        alike = [name for name, family in families.items() if family in labels]
+        with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="versions") as readers:
+            commits = dict(zip(alike, readers.map(self._store.commit_at, alike), strict=True))
+        for name, commit in commits.items():
             if commit is not None:
                 versions = ", ".join(
                     f"{library} {number}" for library, number in commit.step.identity[VERSIONS].items()
                 )
-                done.setdefault(versions, {})[labels[family]] = commit
+                done.setdefault(versions, {})[labels[families[name]]] = commit
         return done
 
     @cached_property

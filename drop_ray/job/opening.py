@@ -1,6 +1,7 @@
 """From a config to a job that can start: whatever can be refused is refused here.
 
-Nothing is computed and nothing is written. No weights are read, except for the blocks that identify the model.
+Nothing is computed and nothing is written but the hashes of the model's files, on this machine. All weights are read
+to identify the model, unless they were hashed before.
 """
 
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ from drop_ray.planning.plans import BASE, DropPlan, read_plan
 from drop_ray.planning.requests import PlanRequest, plan_requests
 from drop_ray.serving.preflight import check_serving
 from drop_ray.store import open_store
+from drop_ray.store.hash_memory import HashMemory
+from drop_ray.store.node_cache import cache_root
 from drop_ray.text.naming import first_twice
 
 if TYPE_CHECKING:
@@ -39,8 +42,11 @@ def open_job(config: RunConfig) -> Job:
     """Check everything that can be checked without computing. UserError names the field and the remedy."""
     store = open_store(config.store, config.s3_options(config.store))
     store.check_writable()
-    checkpoint, skeleton = _open_model(config, config.model.main_revision)
-    earlier = {revision: _open_earlier(config, revision, checkpoint) for revision in config.model.revisions[:-1]}
+    hashes = HashMemory(cache_root(config.execution.cache_dir))
+    checkpoint, skeleton = _open_model(config, config.model.main_revision, hashes)
+    earlier = {
+        revision: _open_earlier(config, revision, checkpoint, hashes) for revision in config.model.revisions[:-1]
+    }
     base_drops = drop_lists_of(checkpoint)
     if config.export != "none" and "llm-drop" in config.export_formats:
         check_full(checkpoint, "export_formats")
@@ -74,11 +80,12 @@ def open_job(config: RunConfig) -> Job:
     )
 
 
-def _open_model(config: RunConfig, revision: str | None) -> tuple[Checkpoint, PreTrainedModel]:
+def _open_model(config: RunConfig, revision: str | None, hashes: HashMemory) -> tuple[Checkpoint, PreTrainedModel]:
     """A checkpoint whose tensors fit its configuration, and its skeleton."""
     model = config.model
     try:
-        checkpoint = open_checkpoint(locate_model(model.location, revision), config.s3_options(model.path))
+        options = config.s3_options(model.path)
+        checkpoint = open_checkpoint(locate_model(model.location, revision), options, hashes=hashes)
         check_architecture(checkpoint, model.allow_unlisted)
         skeleton = build_skeleton(
             read_config(checkpoint), drop_lists_of(checkpoint), parse_dtype(model.dtype), model.attn_implementation
@@ -91,9 +98,9 @@ def _open_model(config: RunConfig, revision: str | None) -> tuple[Checkpoint, Pr
     return checkpoint, skeleton
 
 
-def _open_earlier(config: RunConfig, revision: str, main: Checkpoint) -> Checkpoint:
+def _open_earlier(config: RunConfig, revision: str, main: Checkpoint, hashes: HashMemory) -> Checkpoint:
     """An earlier training checkpoint, whose layers can be compared with those of the run's model."""
-    checkpoint, _ = _open_model(config, revision)
+    checkpoint, _ = _open_model(config, revision, hashes)
     known = [
         *((field, checkpoint.config.get(field), main.config.get(field)) for field in COMPARABLE),
         ("drop lists", drop_lists_of(checkpoint).as_identity(), drop_lists_of(main).as_identity()),

@@ -5,8 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import pyarrow as pa
 import torch
 
+from drop_ray.errors import CorruptArtifactError
 from drop_ray.job.job import Job
 from drop_ray.job.ledger import Ledger
 from drop_ray.job.run_files import RunFiles
@@ -17,6 +19,7 @@ from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.scores import ScoreTables
 from drop_ray.planning.variants import Variant, variant_of
 from drop_ray.store import Commit
+from drop_ray.store.tables import read_table
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +139,17 @@ class RunState:
         main = self.job.config.model.main_revision
         return {**self.earlier_scores, main: self.scores[self.job.base_drops]} if main and self.earlier_scores else {}
 
+    def read_table(self, commit: Commit, logical: str) -> pa.Table:
+        """A table of a unit that is done.
+
+        CorruptArtifactError if its bytes are not those that were committed; the next start makes it anew.
+        """
+        try:
+            return read_table(self.job.store, commit, logical)
+        except CorruptArtifactError:
+            self.job.store.discard(commit)
+            raise
+
     def complete(self, stage: Stage, units: Sequence[Unit | LocalUnit]) -> list[Commit | None]:
         """Do the units that are not done, and return the commits of all.
 
@@ -143,6 +157,9 @@ class RunState:
         """
         self._find(stage, units)
         todo = [unit for unit in units if not self.ledger.is_done(unit.step)]
+        if todo:
+            # Before any work: a text that is too short must not cost a night of scoring.
+            self.texts = dict(self.texts)
         for unit in todo:
             if isinstance(unit, LocalUnit):
                 self.ledger.add(unit.make())
@@ -155,6 +172,7 @@ class RunState:
                 self.ledger.add(commit)
         elif self._is_recorded:
             self.ledger.write()
+        self.ledger.remember()
         return [self.ledger.commit_of(unit.step) for unit in units]
 
     def made(self, variant: Variant) -> Commit | None:

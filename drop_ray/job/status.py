@@ -10,8 +10,10 @@ from drop_ray.config import RunConfig
 from drop_ray.errors import CorruptArtifactError, UserError
 from drop_ray.job.drivers import signs_of_life
 from drop_ray.job.heartbeat import Heartbeat
+from drop_ray.job.known_commits import KnownCommits
 from drop_ray.job.ledger import read_manifest
-from drop_ray.store import Step, Store, open_store
+from drop_ray.store import Store, open_store
+from drop_ray.store.lookup import Found, find_all
 from drop_ray.text.console import PLAIN
 from drop_ray.text.tables import names, numbers, table_lines, words
 from drop_ray.text.units import human_bytes
@@ -29,11 +31,13 @@ def status_lines(config: RunConfig, stages: Sequence[str], console: Console = PL
         units = read_manifest(store, f"runs/{config.name}")
     except FileNotFoundError as error:
         raise UserError(f"{config.store} has no run {config.name}; start it with `drop-ray run`") from error
+    known = KnownCommits(store, f"runs/{config.name}").commits
+    found = find_all(store, [step for _, _, step in units], known)
     states: dict[str, int] = {}
     total = 0
     rows = []
     for stage, label, step in sorted(units, key=lambda unit: stages.index(unit[0]) if unit[0] in stages else -1):
-        state, size, detail = _state(store, step)
+        state, size, detail = _state(found[step.path])
         states[state] = states.get(state, 0) + 1
         total += size
         rows.append((stage, Text(state, STYLES[state]), human_bytes(size) if size else "-", label, detail))
@@ -57,11 +61,9 @@ def _driver_lines(store: Store, run_folder: str) -> Iterator[str]:
         yield "no driver is running"
 
 
-def _state(store: Store, step: Step) -> tuple[str, int, str]:
-    try:
-        commit = store.find(step)
-    except CorruptArtifactError as error:
-        return "corrupt", 0, f"({error})"
-    if commit is None:
+def _state(found: Found) -> tuple[str, int, str]:
+    if isinstance(found, CorruptArtifactError):
+        return "corrupt", 0, f"({found})"
+    if found is None:
         return "missing", 0, ""
-    return "done", sum(output.size for output in commit.outputs.values()), step.path
+    return "done", sum(output.size for output in found.outputs.values()), found.step.path

@@ -2,12 +2,15 @@
 
 from drop_ray.job import steps
 from drop_ray.job.job import Job
+from drop_ray.store import Commit
+from drop_ray.store.lookup import find_all
 
 
 def open_task_data(job: Job) -> None:
     """Read the data of the tasks that the base has no results of. UserError for data that cannot be read."""
     known = steps.evaluation_steps(job, job.base_variant)
-    unread = [request for request in job.task_requests if job.store.find(known[request.name]) is None]
+    found = find_all(job.store, known.values(), {})
+    unread = [request for request in job.task_requests if not isinstance(found[known[request.name].path], Commit)]
     if unread:
         from drop_ray.evaluation.opening import open_tasks  # imports lm-eval
 

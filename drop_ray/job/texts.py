@@ -1,6 +1,7 @@
 """The texts of a run as token samples: to calibrate on, to judge by, and to quantize on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -33,6 +34,26 @@ def load_calibration(job: Job) -> Any:
         samples = _pack(job, documents, config.num_samples, config.seq_len, field)
     packing.check_vocabulary(samples, job.checkpoint.config["vocab_size"], field)
     return samples
+
+
+class Texts(Mapping[str, torch.Tensor]):
+    """What `load_texts` gives, tokenized when it is first asked for: a run that has nothing to do needs no tokens."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    @cached_property
+    def _samples(self) -> dict[str, torch.Tensor]:
+        return load_texts(self._job)
+
+    def __getitem__(self, field: str) -> torch.Tensor:
+        return self._samples[field]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._samples)
+
+    def __len__(self) -> int:
+        return len(self._samples)
 
 
 def load_texts(job: Job) -> dict[str, torch.Tensor]:

@@ -11,16 +11,19 @@ import torch
 from transformers import PreTrainedModel
 
 from drop_ray.config import EvaluationConfig, ModelConfig, ScoringConfig
-from drop_ray.errors import WorkerFailedError
+from drop_ray.errors import CorruptArtifactError, WorkerFailedError
 from drop_ray.job.artifacts import CHECKPOINT
 from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
 from drop_ray.models.dropped import parse_dtype
 from drop_ray.models.edited import edited
+from drop_ray.models.files.model_folder import LocalSource
+from drop_ray.models.files.weight_hashes import weight_hashes
 from drop_ray.models.loading import load_model
 from drop_ray.models.location import locate_model
 from drop_ray.planning.variants import Variant
 from drop_ray.store import Commit, Step, Store
-from drop_ray.store.node_cache import NodeCache
+from drop_ray.store.hash_memory import HashMemory
+from drop_ray.store.node_cache import NodeCache, cache_root
 from drop_ray.store.versions import full_versions
 
 # Libraries that take part in a result, or in the exchange with the driver.
@@ -39,6 +42,8 @@ class WorkerSetup:
     """Where the model is, and how it is loaded."""
     model_identity: str
     """Identity of the run's model."""
+    model_outline: str
+    """Outline of the run's model, which a node can compare without reading all of it."""
     store: Store
     """Store that units are committed to."""
     scoring: ScoringConfig
@@ -51,6 +56,8 @@ class WorkerSetup:
     """Number of threads of torch on a CPU; None leaves torch's own choice."""
     wave_bytes: int
     """Bytes of host memory for residual states when layers are streamed."""
+    model_hashes: Mapping[str, str] = field(default_factory=dict)
+    """Hashes of the model's files on S3 by their states, so that no node reads them all only to hash them."""
     earlier_identities: Mapping[str, str] = field(default_factory=dict)
     """Identities of the training checkpoints before the run's model, by revision."""
     model_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -73,6 +80,7 @@ class Worker:
         # Ray sets no devices for a worker without GPUs, and such a worker would see all of them.
         self.device = "cuda" if os.environ.get("CUDA_VISIBLE_DEVICES") and torch.cuda.is_available() else "cpu"
         self._cache = NodeCache(setup.cache_dir, setup.cache_bytes)
+        self._hashes = HashMemory(cache_root(setup.cache_dir), setup.model_hashes)
         self._checkpoints: dict[str | None, Checkpoint] = {}
         self._held: tuple[object, Any] | None = None
         self._remembered: tuple[object, Any] | None = None
@@ -139,12 +147,26 @@ class Worker:
 
     @contextmanager
     def folder(self, commit: Commit, logical: str) -> Iterator[Path]:
-        """A local folder with the outputs of that logical name, fetched if they lie elsewhere."""
+        """A local folder with the outputs of that logical name, fetched if they lie elsewhere.
+
+        CorruptArtifactError if their bytes are not those that were committed.
+        """
         folder = self._cache.folder_of(self.store, commit, logical)
         try:
+            if self.store.local_path(commit, logical) is not None:
+                self._check_in_place(commit, logical)
             yield folder
         finally:
             self._cache.release(folder)
+
+    def _check_in_place(self, commit: Commit, logical: str) -> None:
+        """Compare all bytes of a local store's files, which are read once a node as long as they stay as they are."""
+        names = [name for name in commit.outputs if name.startswith(f"{logical}/")]
+        sources = {name: LocalSource(Path(self.store.path_of(commit, name))) for name in names}
+        for name, sha256 in weight_hashes(sources, self._hashes, self.store.path_of(commit, logical)).items():
+            if sha256 != commit.outputs[name].sha256:
+                expected = commit.outputs[name].sha256
+                raise CorruptArtifactError(f"{sources[name].path}: sha256 {sha256} instead of {expected}")
 
     def commit(self, step: Step, outputs: Mapping[str, Path]) -> Commit:
         """Commit files or folders by their logical names."""
@@ -155,7 +177,8 @@ class Worker:
         setup, model = self.setup, self.setup.model
         place = revision or model.main_revision
         cache = self._cache if setup.cache_dir else None
-        checkpoint = open_checkpoint(locate_model(model.location, place), setup.model_options, cache=cache)
+        location = locate_model(model.location, place)
+        checkpoint = open_checkpoint(location, setup.model_options, cache=cache, hashes=self._hashes)
         identity = setup.earlier_identities[revision] if revision else setup.model_identity
         if checkpoint.identity != identity:
             name = f"{model.path} at {place}" if place else model.path

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ from drop_ray.models.files.safetensors_file import open_safetensors
 from drop_ray.models.files.stored_tensors import Shard, StoredTensor
 from drop_ray.models.files.torch_file import open_torch_file
 from drop_ray.models.files.weight_files import find_weights
+from drop_ray.models.files.weight_hashes import weight_hashes
+from drop_ray.store.hash_memory import HashMemory
 from drop_ray.store.identity import canonical_json
-from drop_ray.store.node_cache import NodeCache
+from drop_ray.store.node_cache import NodeCache, cache_root
 
 # Fields of config.json that say where it came from, not what the model is.
 PROVENANCE_FIELDS = ("_name_or_path", "transformers_version")
@@ -38,6 +40,8 @@ class Checkpoint:
     """The content of config.json."""
     shards: tuple[Shard, ...]
     """The weight files; none if the checkpoint was opened without its weights."""
+    hashes: HashMemory = field(compare=False)
+    """What is known of the hashes of weight files."""
 
     @cached_property
     def tensors(self) -> dict[str, StoredTensor]:
@@ -57,24 +61,48 @@ class Checkpoint:
 
     @cached_property
     def identity(self) -> str:
-        """sha256 over configuration, tokenizer files, headers of the weight files and three 1 MiB blocks of each.
+        """sha256 over configuration, tokenizer files and all bytes of the weight files.
 
-        The path is no part of it: a copy of a model is the same model, wherever it lies. The blocks tell apart
-        checkpoints of one training run, whose headers are equal, at a cost that does not grow with the model.
-        ValueError if the checkpoint was opened without its weights, since they are what a model is.
+        The path is no part of it: a copy of a model is the same model, wherever it lies. Weights that were hashed on
+        this node before are not read again. ValueError if the checkpoint was opened without its weights, since they
+        are what a model is. UserError if a file changes while it is read.
         """
+        sources = {shard.file: shard.source for shard in self._weights}
+        hashes = weight_hashes(sources, self.hashes, self.location)
+        return _sha256({**self._small_files, "weights": [hashes[name] for name in sorted(hashes)]})
+
+    @property
+    def outline(self) -> str:
+        """As `identity`, but from names, shapes and sizes in place of the weights' bytes.
+
+        It tells most models apart at once. Training checkpoints of one model have one outline.
+        """
+        shards = [
+            [shard.source.size, [[name, tensor.dtype, tensor.shape] for name, tensor in shard.tensors.items()]]
+            for shard in self._weights
+        ]
+        return _sha256({**self._small_files, "shards": shards})
+
+    @property
+    def _weights(self) -> tuple[Shard, ...]:
         if not self.shards:
             raise ValueError(f"{self.location} was opened without its weights, which identify a model")
+        return self.shards
+
+    @property
+    def _small_files(self) -> dict[str, Any]:
+        """What identifies a model beside its weights."""
         config = {key: value for key, value in self.config.items() if key not in PROVENANCE_FIELDS}
-        digest = hashlib.sha256(canonical_json(config).encode())
-        for name in TOKENIZER_FILES:
-            if (self.folder / name).is_file():
-                digest.update(name.encode() + (self.folder / name).read_bytes())
-        for shard in self.shards:
-            digest.update(shard.header)
-            for block in shard.sample_blocks():
-                digest.update(block)
-        return digest.hexdigest()
+        paths = {name: self.folder / name for name in TOKENIZER_FILES}
+        tokenizer = {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
+        return {
+            "config": config,
+            "tokenizer": {name: hashlib.sha256(data).hexdigest() for name, data in tokenizer.items()},
+        }
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 def open_checkpoint(
@@ -83,17 +111,20 @@ def open_checkpoint(
     *,
     weights: bool = True,
     cache: NodeCache | None = None,
+    hashes: HashMemory | None = None,
 ) -> Checkpoint:
     """Read the configuration and the weight files' headers of a model in a local folder or at `s3://bucket/prefix`.
 
     `options` are the arguments of the fsspec class of a URL. With `weights=False` nothing but config.json is needed,
     and the checkpoint has no tensors. A model on S3 is first fetched into `cache` as a whole. Without a cache, ranges
-    of its weights are read when they are asked for. UserError names what is missing or broken, and the remedy.
+    of its weights are read when they are asked for. `hashes` is by default that of the user's cache folder. UserError
+    names what is missing or broken, and the remedy.
     """
     folder = _open_folder(str(location), options or {}, cache)
     config = _read_config(folder)
     shards = _open_shards(folder) if weights else ()
-    return Checkpoint(folder.location, folder.folder, config, shards)
+    memory = hashes if hashes is not None else HashMemory(cache_root(None))
+    return Checkpoint(folder.location, folder.folder, config, shards, memory)
 
 
 def _open_folder(location: str, options: Mapping[str, Any], cache: NodeCache | None) -> ModelFolder:

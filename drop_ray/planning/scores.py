@@ -1,10 +1,15 @@
 """Aggregates the score rows of all samples to the mean importance of every module, with its standard error."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from drop_ray.scoring.rows import ScoreRow
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -44,21 +49,31 @@ class ScoreTable:
 ScoreTables = Mapping[str, ScoreTable]
 
 
-def aggregate(rows: Iterable[ScoreRow]) -> ScoreTables:
-    """One table for each metric of the rows. Sums are in sample order, whatever the order of delivery."""
-    by_metric: dict[str, dict[tuple[str, int, int], list[ScoreRow]]] = {}
-    for row in sorted(rows, key=lambda row: row.sample):
-        modules = by_metric.setdefault(row.metric, {})
-        modules.setdefault((row.module, row.layer, row.gap), []).append(row)
-    return {
-        metric: ScoreTable({key: _importance(samples) for key, samples in modules.items()})
-        for metric, modules in by_metric.items()
-    }
+def aggregate(rows: "pa.Table") -> ScoreTables:
+    """One table for each metric of the rows, which have the fields of `scoring.rows.ScoreRow`.
+
+    Sums are rounded once, so that the order of delivery does not show.
+    """
+    columns = {name: rows[name].to_numpy() for name in ("sample", "layer", "gap", "total", "tokens")}
+    names = {name: rows[name].combine_chunks().dictionary_encode() for name in ("module", "metric")}
+    codes = [names[name].indices.to_numpy(zero_copy_only=False) for name in ("metric", "module")]
+    # The rows of one module lie beside each other, those of its samples in order.
+    order = np.lexsort((columns["sample"], columns["gap"], columns["layer"], *reversed(codes)))
+    keys = np.stack([codes[0], codes[1], columns["layer"], columns["gap"]])[:, order]
+    changes = np.flatnonzero((keys[:, 1:] != keys[:, :-1]).any(axis=0)) + 1
+    totals, tokens = columns["total"][order], columns["tokens"][order]
+    metrics, modules = (names[name].dictionary.to_pylist() for name in ("metric", "module"))
+    tables: dict[str, dict[tuple[str, int, int], Importance]] = {}
+    for start, stop in pairwise(sorted({0, *changes.tolist(), len(order)})):
+        metric, module, layer, gap = keys[:, start].tolist()
+        importance = _importance(totals[start:stop].tolist(), tokens[start:stop].tolist())
+        tables.setdefault(metrics[metric], {})[modules[module], layer, gap] = importance
+    return {metric: ScoreTable(importance) for metric, importance in tables.items()}
 
 
-def _importance(rows: list[ScoreRow]) -> Importance:
-    mean = math.fsum(row.total for row in rows) / sum(row.tokens for row in rows)
-    means = [row.total / row.tokens for row in rows]
+def _importance(totals: list[float], tokens: list[int]) -> Importance:
+    mean = math.fsum(totals) / sum(tokens)
+    means = [total / count for total, count in zip(totals, tokens, strict=True)]
     center = math.fsum(means) / len(means)
     variance = math.fsum((value - center) ** 2 for value in means) / (len(means) - 1)
     return Importance(mean, math.sqrt(variance / len(means)))

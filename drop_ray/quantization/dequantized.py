@@ -28,7 +28,7 @@ class DequantizedCheckpoint(Checkpoint):
     @cached_property
     def packed(self) -> Checkpoint:
         """The same files, as they are."""
-        return Checkpoint(self.location, self.folder, self.config, self.shards)
+        return Checkpoint(self.location, self.folder, self.config, self.shards, self.hashes)
 
     @cached_property
     def linears(self) -> tuple[str, ...]:
@@ -63,4 +63,4 @@ def open_dequantized(quantized: Checkpoint | Path | str) -> DequantizedCheckpoin
     """Open a quantized checkpoint, or the folder or URL of one. ValueError for a layout that is not read here."""
     opened = quantized if isinstance(quantized, Checkpoint) else open_checkpoint(quantized)
     packing = Packing.from_config(opened.config)
-    return DequantizedCheckpoint(opened.location, opened.folder, opened.config, opened.shards, packing)
+    return DequantizedCheckpoint(opened.location, opened.folder, opened.config, opened.shards, opened.hashes, packing)

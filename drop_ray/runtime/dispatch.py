@@ -13,6 +13,7 @@ from drop_ray.job.job import Job
 from drop_ray.job.stage import Stage
 from drop_ray.job.units import Share, UnitFailure, WorkerRequest
 from drop_ray.job.worker import LIBRARIES, WorkerSetup
+from drop_ray.models.files.remote_folder import S3_SCHEME
 from drop_ray.runtime.cluster import Cluster
 from drop_ray.runtime.watch import StageWatch
 from drop_ray.store import Commit, Store
@@ -73,16 +74,19 @@ class RayCluster(Cluster):
 
 def worker_setup(job: Job) -> WorkerSetup:
     execution = job.config.execution
+    earlier = {revision: checkpoint.identity for revision, checkpoint in job.earlier.items()}
     return WorkerSetup(
         model=job.config.model,
         model_identity=job.checkpoint.identity,
+        model_outline=job.checkpoint.outline,
+        model_hashes=job.checkpoint.hashes.of_scheme(S3_SCHEME),
         store=job.store,
         scoring=job.config.scoring,
         evaluation=job.config.evaluation,
         include_path=job.include_path,
         threads=execution.threads_per_worker if execution.device == "cpu" else None,
         wave_bytes=execution.wave_bytes,
-        earlier_identities={revision: checkpoint.identity for revision, checkpoint in job.earlier.items()},
+        earlier_identities=earlier,
         model_options=job.config.s3_options(job.config.model.path),
         cache_dir=execution.cache_dir,
         cache_bytes=execution.cache_bytes,

@@ -159,8 +159,8 @@ def _store_faults(setup: WorkerSetup, path: str) -> Iterator[str]:
 def _model_faults(setup: WorkerSetup) -> Iterator[str]:
     """The faults of the model on this node, found without filling the node's caches.
 
-    A whole model is not fetched just to find out whether it can be. Workers download and compare a Hugging Face name
-    themselves.
+    A whole model is not fetched or read just to find out whether it can be: workers compare all bytes when they start.
+    They also download a Hugging Face name themselves.
     """
     model = setup.model
     if HUB_NAME.fullmatch(model.location) and not Path(model.location).is_dir():
@@ -170,7 +170,7 @@ def _model_faults(setup: WorkerSetup) -> Iterator[str]:
     except (UserError, OSError) as error:
         yield str(error)
         return
-    if checkpoint.identity != setup.model_identity:
+    if checkpoint.outline != setup.model_outline:
         yield f"model.path: {model.path} is not the model that the driver has; give every node the same files"
 
 

@@ -9,7 +9,6 @@ from drop_ray.job.stage import Cost, Stage
 from drop_ray.job.texts import load_calibration
 from drop_ray.job.units import LocalUnit
 from drop_ray.stages.driver_tables import commit_table
-from drop_ray.store.tables import read_table
 
 
 def calibrate(run: RunState) -> Calibration:
@@ -23,7 +22,7 @@ def calibrate(run: RunState) -> Calibration:
         lambda: commit_table(job, step, SAMPLES, packing.to_table(load_calibration(job))),
     )
     (commit,) = run.complete(STAGE, [unit])
-    samples = packing.from_table(read_table(job.store, commit, SAMPLES)) if commit else load_calibration(job)
+    samples = packing.from_table(run.read_table(commit, SAMPLES)) if commit else load_calibration(job)
     return Calibration(commit, packing.token_identity(samples))
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from drop_ray.config import RunConfig
 from drop_ray.errors import CorruptArtifactError
 from drop_ray.job.job import Job
+from drop_ray.job.known_commits import KnownCommits
 from drop_ray.job.ledger import Ledger
 from drop_ray.job.opening import open_job
 from drop_ray.job.run_state import NotDoneError, RunState
@@ -19,6 +20,7 @@ from drop_ray.job.units import LocalUnit, Share, Unit, WorkerRequest
 from drop_ray.stages.catalog import STAGES
 from drop_ray.stages.dry_run_table import dry_run_lines
 from drop_ray.store import Commit
+from drop_ray.store.lookup import find_all
 from drop_ray.text.console import PLAIN
 
 
@@ -29,15 +31,19 @@ class DryRun(RunState):
         super().__init__(job, Ledger(job.store, job.run_folder), _Nobody())
         self.works: dict[str, Work] = {}
         self._found: dict[str, Commit | None] = {}
+        self._known = KnownCommits(job.store, job.run_folder)
 
     def complete(self, stage: Stage, units: Sequence[Unit | LocalUnit]) -> list[Commit | None]:
         """The commits of the units that are done, None for others. Every unit is counted once."""
         lines: dict[str, list[Unit | LocalUnit]] = {}
-        for unit in units:
-            if unit.step.path not in self._found:
-                self._found[unit.step.path] = self._find_one(unit)
-                if unit.line:
-                    lines.setdefault(unit.line, []).append(unit)
+        new = {unit.step.path: unit for unit in units if unit.step.path not in self._found}
+        found = find_all(self.job.store, [unit.step for unit in new.values()], self._known.commits)
+        for path, unit in new.items():
+            commit = found[path]
+            # A corrupt artifact would be done again.
+            self._found[path] = None if isinstance(commit, CorruptArtifactError) else commit
+            if unit.line:
+                lines.setdefault(unit.line, []).append(unit)
         for line, members in lines.items():
             todo = [unit for unit in members if self._found[unit.step.path] is None]
             cost = stage.cost(self, line, [unit for unit in todo if isinstance(unit, Unit)])
@@ -58,13 +64,6 @@ class DryRun(RunState):
             cost = Cost(num_bytes, flops, work.cost.note)
             work = Work(work.name, before.units + work.units, before.todo + work.todo, cost)
         self.works[work.name] = work
-
-    def _find_one(self, unit: Unit | LocalUnit) -> Commit | None:
-        """The commit of a unit; None also for a corrupt artifact, which would be done again."""
-        try:
-            return self.job.store.find(unit.step)
-        except CorruptArtifactError:
-            return None
 
 
 class _Nobody:

@@ -69,12 +69,14 @@ def collect(run: RunState) -> Results:
     job = run.job
     done = {entry.step.path: entry.commit for entry in run.ledger.entries if entry.commit is not None}
     everything = [run.base, *run.variants]
-    evaluated = [
-        (variant.name, Evaluated.read(job.store, done[step.path]))
+    named = [
+        (variant.name, done[step.path])
         for variant in everything
         for step in steps.evaluation_steps(job, variant).values()
         if step.path in done
     ]
+    results = Evaluated.read_all(job.store, job.run_folder, [commit for _, commit in named])
+    evaluated = [(name, result) for (name, _), result in zip(named, results, strict=True)]
     served = _served(job, everything, done)
     return Results(
         run=_run_facts(job, done),

@@ -5,11 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from drop_ray.job.artifacts import DOCUMENTS, METRICS
+from drop_ray.job.small_outputs import read_outputs
 from drop_ray.report.quantization import LOG_PERPLEXITY
 from drop_ray.report.rows import DocumentRow, EvaluationRow
 from drop_ray.store import Commit, Store
-from drop_ray.store.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,16 @@ class Evaluated:
     """Rows of documents.parquet that have a value."""
 
     @staticmethod
-    def read(store: Store, commit: Commit) -> "Evaluated":
-        documents = read_table(store, commit, DOCUMENTS).to_pylist()
-        return Evaluated(
-            json.loads(store.read_bytes(commit, METRICS))["metrics"],
-            [row for row in documents if row["value"] is not None],
-        )
+    def read_all(store: Store, run_folder: str, commits: Sequence[Commit]) -> "list[Evaluated]":
+        wanted = [(commit, name) for commit in commits for name in (METRICS, DOCUMENTS)]
+        outputs = read_outputs(store, run_folder, wanted)
+        return [Evaluated.of(*pair) for pair in zip(outputs[::2], outputs[1::2], strict=True)]
+
+    @staticmethod
+    def of(metrics: bytes, documents: bytes) -> "Evaluated":
+        """From the bytes of metrics.json and documents.parquet."""
+        rows = pq.ParquetFile(pa.BufferReader(documents)).read().to_pylist()
+        return Evaluated(json.loads(metrics)["metrics"], [row for row in rows if row["value"] is not None])
 
     def evaluation_rows(self, variant: str) -> Iterator[EvaluationRow]:
         for metric in self.metrics:

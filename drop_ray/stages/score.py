@@ -13,12 +13,10 @@ from drop_ray.job.units import LocalUnit, Share, Unit
 from drop_ray.models.families import DropLists
 from drop_ray.planning.requests import gaps_of
 from drop_ray.planning.scores import ScoreTables, aggregate
-from drop_ray.scoring.rows import ScoreRow
 from drop_ray.stages.calibration import calibrate
 from drop_ray.stages.driver_tables import commit_table
 from drop_ray.stages.score_units import ScoreUnit, shares_of
 from drop_ray.store import Commit, Step
-from drop_ray.store.tables import read_table
 
 # The part of a device's memory that resident layers may take; the rest is for states, masks and the library.
 RESIDENT_FRACTION = 0.6
@@ -45,11 +43,11 @@ def _score(run: RunState, drops: DropLists, gaps: tuple[int, ...], revision: str
     ]
     commits = run.complete(STAGE, units)
     state = job.state_name(drops, revision)
-    rows: list[ScoreRow] = []
+    rows: list[pa.Table] = []
     for gap, step in tables.items():
         parts = [commit for unit, commit in zip(units, commits, strict=True) if unit.gap == gap]
-        rows += _join(run, step, f"scores {state}, gap {gap}", parts)
-    made = aggregate(rows)
+        rows.append(_join(run, step, f"scores {state}, gap {gap}", parts))
+    made = aggregate(pa.concat_tables(rows))
     return {metric: made[metric] for metric in job.config.scoring.metrics}
 
 
@@ -68,7 +66,7 @@ def _unit(run: RunState, step: Step, part: range, gap: int, drops: DropLists, re
     )
 
 
-def _join(run: RunState, step: Step, label: str, parts: Sequence[Commit | None]) -> list[ScoreRow]:
+def _join(run: RunState, step: Step, label: str, parts: Sequence[Commit | None]) -> pa.Table:
     """Commit the table of all ranges in sample order, unless it is there and made of these very units."""
     done = [commit for commit in parts if commit is not None]
     if len(done) < len(parts):
@@ -77,13 +75,13 @@ def _join(run: RunState, step: Step, label: str, parts: Sequence[Commit | None])
     checksums = {commit.step.path: commit.checksum for commit in done}
 
     def make() -> Commit:
-        rows = pa.concat_tables([read_table(job.store, commit, SCORES) for commit in done])
+        rows = pa.concat_tables([run.read_table(commit, SCORES) for commit in done])
         return commit_table(job, step, SCORES, rows, checksums)
 
     (joined,) = run.complete(STAGE, [LocalUnit(label, step, "", make, checksums)])
     if joined is None:
         raise NotDoneError
-    return [ScoreRow(**row) for row in read_table(job.store, joined, SCORES).to_pylist()]
+    return run.read_table(joined, SCORES)
 
 
 def _run(run: RunState) -> None:

@@ -4,6 +4,7 @@ Paths are relative to the store's root, with `/`. A local folder and S3 differ i
 not exist, in how it becomes durable and in what their errors mean. All other code of the store is the same for both.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -79,6 +80,9 @@ class Files(Protocol):
 
     def inventory(self, folder: str) -> dict[str, Stored]:
         """Like `sizes`, with the temporary files of writers that died, which all other operations hide."""
+
+    def trees(self, folders: Collection[str]) -> dict[str, dict[str, Stored]]:
+        """The `inventory` of each of the folders, which have one parent; those that are not there are left out."""
 
     def uploads(self) -> list[Upload]:
         """Uploads in parts that are under way, or were when their writer died."""

@@ -5,7 +5,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -104,6 +104,14 @@ class LocalFiles:
                     status = path.lstat()
                     found[path.relative_to(base).as_posix()] = Stored(status.st_size, status.st_mtime)
         return found
+
+    def trees(self, folders: Collection[str]) -> dict[str, dict[str, Stored]]:
+        # What is there and no folder has no files, but is not nothing.
+        return {
+            folder: tree
+            for folder in folders
+            if (tree := self.inventory(folder)) or os.path.lexists(self._root / folder)
+        }
 
     def uploads(self) -> list[Upload]:
         return []

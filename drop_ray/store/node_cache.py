@@ -22,20 +22,28 @@ from drop_ray.text.units import human_bytes
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_FOLDER = "~/.cache/drop-ray"
+# Below XDG_CACHE_HOME, or below ~/.cache where it is not set.
+DEFAULT_FOLDER = "drop-ray"
 # Bytes of the disk that are left for whatever else is written to it meanwhile.
 KEPT_FREE = 1 << 30
+
+
+def cache_root(folder: str | None) -> Path:
+    """The node's cache folder: `execution.cache_dir`, or the user's cache if that is null."""
+    if folder is not None:
+        return Path(folder).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / DEFAULT_FOLDER
 
 
 class NodeCache:
     """The cache as one process uses it.
 
-    `folder` is by default `DEFAULT_FOLDER`. `max_bytes` limits all entries together. Without it, they may take what the
+    `folder` is as for `cache_root`. `max_bytes` limits all entries together. Without it, they may take what the
     disk has free.
     """
 
     def __init__(self, folder: str | None, max_bytes: int | None) -> None:
-        self._root = Path(folder or DEFAULT_FOLDER).expanduser()
+        self._root = cache_root(folder)
         self._max_bytes = max_bytes
         self._held: dict[Path, BinaryIO] = {}
 

@@ -4,7 +4,9 @@ This module is imported only when an `s3://` URL is opened.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +24,8 @@ PART_BYTES = 16 << 20
 PARTS_AT_ONCE = 8
 MAX_PARTS = 10_000
 DOWNLOAD_BYTES = 128 << 20
+# So many folders are listed one by one, at once. A listing of all is of as many pages as there are thousands of files.
+LISTED_ALONE = 8
 # Error codes of a conditional PUT that lost to an object that exists, or to a PUT or DELETE in progress.
 LOST_CREATE = {"PreconditionFailed", "ConditionalRequestConflict"}
 
@@ -113,12 +117,34 @@ class S3Files:
         return {path: file.size for path, file in self.inventory(folder).items()}
 
     def inventory(self, folder: str) -> dict[str, Stored]:
+        return self._listed(folder)
+
+    def _listed(self, folder: str, beginning: str = "") -> dict[str, Stored]:
+        """The files at any depth, by path, of those in the folder whose names begin so."""
         prefix = self._key(folder).rstrip("/")
-        found = self._s3.find(prefix, detail=True)
+        found = self._s3.find(prefix, prefix=beginning, detail=True)
         return {
             key.removeprefix(f"{prefix}/"): Stored(entry["size"], entry["LastModified"].timestamp())
             for key, entry in found.items()
         }
+
+    def trees(self, folders: Collection[str]) -> dict[str, dict[str, Stored]]:
+        """Listed together, a thousand files a request, unless they are so few that others would fill the listing."""
+        if len(folders) <= LISTED_ALONE:
+            with ThreadPoolExecutor(LISTED_ALONE, thread_name_prefix="listing") as threads:
+                return {
+                    folder: tree
+                    for folder, tree in zip(folders, threads.map(self.inventory, folders), strict=True)
+                    if tree
+                }
+        shared = commonprefix(list(folders))  # noqa: RUF071 - letters, not path components: so S3 lists
+        parent, _, beginning = shared.rpartition("/")
+        found: dict[str, dict[str, Stored]] = {folder: {} for folder in folders}
+        for path, file in self._listed(parent, beginning).items():
+            name, _, inner = path.partition("/")
+            if inner and (folder := f"{parent}/{name}") in found:
+                found[folder][inner] = file
+        return {folder: tree for folder, tree in found.items() if tree}
 
     def uploads(self) -> list[Upload]:
         bucket, _, prefix = self._root.partition("/")

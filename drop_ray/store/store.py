@@ -2,7 +2,8 @@
 
 An artifact is a folder of attempts and one record, `commit.json`, which is written last and by one writer only. It is
 done if the record parses, its identity is the step's and its outputs are there with their sizes. A crash at any point
-leaves either no record, or a record whose outputs are complete. Files of lost attempts are never read.
+leaves either no record, or a record whose outputs are complete. Files of lost attempts are never read. `store.lookup`
+finds many artifacts at a time.
 """
 
 import hashlib
@@ -69,15 +70,19 @@ class Store:
         commit = self.recorded(step)
         if commit is None:
             return None
-        sizes = self.files.sizes(commit.folder)
+        self.check_sizes(commit, self.files.sizes(commit.folder))
+        for logical, output in commit.outputs.items():
+            if output.size <= HASHED_BY_FIND:
+                self.read_bytes(commit, logical)
+        return commit
+
+    def check_sizes(self, commit: Commit, sizes: Mapping[str, int]) -> None:
+        """CorruptArtifactError if an output is missing, or has another size. `sizes` are those in its folder."""
         for logical, output in commit.outputs.items():
             if logical not in sizes:
                 raise self._corrupt(commit, logical, "missing")
             if sizes[logical] != output.size:
                 raise self._corrupt(commit, logical, f"{sizes[logical]} bytes instead of {output.size}")
-            if output.size <= HASHED_BY_FIND:
-                self.read_bytes(commit, logical)
-        return commit
 
     def recorded(self, step: Step) -> Commit | None:
         """The commit record of a step, without a look at its outputs. None if there is none.

@@ -42,7 +42,8 @@ FUNCTIONS = {
     "identities": {"canonical_json", "fingerprint", "plain"},
     "hash texts": {"file_sha256"},
     "read versions": {"public_versions", "full_versions", "installed_versions"},
-    "tables": {"read_table", "write_table"},
+    "tables": {"read_table", "write_table", "read_outputs"},
+    "store": {"find_all"},
     "gather the report": {"publish", "collect"},
     "write the report": {"render_html", "render_markdown", "write_results_parquet", "write_tables"},
 }

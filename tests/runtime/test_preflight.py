@@ -93,7 +93,7 @@ def test_all_faults_of_a_node_come_together(setup, local_ray, monkeypatch):
     versions = preflight.public_versions
     # This process is the driver; the node's task runs in another one.
     monkeypatch.setattr(preflight, "public_versions", lambda names: {**versions(names), "transformers": "99.0"})
-    faults, _ = ask_nodes(replace(setup, model_identity="0" * 64), alive_nodes(), gpus=False)
+    faults, _ = ask_nodes(replace(setup, model_outline="0" * 64), alive_nodes(), gpus=False)
     address = ray.nodes()[0]["NodeManagerAddress"]
     own = versions(["transformers"])["transformers"]
     assert len(faults) == 2

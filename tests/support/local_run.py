@@ -30,6 +30,7 @@ def start_worker(job: Job, **fields) -> Worker:
         **{
             "model": config.model,
             "model_identity": job.checkpoint.identity,
+            "model_outline": job.checkpoint.outline,
             "store": job.store,
             "scoring": config.scoring,
             "evaluation": config.evaluation,

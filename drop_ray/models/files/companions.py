@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from drop_ray.errors import UserError
+from drop_ray.models.files.hub_blobs import BLOBS, SNAPSHOTS
 from drop_ray.text.path_names import inner_path, shown
 
 # What decides how text becomes tokens, and so belongs to a model's identity.
@@ -47,8 +48,6 @@ DOCUMENT_SUFFIX = re.compile(r"(\.(md|pdf|rst|txt|\d+))?", re.IGNORECASE)
 COMPANION_PATTERNS = (*DATA_FILES, *DOCUMENTS)
 # Fields of JSON files that name code beside the weights, or of another repository, for `trust_remote_code`.
 CODE_FIELDS = ("auto_map", "custom_pipelines")
-# The Hugging Face cache keeps a snapshot's files as links to ../../blobs.
-SNAPSHOTS, BLOBS = "snapshots", "blobs"
 
 logger = logging.getLogger(__name__)
 

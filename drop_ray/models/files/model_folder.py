@@ -1,6 +1,7 @@
 """A model's folder: its small files as local files, and its weights as bytes that can be read from any offset."""
 
 import fnmatch
+import json
 import os
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from typing import Protocol
 
 from drop_ray.errors import UserError
 from drop_ray.models.files.companions import COMPANION_PATTERNS
+from drop_ray.models.files.hub_blobs import blob_sha256
 
 # Files that are always fetched from a remote folder. The configuration and an index are JSON too.
 SMALL_FILES = ("*.json", *COMPANION_PATTERNS)
@@ -19,6 +21,18 @@ SMALL_FILES = ("*.json", *COMPANION_PATTERNS)
 PART_BYTES = 8 << 20
 READERS = min(8, os.cpu_count() or 1)
 MIN_PARALLEL_PARTS = 4
+
+
+@dataclass(frozen=True)
+class FileState:
+    """What tells the bytes of a file from those it had before, without reading them."""
+
+    key: str
+    """A text that is another one after every change."""
+    changed: float | None
+    """When the file last changed, in seconds since 1970 by this machine's clock; None if another clock says it."""
+    sha256: str | None
+    """The sha256 of its bytes, where the storage says so."""
 
 
 class ByteSource(Protocol):
@@ -34,6 +48,9 @@ class ByteSource(Protocol):
 
     def fill(self, pieces: Sequence[tuple[int, memoryview]]) -> None:
         """Fill each buffer with the bytes that begin at its offset. UserError if the file ends early."""
+
+    def state(self) -> FileState | None:
+        """The state that the file is in now; None if the storage does not say when its bytes change."""
 
 
 class ModelFolder(Protocol):
@@ -114,6 +131,12 @@ class LocalSource:
             if not count:
                 raise ended_early(self, len(view) - done)
             done += count
+
+    def state(self) -> FileState:
+        """ctime too: programs that copy files set mtime to the original's, and nothing sets ctime."""
+        status = self.path.stat()
+        key = [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        return FileState(json.dumps(key), status.st_ctime, blob_sha256(self.path))
 
 
 def read_bytes(source: ByteSource, offset: int, count: int) -> bytes:

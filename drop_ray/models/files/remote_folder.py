@@ -1,6 +1,8 @@
 """A model's folder behind a URL (S3, or whatever fsspec knows): small files are fetched once, weights read by range."""
 
 import atexit
+import base64
+import json
 import shutil
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
@@ -11,10 +13,11 @@ from typing import Any
 import fsspec
 
 from drop_ray.errors import StoreRefusedError, UserError
-from drop_ray.models.files.model_folder import ByteSource, ended_early, is_small_file, read_bytes
+from drop_ray.models.files.model_folder import ByteSource, FileState, ended_early, is_small_file, read_bytes
 from drop_ray.store.ranges import fill_ranges
 
 FETCH_BYTES = 128 << 20
+S3_SCHEME = "s3://"
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,19 @@ class RemoteSource:
         if missing:
             raise ended_early(self, missing)
 
+    def state(self) -> FileState | None:
+        """Known on S3 only: the ETag changes with the bytes."""
+        if not self.location.startswith(S3_SCHEME):
+            return None
+        bucket, _, key = self.path.partition("/")
+        head = self.filesystem.call("head_object", Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+        version = [self.path, head["ETag"], head.get("VersionId"), head["ContentLength"]]
+        checksum = head.get("ChecksumSHA256", "-")
+        # One that is made of the checksums of an upload's parts ends with `-` and their number.
+        is_whole = "-" not in checksum and head.get("ChecksumType") != "COMPOSITE"
+        sha256 = base64.b64decode(checksum).hex() if is_whole else None
+        return FileState(S3_SCHEME + json.dumps(version), None, sha256)
+
 
 def open_remote_folder(url: str, options: Mapping[str, Any]) -> RemoteFolder:
     """List the folder and fetch its small files into a temporary folder of this process.
@@ -118,9 +134,9 @@ def _list(filesystem: Any, root: str) -> tuple[dict[str, int], dict[str, str]]:
 
 def _open_filesystem(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
     """The file system behind a URL, and the path there."""
-    if not url.startswith("s3://"):
+    if not url.startswith(S3_SCHEME):
         filesystem, path = fsspec.core.url_to_fs(url, **options)
         return filesystem, path
     from drop_ray.store.s3_connection import connect  # imports s3fs
 
-    return connect(options), url.removeprefix("s3://")
+    return connect(options), url.removeprefix(S3_SCHEME)

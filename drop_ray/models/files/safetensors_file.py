@@ -7,7 +7,7 @@ place in the file, and matrix kernels may sum in another order for another align
 import json
 import math
 import struct
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -21,7 +21,6 @@ from drop_ray.models.files.stored_tensors import (
     StoredTensor,
     byte_view,
     empty_pages,
-    sample_offsets,
 )
 
 
@@ -33,20 +32,12 @@ class SafetensorsShard:
     """Name of the file in the model's folder."""
     source: ByteSource
     """The file's bytes."""
-    header: bytes
-    """The JSON header, as it is in the file."""
     metadata: Mapping[str, str]
     """The header's `__metadata__`."""
     tensors: Mapping[str, StoredTensor]
     """Tensors by name, in the order in which they lie in the file."""
     offsets: Mapping[str, int]
     """Offset of each tensor's first byte in the file."""
-    data_start: int
-    """Offset of the first byte behind the header."""
-
-    def sample_blocks(self) -> Iterator[bytes]:
-        for offset, count in sample_offsets(self.data_start, self.source.size):
-            yield read_bytes(self.source, offset, count)
 
     def read(self, names: Collection[str]) -> dict[str, torch.Tensor]:
         wanted = set(names)
@@ -101,11 +92,9 @@ def open_safetensors(file: str, source: ByteSource) -> SafetensorsShard:
     return SafetensorsShard(
         file=file,
         source=source,
-        header=header,
         metadata=metadata,
         tensors={name: tensor for _, _, tensor, name in spans},
         offsets={name: data_start + start for start, _, _, name in spans},
-        data_start=data_start,
     )
 
 

@@ -2,11 +2,13 @@
 
 import math
 import mmap
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 import torch
+
+from drop_ray.models.files.model_folder import ByteSource
 
 # Keys are the dtype names of safetensors headers.
 SAFETENSORS_DTYPES = {
@@ -22,7 +24,6 @@ SAFETENSORS_DTYPES = {
     "BOOL": torch.bool,
 }
 COPY_BYTES = 16 << 20
-IDENTITY_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,8 @@ class Shard(Protocol):
         """The `__metadata__` of a safetensors header; empty for other formats."""
 
     @property
-    def header(self) -> bytes:
-        """Names, dtypes and shapes of all tensors, in a spelling that a copy of the file has too."""
-
-    def sample_blocks(self) -> Iterator[bytes]:
-        """Three blocks of the file, which tell it from another file with the same header."""
+    def source(self) -> ByteSource:
+        """The file itself."""
 
     def read(self, names: Collection[str]) -> dict[str, torch.Tensor]:
         """The named tensors, each in memory of its own. UserError if the file ends early."""
@@ -86,18 +84,8 @@ class ShardView:
         return self.shard.metadata
 
     @property
-    def header(self) -> bytes:
-        return self.shard.header
-
-    def sample_blocks(self) -> Iterator[bytes]:
-        return self.shard.sample_blocks()
-
-
-def sample_offsets(start: int, size: int) -> Iterator[tuple[int, int]]:
-    """(offset, bytes) of the blocks at the start, in the middle and at the end of a file's bytes from `start` on."""
-    length = size - start
-    for offset in (0, max(0, length // 2 - IDENTITY_BLOCK // 2), max(0, length - IDENTITY_BLOCK)):
-        yield start + offset, min(IDENTITY_BLOCK, length - offset)
+    def source(self) -> ByteSource:
+        return self.shard.source
 
 
 def empty_pages(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:

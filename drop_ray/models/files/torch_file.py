@@ -5,7 +5,7 @@ long as it lives.
 """
 
 import pickle
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -19,9 +19,7 @@ from drop_ray.models.files.stored_tensors import (
     StoredTensor,
     byte_view,
     empty_pages,
-    sample_offsets,
 )
-from drop_ray.store.identity import canonical_json
 
 DTYPE_NAMES = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
 ZIP_MAGIC = b"PK\x03\x04"
@@ -39,14 +37,6 @@ class TorchShard:
     """Tensors by name, in the order in which they lie in the file."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Always empty: the format has none."""
-
-    @property
-    def header(self) -> bytes:
-        return canonical_json({name: [tensor.dtype, tensor.shape] for name, tensor in self.tensors.items()}).encode()
-
-    def sample_blocks(self) -> Iterator[bytes]:
-        for offset, count in sample_offsets(0, self.source.size):
-            yield read_bytes(self.source, offset, count)
 
     def read(self, names: Collection[str]) -> dict[str, torch.Tensor]:
         """The named tensors. Several names of one tensor, such as a tied embedding, get one copy."""
