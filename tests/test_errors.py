@@ -1,10 +1,12 @@
 """What of a library's error is shown."""
 
+from itertools import pairwise
+
 from drop_ray.errors import with_cause
 
 
 def chain(*errors, implicit=False):
-    for outer, inner in zip(errors, errors[1:], strict=False):
+    for outer, inner in pairwise(errors):
         if implicit:
             outer.__context__ = inner
         else:

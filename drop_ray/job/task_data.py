@@ -2,7 +2,6 @@
 
 from drop_ray.job import steps
 from drop_ray.job.job import Job
-from drop_ray.store import Commit
 from drop_ray.store.lookup import find_all
 
 
@@ -10,7 +9,8 @@ def open_task_data(job: Job) -> None:
     """Read the data of the tasks that the base has no results of. UserError for data that cannot be read."""
     known = steps.evaluation_steps(job, job.base_variant)
     found = find_all(job.store, known.values(), {})
-    unread = [request for request in job.task_requests if not isinstance(found[known[request.name].path], Commit)]
+    # What is damaged is done again, of data that was read before.
+    unread = [request for request in job.task_requests if found[known[request.name].path] is None]
     if unread:
         from drop_ray.evaluation.opening import open_tasks  # imports lm-eval
 

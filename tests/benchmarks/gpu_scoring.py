@@ -88,8 +88,20 @@ def bare_forward(checkpoint, ids, rounds):
     start = time.perf_counter()
     model = load_model(checkpoint, device="cuda")
     torch.cuda.synchronize()
+    loading = time.perf_counter() - start
     weights = sum(parameter.nbytes for parameter in model.parameters()) / 1e9
-    print(f"loaded {weights:.1f} GB at {weights / (time.perf_counter() - start):.2f} GB/s", flush=True)
+    start = time.perf_counter()
+    tensors = dict(checkpoint.read(name for name in checkpoint.tensors if ".layers.0." in name))
+    reading = sum(tensor.nbytes for tensor in tensors.values()) / 1e9 / (time.perf_counter() - start)
+    start = time.perf_counter()
+    copies = [tensor.to("cuda") for tensor in tensors.values()]
+    torch.cuda.synchronize()
+    copying = sum(tensor.nbytes for tensor in copies) / 1e9 / (time.perf_counter() - start)
+    print(
+        f"loaded {weights:.1f} GB at {weights / loading:.2f} GB/s; a layer is read at {reading:.2f} GB/s and copied to "
+        f"the device at {copying:.2f} GB/s",
+        flush=True,
+    )
 
     def work():
         with torch.inference_mode():
@@ -117,8 +129,15 @@ def main():
     checkpoint = open_checkpoint(options.folder)
     ids = torch.randint(0, 128256, (options.samples, SEQ_LEN))
     bare, flops = bare_forward(checkpoint, ids, options.rounds)
-    times = {"bare forward": bare}
     scores = {}
+
+    def show(name, measured):
+        rate = flops / measured
+        print(
+            f"{name:32} {measured:7.2f} s  {rate / 1e12:5.0f} TFLOP/s  {rate / peak:.2f} of the product's  "
+            f"ratio to the bare forward {measured / bare:.3f}",
+            flush=True,
+        )
 
     def run(name, placement, settings, rounds):
         torch.cuda.reset_peak_memory_stats()
@@ -131,26 +150,22 @@ def main():
             placement=placement,
             device="cuda",
         )
+        torch.cuda.synchronize()
         loading = time.perf_counter() - start
 
         def work():
             scores[name] = [row for _, rows in scorer.score(ids, [range(len(ids))], settings) for row in rows]
 
-        times[name] = seconds(work, rounds)
+        show(name, seconds(work, rounds))
         peak_gb = torch.cuda.max_memory_allocated() / 1e9
-        print(f"{name}: loading {loading:.1f} s, peak {peak_gb:.1f} GB of device memory", flush=True)
+        print(f"{'':32} loading {loading:.1f} s, peak {peak_gb:.1f} GB of device memory", flush=True)
 
+    show("bare forward", bare)
     run("sweep, resident", "resident", SweepSettings(MICRO_BATCH), options.rounds)
-    run("sweep, windows to 8", "resident", SweepSettings(MICRO_BATCH, tuple(range(1, 9))), options.rounds)
-    run("sweep, two metrics", "resident", SweepSettings(MICRO_BATCH, metrics=("cosine", "angular")), options.rounds)
     run("sweep, streamed", "streamed", SweepSettings(MICRO_BATCH, wave_bytes=8 << 30), 1)
     run("sweep, streamed, states on host", "streamed", SweepSettings(MICRO_BATCH, (1,), 8 << 30, "cpu"), 1)
-    for name, measured in times.items():
-        rate = flops / measured
-        print(
-            f"{name:32} {measured:7.2f} s  {rate / 1e12:5.0f} TFLOP/s  {rate / peak:.2f} of the product's  "
-            f"ratio to the bare forward {measured / times['bare forward']:.3f}"
-        )
+    run("sweep, windows to 8", "resident", SweepSettings(MICRO_BATCH, tuple(range(1, 9))), options.rounds)
+    run("sweep, two metrics", "resident", SweepSettings(MICRO_BATCH, metrics=("cosine", "angular")), options.rounds)
     resident = scores["sweep, resident"]
     for name in ("sweep, streamed", "sweep, streamed, states on host"):
         assert scores[name] == resident, f"{name} and resident layers give different scores"

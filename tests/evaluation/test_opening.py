@@ -51,6 +51,6 @@ def test_what_is_no_file_or_no_task_is_refused(folder: Path) -> None:
 
 
 def test_the_file_of_a_task_of_the_user_is_known(folder: Path) -> None:
-    found = resolve_tasks([TaskRequest("opposites"), TaskRequest("word_tasks")], str(folder))
+    found = resolve_tasks([TaskRequest("opposites"), TaskRequest("word_tasks")], str(folder), allow_code=True)
     assert found["opposites"].file == str(folder / "opposites.yaml")
     assert found["word_tasks"].file is None  # a tag
