@@ -19,6 +19,7 @@ from drop_ray.models.files.safetensors_file import open_safetensors
 from drop_ray.models.files.stored_tensors import Shard, StoredTensor
 from drop_ray.models.files.torch_file import open_torch_file
 from drop_ray.models.files.weight_files import find_weights
+from drop_ray.models.tied_head import settle_head
 from drop_ray.store.identity import canonical_json
 from drop_ray.store.node_cache import NodeCache
 
@@ -35,7 +36,7 @@ class Checkpoint:
     folder: Path
     """A local folder with the configuration and the tokenizer files, but not always with the weights."""
     config: Mapping[str, Any]
-    """The content of config.json."""
+    """The content of config.json. `tie_word_embeddings` is as the weights have it."""
     shards: tuple[Shard, ...]
     """The weight files; none if the checkpoint was opened without its weights."""
 
@@ -93,7 +94,7 @@ def open_checkpoint(
     folder = _open_folder(str(location), options or {}, cache)
     config = _read_config(folder)
     shards = _open_shards(folder) if weights else ()
-    return Checkpoint(folder.location, folder.folder, config, shards)
+    return Checkpoint(folder.location, folder.folder, settle_head(config, shards, folder.location), shards)
 
 
 def _open_folder(location: str, options: Mapping[str, Any], cache: NodeCache | None) -> ModelFolder:

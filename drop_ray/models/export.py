@@ -93,7 +93,7 @@ def check_full(checkpoint: Checkpoint, field: str) -> None:
 def _contents(checkpoint: Checkpoint, drops: DropLists, format: ExportFormat) -> _Contents:
     skeleton = build_skeleton(read_config(checkpoint), drops, torch.bfloat16, "eager")
     weights = Weights(skeleton, checkpoint)
-    kept = [name for name in checkpoint.tensors if name not in weights.dropped | weights.ignored]
+    kept = [name for name in checkpoint.tensors if name not in weights.dropped | weights.ignored | weights.tied]
     if format == "plain":
         plain = plain_checkpoint(checkpoint, drops)
         names = {name: renamed for name in kept if (renamed := plain.name_of(name))}
@@ -104,7 +104,7 @@ def _contents(checkpoint: Checkpoint, drops: DropLists, format: ExportFormat) ->
         return _Contents(config, {name: name for name in kept}, code)
     if format == "llm-drop":
         check_full(checkpoint, "--format")
-    tensors = checkpoint.tensors if format == "llm-drop" else ()
+    tensors = [name for name in checkpoint.tensors if name not in weights.tied] if format == "llm-drop" else []
     return _Contents({**config, **_family_type(checkpoint)}, {name: name for name in tensors}, code)
 
 

@@ -60,13 +60,21 @@ class Weights:
     """A checkpoint's tensors, under the names and in the shapes that a model has for them.
 
     Raises UserError unless the checkpoint holds every tensor of the model in its shape, and no tensor without a place.
+    `tied`, `dropped` and `ignored` name tensors of the checkpoint that are not read: copies of others, those of dropped
+    sub-layers, and those that no model here has a place for.
     """
 
     def __init__(self, model: PreTrainedModel, checkpoint: Checkpoint):
         self._model = model
         self._checkpoint = checkpoint
         tensor_map = map_tensors(model, checkpoint.tensors)
-        self._recipe_of = {name: recipe for recipe in tensor_map.recipes.values() for name in recipe.targets}
+        self.tied = _tied_tensors(model, tensor_map)
+        self._recipe_of = {
+            name: recipe
+            for recipe in tensor_map.recipes.values()
+            for name in recipe.targets
+            if not self.tied.issuperset(recipe.names)
+        }
         self.dropped = _dropped_tensors(model, tensor_map.homeless)
         self.ignored = _ignored_tensors(model, tensor_map.homeless)
         self._check_names(*unmatched_tensors(model, tensor_map))
@@ -187,6 +195,13 @@ def _sublayer_prefixes(model: PreTrainedModel, drops: DropLists) -> tuple[str, .
         for index in dropped
         for name in sublayer_names(decoder_layers(model)[index])[sublayer]
     )
+
+
+def _tied_tensors(model: PreTrainedModel, tensor_map: TensorMap) -> set[str]:
+    """Tensors in the files that are another one's in the model, which the files have too: the head of a tied model."""
+    recipes = tensor_map.recipes
+    pairs = model.all_tied_weights_keys.items()
+    return {name for copy, source in pairs if {copy, source} <= recipes.keys() for name in recipes[copy].names}
 
 
 def _ignored_tensors(model: PreTrainedModel, homeless: Mapping[str, str]) -> set[str]:
