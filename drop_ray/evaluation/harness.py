@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from lm_eval.evaluator import evaluate
-from lm_eval.models.huggingface import HFLM
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from drop_ray.errors import UserError
 from drop_ray.evaluation.catalog import Catalog
 from drop_ray.evaluation.fewshot import seed_by_document
+from drop_ray.evaluation.finite_model import FiniteModel
 from drop_ray.evaluation.metrics import document_values, metric_rows
 from drop_ray.evaluation.quiet import quiet
 from drop_ray.evaluation.result import TaskRequest, TaskResult, document_table
@@ -64,7 +64,7 @@ class Evaluator:
             "apply_chat_template": apply_chat_template,
             "fewshot_as_multiturn": apply_chat_template,
         }
-        self._model = HFLM(
+        self._model = FiniteModel(
             pretrained=model,
             backend="causal",
             tokenizer=copy.deepcopy(tokenizer),  # lm-eval sets a padding token on it
@@ -78,7 +78,8 @@ class Evaluator:
 
         Reads the datasets, and downloads those of the hub that are not cached. Raises UserError for an unknown task,
         for one that cannot be run as requested, and for fewer few-shot documents than asked for. All but the last are
-        found by `tasks.resolve_tasks` before a model is loaded.
+        found by `tasks.resolve_tasks` before a model is loaded. Raises NotFiniteError for a log-likelihood that is NaN
+        or infinite, and for text that was generated from such logits.
         """
         check_request(request, self._catalog.find(request.name))
         with quiet():

@@ -1,0 +1,61 @@
+"""lm-eval's model of transformers, which stops at NaN and infinity.
+
+lm-eval would rank the choices of a document by them, and report the accuracy of that.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lm_eval.models.huggingface import HFLM
+
+from drop_ray.errors import NotFiniteError
+from drop_ray.models.finite import fault_of
+
+
+class FiniteModel(HFLM):
+    """Raises NotFiniteError, which names the task, the document and the cause."""
+
+    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        answers: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+        self._check(requests, [likelihood for likelihood, _ in answers])
+        return answers
+
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
+        likelihoods: list[float] = super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
+        self._check(requests, likelihoods)
+        return likelihoods
+
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        with self._watched() as fine:
+            texts: list[str] = super().generate_until(requests, disable_tqdm=disable_tqdm)
+        if fine and not torch.stack(fine).all():
+            raise self._error(requests[0], "text was generated from logits that are not finite")
+        return texts
+
+    def _check(self, requests: Sequence[Any], likelihoods: Sequence[float]) -> None:
+        for request, likelihood in zip(requests, likelihoods, strict=True):
+            if not math.isfinite(likelihood):
+                raise self._error(request, f"document {request.doc_id} has the log-likelihood {likelihood}")
+
+    @contextmanager
+    def _watched(self) -> Iterator[list[torch.Tensor]]:
+        """A list that holds, at the end, whether all logits were finite from which a token was chosen."""
+        fine: list[torch.Tensor] = []
+
+        def look(_: Any, __: Any, output: Any) -> None:
+            last = output.logits[:, -1].isfinite().all()
+            # One for the whole call, on the device: nothing waits for it.
+            fine[:] = [last if not fine else fine[0] & last.to(fine[0].device)]
+
+        hook = self.model.register_forward_hook(look)
+        try:
+            yield fine
+        finally:
+            hook.remove()
+
+    def _error(self, request: Any, what: str) -> NotFiniteError:
+        token_ids = torch.tensor([self.tok_encode("".join(text for text in request.args if isinstance(text, str)))])
+        return NotFiniteError(f"{request.task_name}: {what}: {fault_of(self.model, token_ids[:, -self.max_length :])}")
