@@ -15,7 +15,7 @@ from drop_ray.errors import NotFiniteError
 from drop_ray.models.finite import fault_of
 
 
-class FiniteModel(HFLM):
+class FiniteModel(HFLM):  # type: ignore[misc]  # lm-eval has no types
     """Raises NotFiniteError, which names the task, the document and the cause."""
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
