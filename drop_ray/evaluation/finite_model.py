@@ -1,6 +1,7 @@
-"""lm-eval's model of transformers, which stops at NaN and infinity.
+"""lm-eval's model of transformers, which stops at NaN and infinity, and at tokens that the model does not have.
 
-lm-eval would rank the choices of a document by them, and report the accuracy of that.
+lm-eval would rank the choices of a document by the former, and report the accuracy of that. The latter end the process
+on a GPU.
 """
 
 import math
@@ -11,12 +12,22 @@ from typing import Any
 import torch
 from lm_eval.models.huggingface import HFLM
 
-from drop_ray.errors import NotFiniteError
+from drop_ray.errors import NotFiniteError, UserError
 from drop_ray.models.finite import fault_of
 
 
 class FiniteModel(HFLM):  # type: ignore[misc]  # lm-eval has no types
     """Raises NotFiniteError, which names the task, the document and the cause."""
+
+    def tok_encode(self, string: str, *args: Any, **kwargs: Any) -> list[int]:
+        ids: list[int] = super().tok_encode(string, *args, **kwargs)
+        rows = self.model.get_input_embeddings().weight.shape[0]
+        if ids and max(ids) >= rows:
+            raise UserError(
+                f"evaluation.tasks: a document has the token id {max(ids)} ({string[:40]!a}...), and the model's "
+                f"embedding has {rows} rows; give the model the tokenizer that it was trained with"
+            )
+        return ids
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         answers: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=disable_tqdm)

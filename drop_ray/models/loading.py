@@ -28,6 +28,13 @@ from drop_ray.models.tensor_map import Recipe, TensorMap, map_tensors
 # Buffers that old checkpoints carry as tensors. Every class of transformers 5 computes them.
 COMPUTED_TENSORS = re.compile(r"rotary_emb\.inv_freq$")
 
+# What a wrapper puts in front of the names of all tensors when it is saved in place of the model.
+WRAPPERS = {
+    "base_model.model.": "a model with adapters of PEFT: save model.merge_and_unload()",
+    "_orig_mod.": "a model of torch.compile: save the model itself (model._orig_mod)",
+    "module.": "a model of DataParallel: save model.module",
+}
+
 
 def load_model(
     model: Checkpoint | Path | str,
@@ -102,6 +109,8 @@ class Weights:
 
     def _check_names(self, missing: set[str], unexpected: set[str]) -> None:
         if missing:
+            if reason := _foreign_prefix(self._checkpoint.tensors):
+                raise UserError(f"{self._checkpoint.location}: {reason}")
             raise UserError(
                 f"{self._checkpoint.location}: {len(missing)} tensors are missing, the first is {min(missing)}; "
                 "is this checkpoint complete, and its config.json the right one?"
@@ -217,6 +226,19 @@ def _ignored_tensors(model: PreTrainedModel, homeless: Mapping[str, str]) -> set
         for name, target in homeless.items()
         if COMPUTED_TENSORS.search(name) or target.startswith(extra or ("\0",))
     }
+
+
+def _foreign_prefix(names: Iterable[str]) -> str | None:
+    """Why no tensor has its name in the model, if a wrapper was saved."""
+    first = min(names, default="")
+    return next(
+        (
+            f"its tensors, such as {first}, are those of {what}"
+            for prefix, what in WRAPPERS.items()
+            if first.startswith(prefix)
+        ),
+        None,
+    )
 
 
 def _converted(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -21,7 +21,7 @@ from drop_ray.errors import UserError
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.classes import base_config_class
 from drop_ray.models.dropped import drop_lists_of_config
-from drop_ray.models.families import FAMILIES, DropLists, check_drop_lists
+from drop_ray.models.families import FAMILIES, DropLists, check_drop_lists, family_name
 from drop_ray.models.modeling_dropped import Nothing, drop_indices, sublayer_names
 from drop_ray.models.tied_head import TIED
 from drop_ray.models.transformers_private import attention_of, set_attention
@@ -66,7 +66,7 @@ class DroppedConfigParser(ConfigParser):
 
 
 def _has_own_head(config, folder):
-    names = {name.removeprefix("Dropped") for name in config.architectures or ()}
+    names = {family_name(name) for name in config.architectures or ()}
     if not names & FAMILIES.keys() or not folder.is_dir():
         return False
     try:
@@ -90,7 +90,7 @@ def _recognise(config, overrides, location):
     if not drops.count:
         return
     check_drop_lists(drops, config.num_hidden_layers, f"{location}: config.json")
-    base = (overrides.get("architectures") or config.architectures or ["no architecture"])[0].removeprefix("Dropped")
+    base = family_name((overrides.get("architectures") or config.architectures or ["no architecture"])[0])
     if base not in FAMILIES:
         raise ValueError(f"{location}: {base} has drop lists; drop_ray serves them for {', '.join(FAMILIES)}")
     config.architectures = [f"Dropped{base}"]
