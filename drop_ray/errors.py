@@ -20,6 +20,10 @@ class CorruptArtifactError(DropRayError):
     """An artifact whose record or outputs do not match what was committed; it names the artifact and the file."""
 
 
+class NotFiniteError(DropRayError):
+    """NaN or infinity in weights, states or results, by which nothing may be ranked: says where, and the remedy."""
+
+
 class WorkerFailedError(DropRayError):
     """A unit of work failed in the application's own code, or lost its workers too often: says which, and where."""
 

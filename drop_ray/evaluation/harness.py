@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from lm_eval.evaluator import evaluate
-from lm_eval.models.huggingface import HFLM
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from drop_ray.errors import UserError
 from drop_ray.evaluation.catalog import Catalog
 from drop_ray.evaluation.fewshot import seed_by_document
-from drop_ray.evaluation.metrics import document_values, metric_rows, spoiled_documents
+from drop_ray.evaluation.finite_model import FiniteModel
+from drop_ray.evaluation.metrics import document_values, metric_rows
 from drop_ray.evaluation.opening import load_tasks, set_shots
 from drop_ray.evaluation.quiet import quiet
 from drop_ray.evaluation.result import TaskRequest, TaskResult, document_table
@@ -68,7 +68,7 @@ class Evaluator:
             "apply_chat_template": apply_chat_template,
             "fewshot_as_multiturn": apply_chat_template,
         }
-        self._model = HFLM(
+        self._model = FiniteModel(
             pretrained=model,
             backend="causal",
             tokenizer=copy.deepcopy(tokenizer),  # lm-eval sets a padding token on it
@@ -84,7 +84,7 @@ class Evaluator:
         for one that cannot be run as requested, for data that cannot be read, and for fewer few-shot documents than
         asked for. All are found by `tasks.resolve_tasks` and `opening.open_tasks` before a model is loaded.
 
-        A task with a log-likelihood that is no number has no number itself: its metrics are NaN.
+        A task with a log-likelihood that is NaN or infinite has no number itself: its metrics are NaN.
         """
         check_request(request, self._catalog.find(request.name))
         with quiet():
@@ -94,6 +94,7 @@ class Evaluator:
                 set_shots(task, request)
                 seed_by_document(task, self._seed)
             self._start_generators()
+            self._model.faults.clear()
             results = evaluate(
                 lm=self._model,
                 task_dict=loaded,
@@ -106,19 +107,12 @@ class Evaluator:
         for config in results["configs"].values():
             config["dataset_kwargs"] = _without_folders(config.get("dataset_kwargs"))
         tasks = loaded["tasks"]
-        spoiled = {name: found for name in tasks if (found := spoiled_documents(samples[name]))}
-        for name, found in spoiled.items():
-            logger.warning(
-                "%s: log-likelihoods of %d documents are no numbers, the first of document %d; the task counts for "
-                "nothing",
-                name,
-                len(found),
-                found[0],
-            )
+        for fault in self._model.faults.values():
+            logger.warning("%s; the task counts for nothing", fault)
         rows = (row for name, task in tasks.items() for row in document_values(name, samples[name], task.aggregation()))
         return TaskResult(
             task=request,
-            metrics=metric_rows(request.name, results, tasks, loaded["groups"], spoiled.keys()),
+            metrics=metric_rows(request.name, results, tasks, loaded["groups"], self._model.faults.keys()),
             documents=document_table(rows),
             raw=json.loads(json.dumps(results, default=_json_value)),
         )

@@ -71,22 +71,6 @@ def document_values(
             )
 
 
-def spoiled_documents(samples: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Documents with an answer of the model that is NaN or infinite, in their order.
-
-    Measures such as accuracy would still be numbers: of NaN and any other, one is the larger.
-    """
-    return sorted({sample["doc_id"] for sample in samples if not all(map(math.isfinite, _floats(sample["resps"])))})
-
-
-def _floats(value: Any) -> Iterator[float]:
-    if isinstance(value, float | np.floating):
-        yield float(value)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _floats(inner)
-
-
 def _document_value(entry: Any, aggregation: Callable[..., Any] | None) -> float | None:
     if aggregation is not None and aggregation in _PER_DOCUMENT:
         return float(aggregation([entry]))

@@ -10,7 +10,9 @@ import math
 import torch
 from transformers import PreTrainedModel
 
+from drop_ray.errors import NotFiniteError
 from drop_ray.evaluation.result import DocumentValue, MetricValue, TaskRequest, TaskResult, document_table
+from drop_ray.models.finite import fault_of
 
 
 def evaluate_perplexity(model: PreTrainedModel, token_ids: torch.Tensor, batch_size: int, name: str) -> TaskResult:
@@ -24,7 +26,8 @@ def evaluate_perplexity(model: PreTrainedModel, token_ids: torch.Tensor, batch_s
     stderr(nll), by the delta method. Documents carry `nll` (mean nats per token) and `tokens` (how many were
     predicted).
 
-    Raises ValueError for an empty table, samples of fewer than 2 tokens or a batch size below 1.
+    Raises ValueError for an empty table, samples of fewer than 2 tokens or a batch size below 1. Raises NotFiniteError
+    for NaN or infinity, with the sample and its cause.
     """
     if token_ids.ndim != 2 or token_ids.shape[0] < 1 or token_ids.shape[1] < 2:
         raise ValueError(f"token_ids must be [samples >= 1, tokens >= 2], not {list(token_ids.shape)}")
@@ -32,11 +35,20 @@ def evaluate_perplexity(model: PreTrainedModel, token_ids: torch.Tensor, batch_s
         raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
     model.eval()
     totals = torch.cat([_batch_nll(model, batch) for batch in torch.split(token_ids, batch_size)])
+    for index, total in enumerate(totals.tolist()):
+        if not math.isfinite(total):
+            fault = fault_of(model, token_ids[index : index + 1])
+            raise NotFiniteError(f"{name}: the log-likelihood of sample {index} is not finite: {fault}")
     num_samples, num_predicted = token_ids.shape[0], token_ids.shape[1] - 1
     means = totals / num_predicted
     nll = means.mean()
     stderr = means.std(correction=1) / math.sqrt(num_samples) if num_samples > 1 else None
     perplexity = nll.exp()
+    if not perplexity.isfinite():
+        raise NotFiniteError(
+            f"{name}: {float(nll):.6g} nats per token, whose exponential is infinite; the model is not usable without "
+            "these layers, or is not trained"
+        )
 
     def metric(kind: str, value: torch.Tensor, error: torch.Tensor | None, primary: bool) -> MetricValue:
         return MetricValue(

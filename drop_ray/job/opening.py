@@ -20,8 +20,9 @@ from drop_ray.models.dropped import build_skeleton, drop_lists_of, parse_dtype, 
 from drop_ray.models.export import check_full
 from drop_ray.models.families import DropLists
 from drop_ray.models.files.companions import companion_files
+from drop_ray.models.fitting import check_chat_template, check_generation_config, check_tokenizer
 from drop_ray.models.loading import Weights
-from drop_ray.models.location import locate_model
+from drop_ray.models.location import load_tokenizer, locate_model
 from drop_ray.models.probe import check_architecture
 from drop_ray.planning.plans import BASE, DropPlan, read_plan
 from drop_ray.planning.requests import PlanRequest, plan_requests
@@ -53,6 +54,7 @@ def open_job(config: RunConfig) -> Job:
     if config.export != "none" or config.quantization:
         companion_files(checkpoint.folder)  # what a checkpoint would be refused for after all scores were taken
     size = measure(skeleton)
+    _check_parts(config, checkpoint, skeleton.get_input_embeddings().num_embeddings)
     _check_lengths(config, size)
     for section in change_sections():
         section.check(config, checkpoint)
@@ -112,6 +114,17 @@ def _open_earlier(config: RunConfig, revision: str, main: Checkpoint, hashes: Ha
                 "name training checkpoints of one model"
             )
     return checkpoint
+
+
+def _check_parts(config: RunConfig, checkpoint: Checkpoint, rows: int) -> None:
+    """UserError if the tokenizer, the embedding of that many rows, and other files of the model do not fit together."""
+    folder, location = checkpoint.folder, checkpoint.location
+    check_generation_config(folder, location)
+    if config.calibration.token_ids is None or text_sections(config) or config.evaluation.tasks:
+        tokenizer = load_tokenizer(folder)
+        check_tokenizer(tokenizer, rows, location)
+        if config.evaluation.tasks and config.evaluation.apply_chat_template:
+            check_chat_template(tokenizer, location)
 
 
 def _check_lengths(config: RunConfig, size: ModelSize) -> None:

@@ -10,6 +10,7 @@ from drop_ray.calibration import packing, text_files
 from drop_ray.config import TextSection, resolve_path, text_sections
 from drop_ray.errors import UserError
 from drop_ray.job.job import Job
+from drop_ray.models.dropped import read_config
 from drop_ray.models.location import load_tokenizer
 
 
@@ -32,7 +33,7 @@ def load_calibration(job: Job) -> Any:
         documents = text_files.read_documents(resolve_path(config.source), config.text_field, field)
         documents = packing.shuffled(documents, config.shuffle_seed)
         samples = _pack(job, documents, config.num_samples, config.seq_len, field)
-    packing.check_vocabulary(samples, job.checkpoint.config["vocab_size"], field)
+    packing.check_vocabulary(samples, read_config(job.checkpoint).vocab_size, field)
     return samples
 
 
@@ -66,7 +67,9 @@ def load_texts(job: Job) -> dict[str, torch.Tensor]:
 
 def _load_text(job: Job, field: str, text: TextSection) -> torch.Tensor:
     documents = text_files.read_documents(resolve_path(text.source), text.text_field, field)
-    return torch.from_numpy(_pack(job, documents, text.num_samples, text.seq_len, field)).long()
+    samples = _pack(job, documents, text.num_samples, text.seq_len, field)
+    packing.check_vocabulary(samples, read_config(job.checkpoint).vocab_size, field)
+    return torch.from_numpy(samples).long()
 
 
 def _pack(job: Job, documents: Iterable[str], num_samples: int, seq_len: int, field: str) -> Any:

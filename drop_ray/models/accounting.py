@@ -12,6 +12,9 @@ from drop_ray.models.families import DropLists
 from drop_ray.models.modeling_dropped import sublayer_names
 from drop_ray.models.transformers_private import layer_types
 
+# Types of rotary embeddings whose factor says how much longer a sequence may be than without it.
+STRETCHED = ("linear", "dynamic", "yarn")
+
 
 @dataclass(frozen=True)
 class ModelSize:
@@ -84,8 +87,23 @@ def measure(skeleton: PreTrainedModel) -> ModelSize:
         kv_bytes_per_layer=kv_values_per_token(config) * item_size,
         windows=_windows(config),
         bytes_per_parameter=item_size,
-        max_positions=getattr(config, "max_position_embeddings", None),
+        max_positions=max_positions(config),
     )
+
+
+def max_positions(config: Any) -> int | None:
+    """Tokens that the model has positions for, with its scaling of rotary embeddings.
+
+    Types whose factor stretches an unscaled length are reckoned as vLLM does (`_get_and_verify_max_len`). Those of
+    Llama 3 and Phi-3 (longrope) state the stretched length, and so does a config that scales each kind of layer on its
+    own (Gemma 3).
+    """
+    stated: int | None = getattr(config, "max_position_embeddings", None)
+    rope = getattr(config, "rope_parameters", None) or {}
+    if stated is None or rope.get("rope_type") not in STRETCHED or not rope.get("factor"):
+        return stated
+    unscaled = rope.get("original_max_position_embeddings") or stated
+    return max(stated, int(unscaled * rope["factor"]))
 
 
 def kv_values_per_token(config: Any) -> int:

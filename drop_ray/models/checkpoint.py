@@ -1,7 +1,6 @@
 """A model as it lies in a folder, local or behind a URL: configuration, tokenizer files, weights tensor by tensor."""
 
 import hashlib
-import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from drop_ray.errors import UserError
+from drop_ray.models.config_fields import check_fields
 from drop_ray.models.files.cached_folder import cached_folder
 from drop_ray.models.files.companions import TOKENIZER_FILES
 from drop_ray.models.files.model_folder import LocalFolder, LocalSource, ModelFolder
@@ -20,6 +20,9 @@ from drop_ray.models.files.stored_tensors import Shard, StoredTensor
 from drop_ray.models.files.torch_file import open_torch_file
 from drop_ray.models.files.weight_files import find_weights
 from drop_ray.models.files.weight_hashes import weight_hashes
+from drop_ray.models.tied_head import settle_head
+from drop_ray.reading.files import read_bytes
+from drop_ray.reading.json_text import parse_json_object
 from drop_ray.store.hash_memory import HashMemory
 from drop_ray.store.identity import canonical_json
 from drop_ray.store.node_cache import NodeCache, cache_root
@@ -37,7 +40,7 @@ class Checkpoint:
     folder: Path
     """A local folder with the configuration and the tokenizer files, but not always with the weights."""
     config: Mapping[str, Any]
-    """The content of config.json."""
+    """The content of config.json. `tie_word_embeddings` is as the weights have it."""
     shards: tuple[Shard, ...]
     """The weight files; none if the checkpoint was opened without its weights."""
     hashes: HashMemory = field(compare=False)
@@ -124,6 +127,7 @@ def open_checkpoint(
     config = _read_config(folder)
     shards = _open_shards(folder) if weights else ()
     memory = hashes if hashes is not None else HashMemory(cache_root(None))
+    config = settle_head(config, shards, folder.location)
     return Checkpoint(folder.location, folder.folder, config, shards, memory)
 
 
@@ -138,16 +142,13 @@ def _open_folder(location: str, options: Mapping[str, Any], cache: NodeCache | N
 
 def _read_config(folder: ModelFolder) -> dict[str, Any]:
     file = folder.folder / "config.json"
-    if not file.is_file():
+    if not file.exists():
         raise UserError(
             f"model.path: {folder.location} has no config.json; give the folder that holds a transformers model"
         )
-    try:
-        config = json.loads(file.read_text())
-    except ValueError as error:
-        raise UserError(f"model.path: {folder.location}/config.json is not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise UserError(f"model.path: {folder.location}/config.json is not a JSON object; give the model's own")
+    what = f"model.path: {folder.location}/config.json"
+    config = parse_json_object(read_bytes(file, what), what)
+    check_fields(config, what)
     return config
 
 

@@ -11,16 +11,23 @@ from transformers import PreTrainedModel
 from drop_ray.errors import UserError
 from drop_ray.models.checkpoint import Checkpoint
 from drop_ray.models.classes import base_config_class, dropped_model_class
+from drop_ray.models.config_fields import check_rope, said_of_config
 from drop_ray.models.families import FAMILIES, DropLists, architecture_of, check_drop_lists
 from drop_ray.models.modeling_dropped import drop_indices, with_drops
 from drop_ray.models.transformers_private import kept_dtypes, model_of, set_attention
 
 
 def read_config(checkpoint: Checkpoint) -> Any:
-    """The family's own transformers configuration, whether the checkpoint is a base or a dropped model."""
+    """The family's own transformers configuration, whether the checkpoint is a base or a dropped model.
+
+    UserError, with the field, if config.json does not describe one.
+    """
     architecture = architecture_of(checkpoint.config, checkpoint.location)
     fields = {key: value for key, value in checkpoint.config.items() if key not in ("model_type", "auto_map")}
-    config = base_config_class(architecture)(**fields)
+    what = f"model.path: {checkpoint.location}/config.json"
+    with said_of_config(what):
+        config = base_config_class(architecture)(**fields)
+    check_rope(config, what)
     config.architectures = [architecture]
     return config
 
@@ -67,7 +74,7 @@ def build_skeleton(
     set_attention(config, _attention(architecture, attn_implementation))
     config = with_drops(config, drops.attn, drops.mlp)
     config.architectures = [f"Dropped{architecture}"]
-    with init_empty_weights(include_buffers=False):
+    with said_of_config(f"model.path: config.json makes no {architecture}"), init_empty_weights(include_buffers=False):
         model = model_of(dropped_model_class(architecture), config, dtype).eval()
     model.tie_weights()  # parameters that were made on the meta device are tied no more
     _keep_in_float32(model, dtype)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import torch
 from transformers import PreTrainedModel
@@ -24,6 +24,8 @@ from drop_ray.models.export_formats import ExportFormat
 from drop_ray.models.families import DropLists
 from drop_ray.models.files.companions import companion_files, copy_companion, without_code
 from drop_ray.models.files.safetensors_writer import ShardEntries, TensorEntry, write_shards
+from drop_ray.models.files.stored_tensors import SAFETENSORS_DTYPES, Shard
+from drop_ray.models.finite import FiniteFile
 from drop_ray.models.loading import Weights
 from drop_ray.models.plain import plain_checkpoint
 from drop_ray.text.progress import ignore_progress
@@ -56,7 +58,8 @@ def export_checkpoint(
 
     `provenance` goes into config.json as `drop_ray`. `progress` is told (bytes done, bytes in all).
     Raises UserError if the checkpoint does not fit its config.json, if the model without `drops` has no such format, if
-    a file beside the weights is linked from elsewhere, or if `output` exists and is not empty.
+    a file beside the weights is linked from elsewhere, or if `output` exists and is not empty. Raises NotFiniteError if
+    a tensor that is kept holds NaN or infinity.
     """
     check_new_folder(output)
     companions = companion_files(checkpoint.folder)
@@ -93,7 +96,7 @@ def check_full(checkpoint: Checkpoint, field: str) -> None:
 def _contents(checkpoint: Checkpoint, drops: DropLists, format: ExportFormat) -> _Contents:
     skeleton = build_skeleton(read_config(checkpoint), drops, torch.bfloat16, "eager")
     weights = Weights(skeleton, checkpoint)
-    kept = [name for name in checkpoint.tensors if name not in weights.dropped | weights.ignored]
+    kept = [name for name in checkpoint.tensors if name not in weights.dropped | weights.ignored | weights.tied]
     if format == "plain":
         plain = plain_checkpoint(checkpoint, drops)
         names = {name: renamed for name in kept if (renamed := plain.name_of(name))}
@@ -104,7 +107,7 @@ def _contents(checkpoint: Checkpoint, drops: DropLists, format: ExportFormat) ->
         return _Contents(config, {name: name for name in kept}, code)
     if format == "llm-drop":
         check_full(checkpoint, "--format")
-    tensors = checkpoint.tensors if format == "llm-drop" else ()
+    tensors = [name for name in checkpoint.tensors if name not in weights.tied] if format == "llm-drop" else []
     return _Contents({**config, **_family_type(checkpoint)}, {name: name for name in tensors}, code)
 
 
@@ -159,7 +162,7 @@ def _renamed_tensors(checkpoint: Checkpoint, names: Mapping[str, str]) -> list[S
     return [
         ShardEntries(
             [
-                TensorEntry(names[name], tensor.dtype, tensor.shape, tensor.num_bytes, partial(shard.copy, name))
+                TensorEntry(names[name], tensor.dtype, tensor.shape, tensor.num_bytes, partial(_copy, shard, name))
                 for name, tensor in shard.tensors.items()
                 if name in names
             ],
@@ -167,3 +170,9 @@ def _renamed_tensors(checkpoint: Checkpoint, names: Mapping[str, str]) -> list[S
         )
         for shard in checkpoint.shards
     ]
+
+
+def _copy(shard: Shard, name: str, target: BinaryIO) -> None:
+    dtype = SAFETENSORS_DTYPES.get(shard.tensors[name].dtype)
+    # It is written to, and nothing else of a file is asked of it.
+    shard.copy(name, target if dtype is None else cast(BinaryIO, FiniteFile(target, name, dtype)))

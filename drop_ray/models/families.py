@@ -69,8 +69,22 @@ FAMILIES = {
 REMEDIES = {
     "BaichuanForCausalLM": "convert it first: drop-ray import {location} OUTPUT",
     "BaiChuanForCausalLM": "convert it first: drop-ray import {location} OUTPUT",
+    "YiForCausalLM": (
+        "download its current revision, which is a LlamaForCausalLM; if its tensors have Llama's names already, set "
+        'architectures to ["LlamaForCausalLM"] and model_type to "llama" in config.json'
+    ),
     "SolarForCausalLM": "Solar Pro is no model of transformers; SOLAR-10.7B (LlamaForCausalLM) is supported",
 }
+
+
+# Early conversions spell the class of Llama `LLaMAForCausalLM`.
+_SPELLINGS = {name.lower(): name for name in FAMILIES}
+
+
+def family_name(architecture: str) -> str:
+    """The key in FAMILIES, whether the architecture is dropped or not, and however it is capitalized."""
+    name = architecture.removeprefix("Dropped")
+    return _SPELLINGS.get(name.lower(), name)
 
 
 def base_name(config: Mapping[str, Any], source: str) -> str:
@@ -78,7 +92,7 @@ def base_name(config: Mapping[str, Any], source: str) -> str:
 
     UserError, beginning with `source`, if it names none.
     """
-    names: list[str] = [name.removeprefix("Dropped") for name in config.get("architectures") or []]
+    names: list[str] = [family_name(name) for name in config.get("architectures") or []]
     if not names:
         raise UserError(f"{source}: config.json names no architecture; add `architectures` to it")
     return next((name for name in names if name in FAMILIES), names[0])

@@ -28,6 +28,13 @@ from drop_ray.models.tensor_map import Recipe, TensorMap, map_tensors
 # Buffers that old checkpoints carry as tensors. Every class of transformers 5 computes them.
 COMPUTED_TENSORS = re.compile(r"rotary_emb\.inv_freq$")
 
+# What a wrapper puts in front of the names of all tensors when it is saved in place of the model.
+WRAPPERS = {
+    "base_model.model.": "a model with adapters of PEFT: save model.merge_and_unload()",
+    "_orig_mod.": "a model of torch.compile: save the model itself (model._orig_mod)",
+    "module.": "a model of DataParallel: save model.module",
+}
+
 
 def load_model(
     model: Checkpoint | Path | str,
@@ -60,13 +67,21 @@ class Weights:
     """A checkpoint's tensors, under the names and in the shapes that a model has for them.
 
     Raises UserError unless the checkpoint holds every tensor of the model in its shape, and no tensor without a place.
+    `tied`, `dropped` and `ignored` name tensors of the checkpoint that are not read: copies of others, those of dropped
+    sub-layers, and those that no model here has a place for.
     """
 
     def __init__(self, model: PreTrainedModel, checkpoint: Checkpoint):
         self._model = model
         self._checkpoint = checkpoint
         tensor_map = map_tensors(model, checkpoint.tensors)
-        self._recipe_of = {name: recipe for recipe in tensor_map.recipes.values() for name in recipe.targets}
+        self.tied = _tied_tensors(model, tensor_map)
+        self._recipe_of = {
+            name: recipe
+            for recipe in tensor_map.recipes.values()
+            for name in recipe.targets
+            if not self.tied.issuperset(recipe.names)
+        }
         self.dropped = _dropped_tensors(model, tensor_map.homeless)
         self.ignored = _ignored_tensors(model, tensor_map.homeless)
         self._check_names(*unmatched_tensors(model, tensor_map))
@@ -94,6 +109,8 @@ class Weights:
 
     def _check_names(self, missing: set[str], unexpected: set[str]) -> None:
         if missing:
+            if reason := _foreign_prefix(self._checkpoint.tensors):
+                raise UserError(f"{self._checkpoint.location}: {reason}")
             raise UserError(
                 f"{self._checkpoint.location}: {len(missing)} tensors are missing, the first is {min(missing)}; "
                 "is this checkpoint complete, and its config.json the right one?"
@@ -189,6 +206,13 @@ def _sublayer_prefixes(model: PreTrainedModel, drops: DropLists) -> tuple[str, .
     )
 
 
+def _tied_tensors(model: PreTrainedModel, tensor_map: TensorMap) -> set[str]:
+    """Tensors in the files that are another one's in the model, which the files have too: the head of a tied model."""
+    recipes = tensor_map.recipes
+    pairs = model.all_tied_weights_keys.items()
+    return {name for copy, source in pairs if {copy, source} <= recipes.keys() for name in recipes[copy].names}
+
+
 def _ignored_tensors(model: PreTrainedModel, homeless: Mapping[str, str]) -> set[str]:
     """Tensors that no model here has a place for.
 
@@ -202,6 +226,19 @@ def _ignored_tensors(model: PreTrainedModel, homeless: Mapping[str, str]) -> set
         for name, target in homeless.items()
         if COMPUTED_TENSORS.search(name) or target.startswith(extra or ("\0",))
     }
+
+
+def _foreign_prefix(names: Iterable[str]) -> str | None:
+    """Why no tensor has its name in the model, if a wrapper was saved."""
+    first = min(names, default="")
+    return next(
+        (
+            f"its tensors, such as {first}, are those of {what}"
+            for prefix, what in WRAPPERS.items()
+            if first.startswith(prefix)
+        ),
+        None,
+    )
 
 
 def _converted(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

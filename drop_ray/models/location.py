@@ -14,8 +14,10 @@ from huggingface_hub.errors import (
 from transformers import AutoTokenizer
 
 from drop_ray.errors import UserError
+from drop_ray.models.files.companions import TOKENIZER_FILES
 from drop_ray.models.files.model_folder import SMALL_FILES
 from drop_ray.models.files.weight_files import FORMATS, read_index
+from drop_ray.text.faults import in_a_line
 from drop_ray.text.path_names import inner_path
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -53,13 +55,16 @@ def locate_model(path: str, revision: str | None, *, weights: bool = True) -> st
 
 def load_tokenizer(folder: Path) -> Any:
     """The tokenizer that lies beside a model's weights. UserError if there is none that transformers can load."""
+    for name in TOKENIZER_FILES:
+        if (folder / name).exists() and not (folder / name).is_file():
+            raise UserError(f"model.path: {folder / name} is not a file; remove it, or download the model again")
     try:
         # False, not None: transformers would ask at the terminal whether to run the code that a config.json names.
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # damaged files make transformers and tokenizers fail in any way
         raise UserError(
-            f"model.path: {folder} has no tokenizer that transformers can load "
-            f"({str(error).strip().splitlines()[0]}); copy the base model's tokenizer files into it"
+            f"model.path: {folder} has no tokenizer that transformers can load ({in_a_line(error)}); copy the base "
+            "model's tokenizer files into it"
         ) from error
 
 

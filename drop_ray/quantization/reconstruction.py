@@ -18,9 +18,11 @@ import torch
 from torch import nn
 
 from drop_ray.config.quantization import QuantizationSpec
+from drop_ray.errors import NotFiniteError
 from drop_ray.models.checkpoint import Checkpoint
 from drop_ray.models.dropped import build_skeleton, decoder_layers, drop_lists_of, read_config
 from drop_ray.models.families import DropLists
+from drop_ray.models.finite import state_fault
 from drop_ray.models.loading import Weights
 from drop_ray.models.modeling_dropped import drop_indices, sublayer_names
 from drop_ray.quantization.dequantized import open_dequantized
@@ -80,6 +82,7 @@ def reconstruction_errors(
 
     Layers are streamed: at most three are on the device and two more on the host, besides the states of all samples.
     ValueError if the quantized files break their own format or have other drop lists. UserError if tensors are missing.
+    NotFiniteError for a sub-layer that gives NaN or infinity.
     """
     drops = drop_lists_of(checkpoint).union(drops)
     packed = open_dequantized(quantized)
@@ -131,7 +134,7 @@ def _layer_errors(
     `others` are the layer with the method's weights, and the layer with weights rounded to nearest.
     """
     sums = {sublayer: [0.0, 0.0, 0.0] for sublayer in kept}
-    for sample in samples:
+    for number, sample in enumerate(samples):
         arguments = sample.keyword_arguments[index]
         right = _run(exact, kept, sample.hidden, arguments)
         passes = [_run(other, kept, sample.hidden, arguments, right.mlp_input) for other in others]
@@ -140,6 +143,9 @@ def _layer_errors(
             differences = [other.added[sublayer].float() - output for other in passes]
             for position, values in enumerate([output, *differences]):
                 totals[position] += float(values.square().sum(dtype=torch.float64))
+            if not all(map(math.isfinite, totals)):
+                where = f"what the {sublayer} of layer {index} adds to the residual stream"
+                raise NotFiniteError(f"held-out sample {number}: {state_fault(where, sample.hidden.dtype)}")
         sample.hidden = right.hidden
     return [LayerError(index, sublayer, *totals) for sublayer, totals in sums.items()]
 

@@ -1,6 +1,6 @@
 """Where a sweep's decoder layers come from: resident on the device, or streamed from the checkpoint with prefetch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
@@ -19,6 +19,9 @@ class LayerSource(Protocol):
     def wave(self) -> AbstractContextManager[Iterator[nn.Module]]:
         """A context in which to iterate over the loaded layers; a layer is valid until the next one is asked for."""
 
+    def tensors(self, index: int) -> Mapping[str, torch.Tensor]:
+        """The parameters of a layer by its own names, to be looked at when its output is not finite."""
+
 
 class ResidentLayers:
     """Every layer stays on the device: a wave costs nothing, so it can be as small as one micro-batch."""
@@ -31,6 +34,9 @@ class ResidentLayers:
     @contextmanager
     def wave(self) -> Iterator[Iterator[nn.Module]]:
         yield iter(self._layers)
+
+    def tensors(self, index: int) -> Mapping[str, torch.Tensor]:
+        return dict(self._layers[index].named_parameters())
 
 
 class StreamedLayers:
@@ -52,6 +58,9 @@ class StreamedLayers:
     def wave(self) -> Iterator[Iterator[nn.Module]]:
         with ThreadPoolExecutor(1, thread_name_prefix="layer-prefetch") as reader:
             yield self._iterate(reader)
+
+    def tensors(self, index: int) -> Mapping[str, torch.Tensor]:
+        return self._weights.read(self._layers[index], f"{self._prefix}.{index}.")
 
     def _iterate(self, reader: ThreadPoolExecutor) -> Iterator[nn.Module]:
         upcoming = self._read(reader, 0)

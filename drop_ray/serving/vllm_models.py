@@ -10,16 +10,20 @@ module that replaces a dropped sub-layer therefore passes on the output that is 
 
 import functools
 from itertools import chain
+from pathlib import Path
 
 import torch
 from torch import nn
 from transformers import CONFIG_MAPPING, AutoConfig
 from vllm.transformers_utils.config import register_config_parser
 
+from drop_ray.errors import UserError
+from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.classes import base_config_class
 from drop_ray.models.dropped import drop_lists_of_config
-from drop_ray.models.families import FAMILIES, DropLists, check_drop_lists
+from drop_ray.models.families import FAMILIES, DropLists, check_drop_lists, family_name
 from drop_ray.models.modeling_dropped import Nothing, drop_indices, sublayer_names
+from drop_ray.models.tied_head import TIED
 from drop_ray.models.transformers_private import attention_of, set_attention
 from drop_ray.serving.vllm_private import (
     BackendHooks,
@@ -46,13 +50,29 @@ def install() -> None:
 
 
 class DroppedConfigParser(ConfigParser):
-    """Reads config.json as vLLM does. With drop lists, there or in `hf_overrides`, it is that of a dropped model."""
+    """Reads config.json as vLLM does. With drop lists, there or in `hf_overrides`, it is that of a dropped model.
+
+    A head in a local model's files that differs from the embedding is used, whatever config.json says, as transformers
+    does. vLLM would pass it over.
+    """
 
     def parse(self, model, *args, **kwargs):
         overrides = kwargs.get("hf_overrides")
         fields, config = super().parse(model, *args, **kwargs)
         _recognise(config, overrides if isinstance(overrides, dict) else {}, model)
+        if getattr(config, TIED, False) and _has_own_head(config, Path(model)):
+            setattr(config, TIED, False)
         return fields, config
+
+
+def _has_own_head(config, folder):
+    names = {family_name(name) for name in config.architectures or ()}
+    if not names & FAMILIES.keys() or not folder.is_dir():
+        return False
+    try:
+        return open_checkpoint(folder).config.get(TIED) is False
+    except UserError:  # such as a format of weights that vLLM alone reads
+        return False
 
 
 def _recognise(config, overrides, location):
@@ -70,7 +90,7 @@ def _recognise(config, overrides, location):
     if not drops.count:
         return
     check_drop_lists(drops, config.num_hidden_layers, f"{location}: config.json")
-    base = (overrides.get("architectures") or config.architectures or ["no architecture"])[0].removeprefix("Dropped")
+    base = family_name((overrides.get("architectures") or config.architectures or ["no architecture"])[0])
     if base not in FAMILIES:
         raise ValueError(f"{location}: {base} has drop lists; drop_ray serves them for {', '.join(FAMILIES)}")
     config.architectures = [f"Dropped{base}"]

@@ -20,6 +20,7 @@ from drop_ray.job.stage import Cost, Stage
 from drop_ray.job.units import Unit, WorkerRequest
 from drop_ray.job.worker import Worker
 from drop_ray.models.accounting import ModelSize
+from drop_ray.models.dropped import read_config
 from drop_ray.models.export import export_checkpoint
 from drop_ray.models.families import DropLists
 from drop_ray.models.location import load_tokenizer
@@ -97,7 +98,7 @@ class BenchUnit(Unit):
         # Prompts also avoid added tokens that no text becomes, and rows of the embedding that no token has.
         special = {*tokenizer.all_special_ids}
         special |= {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
-        vocab_size = checkpoint.config["vocab_size"]
+        vocab_size = read_config(checkpoint).vocab_size
         return BenchSpec(
             serving=self.serving,
             base=self._settings(worker, self.base.drops),

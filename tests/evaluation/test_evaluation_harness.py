@@ -1,5 +1,6 @@
 """The lm-eval adapter on a tiny random model: numbers checked against the model's own logits, and repeatability."""
 
+import copy
 import hashlib
 import json
 import math
@@ -17,7 +18,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from drop_ray.errors import UserError
+from drop_ray.errors import NotFiniteError, UserError
 from drop_ray.evaluation import TaskRequest, TaskResult
 from drop_ray.evaluation.harness import Evaluator
 
@@ -142,6 +143,25 @@ def test_generated_text_is_compared_with_the_target(
     )
     evaluator = Evaluator(model, tokenizer, include_path=str(tmp_path), batch_size=1, seed=0)
     assert by_document(evaluator.evaluate(TaskRequest("asked")), "exact_match") == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("task", "what"),
+    [
+        ("opposites", "opposites: document 0 has the log-likelihood nan"),
+        ("passages", "passages: document 0 has the log-likelihood nan"),
+        ("continuations", "continuations: text was generated from logits that are not finite"),
+    ],
+)
+def test_numbers_that_are_not_finite_stop_the_task_and_name_the_tensor(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, task: str, what: str
+) -> None:
+    broken = copy.deepcopy(model)
+    with torch.no_grad():
+        broken.model.layers[1].mlp.down_proj.weight[3, 4] = math.nan
+    evaluator = Evaluator(broken, tokenizer, include_path=str(TASKS), batch_size=4, seed=3)
+    with pytest.raises(NotFiniteError, match=f"{what}: model.layers.1.mlp.down_proj.weight holds NaN or infinity"):
+        evaluator.evaluate(TaskRequest(task))
 
 
 def test_limit_takes_the_first_documents_unchanged(evaluator: Evaluator) -> None:

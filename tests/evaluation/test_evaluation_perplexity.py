@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from drop_ray.errors import NotFiniteError
 from drop_ray.evaluation.perplexity import evaluate_perplexity
 from drop_ray.evaluation.result import TaskResult
 
@@ -83,16 +84,6 @@ def test_batch_size_only_groups(model: LlamaForCausalLM, token_ids: torch.Tensor
     assert one == pytest.approx(all_at_once, rel=1e-6)
 
 
-def test_a_model_that_never_expects_a_token_is_infinitely_perplexed(
-    model: LlamaForCausalLM, token_ids: torch.Tensor
-) -> None:
-    torch.nn.init.constant_(model.lm_head.weight, 0.0)
-    model.lm_head.bias = torch.nn.Parameter(torch.zeros(VOCABULARY))
-    model.lm_head.bias.data[token_ids.unique()] = -1e5
-    result = evaluate_perplexity(model, token_ids.clamp(max=30), 5, "held_out")
-    assert values(result)["token_perplexity"] == math.inf
-
-
 def test_documents_are_identified_by_their_tokens(model: LlamaForCausalLM, token_ids: torch.Tensor) -> None:
     hashes = evaluate_perplexity(model, token_ids, 5, "held_out").documents["doc_hash"].to_pylist()
     flipped = evaluate_perplexity(model, token_ids.flip(0), 5, "held_out").documents["doc_hash"].to_pylist()
@@ -110,3 +101,31 @@ def test_the_package_alone_loads_neither_torch_nor_lm_eval() -> None:
     code = "import sys, drop_ray.evaluation; print(sorted({'torch', 'lm_eval', 'transformers'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_bad_weight_is_named_with_the_first_sample_that_meets_it(
+    model: LlamaForCausalLM, token_ids: torch.Tensor
+) -> None:
+    token_ids[:3] = token_ids[:3].clamp(max=59)
+    token_ids[3, 2] = 60
+    with torch.no_grad():
+        model.model.embed_tokens.weight[60] = math.nan
+    with pytest.raises(
+        NotFiniteError, match=r"held_out: the log-likelihood of sample 3 is not finite: model.embed_tok"
+    ):
+        evaluate_perplexity(model, token_ids, 2, "held_out")
+
+
+def test_a_layer_that_overflows_in_float16_is_named(model: LlamaForCausalLM, token_ids: torch.Tensor) -> None:
+    with torch.no_grad():
+        model.model.layers[1].post_attention_layernorm.weight.fill_(60000)
+    match = "sample 0 is not finite: the residual state after layer 1 leaves the range of float16"
+    with pytest.raises(NotFiniteError, match=match):
+        evaluate_perplexity(model.half(), token_ids, 2, "held_out")
+
+
+def test_a_perplexity_that_no_number_holds_is_refused(model: LlamaForCausalLM, token_ids: torch.Tensor) -> None:
+    with torch.no_grad():
+        model.lm_head.weight.mul_(1e6)
+    with pytest.raises(NotFiniteError, match="nats per token, whose exponential is infinite"):
+        evaluate_perplexity(model, token_ids, 2, "held_out")

@@ -53,7 +53,7 @@ BREAK = {
     "is truncated inside its header": truncate_header,
     "which is not there": lambda folder: first_shard(folder).unlink(),
     "no config.json": lambda folder: (folder / "config.json").unlink(),
-    "config.json is not JSON": lambda folder: (folder / "config.json").write_text("{"),
+    "config.json: is not JSON": lambda folder: (folder / "config.json").write_text("{"),
     "tensors are missing, the first is model.layers.4": lambda folder: edit_json(
         folder / "config.json", num_hidden_layers=5
     ),

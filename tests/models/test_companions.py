@@ -191,6 +191,6 @@ def test_a_tokenizer_that_names_no_code_is_copied_byte_for_byte(model, tmp_path)
 @pytest.mark.parametrize("text", ["{", "", "\x00", "[" * 100_000])
 def test_a_broken_companion_is_refused_before_anything_is_written(model, tmp_path, text):
     (model / "generation_config.json").write_text(text)
-    with pytest.raises(UserError, match="generation_config.json is not JSON: .*; download it again"):
+    with pytest.raises(UserError, match="generation_config.json: is (not JSON: .*|nested deeper than 100 levels)"):
         export(model, tmp_path / "output")
     assert not (tmp_path / "output").exists()

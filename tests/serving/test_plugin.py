@@ -25,7 +25,7 @@ for arguments in json.loads(sys.argv[1]):
     try:
         config = get_config(trust_remote_code=False, **arguments)
         attn, mlp = (getattr(config, f"drop_{name}_list", None) for name in ("attn", "mlp"))
-        print("READ", json.dumps([config.model_type, config.architectures, attn, mlp]))
+        print("READ", json.dumps([config.model_type, config.architectures, attn, mlp, config.tie_word_embeddings]))
     except Exception as error:
         print("READ", json.dumps(str(error)))
 """
@@ -39,7 +39,7 @@ def run_python(code, *arguments):
 
 
 def read_configs(*requests):
-    """What vLLM makes of a folder's config.json: type, architectures, drop lists; or the error."""
+    """What vLLM makes of a folder's config.json: type, architectures, drop lists, tied or not; or the error."""
     output, _ = run_python(READ_CONFIG, json.dumps(requests))
     return [json.loads(line.removeprefix("READ ")) for line in output.splitlines() if line.startswith("READ ")]
 
@@ -108,7 +108,7 @@ assert ModelRegistry._try_load_model_cls("DroppedLlamaForCausalLM") is None
     assert "drop_ray serves with vLLM 0.32, this is 0.33.0: pip install 'vllm==0.32.*'" in output + log
 
 
-def test_vllm_recognises_drop_lists_wherever_they_stand(tmp_path):
+def test_vllm_recognises_drop_lists_and_a_head_of_its_own_wherever_they_stand(tmp_path):
     full = str(write_checkpoint(tmp_path / "full"))
     llm_drop = str(write_checkpoint(tmp_path / "llm_drop"))
     edit_json(Path(llm_drop) / "config.json", drop_attn_list=[True, False, False, True], drop_mlp_list=[])
@@ -118,6 +118,9 @@ def test_vllm_recognises_drop_lists_wherever_they_stand(tmp_path):
     edit_json(Path(foreign) / "config.json", drop_attn_list=[1], architectures=["GPTNeoXForCausalLM"])
     dropped_folder = str(tmp_path / "dropped")
     export_checkpoint(open_checkpoint(full), DropLists(attn=(1,)), Path(dropped_folder))
+    own_head = str(write_checkpoint(tmp_path / "own_head"))
+    edit_json(Path(own_head) / "config.json", tie_word_embeddings=True)
+    tied = str(write_checkpoint(tmp_path / "tied", tie_word_embeddings=True))
     lists = {"drop_mlp_list": [2]}
     named = {**lists, "architectures": ["LlamaForCausalLM"]}
     dropped = ["DroppedLlamaForCausalLM"]
@@ -130,14 +133,22 @@ def test_vllm_recognises_drop_lists_wherever_they_stand(tmp_path):
         {"model": wrong},
         {"model": foreign},
         {"model": dropped_folder, "hf_overrides_kw": {"drop_attn_list": [2]}},
+        {"model": own_head},
+        {"model": own_head, "hf_overrides_kw": lists},
+        {"model": tied},
     )
     assert answers[:5] == [
-        ["llama", ["LlamaForCausalLM"], None, None],
-        ["llama", dropped, [True, False, False, True], []],
-        ["llama", dropped, None, [2]],
-        ["llama", dropped, None, [2]],
-        ["llama", dropped, [1], [2]],
+        ["llama", ["LlamaForCausalLM"], None, None, False],
+        ["llama", dropped, [True, False, False, True], [], False],
+        ["llama", dropped, None, [2], False],
+        ["llama", dropped, None, [2], False],
+        ["llama", dropped, [1], [2], False],
     ]
     assert "names layer 4, but the model has layers 0 to 3" in answers[5]
     assert "GPTNeoXForCausalLM has drop lists; drop_ray serves them for LlamaForCausalLM" in answers[6]
     assert "lacks more than hf_overrides drops: name all of {'drop_attn': [1], 'drop_mlp': []} too" in answers[7]
+    assert answers[8:] == [
+        ["llama", ["LlamaForCausalLM"], None, None, False],
+        ["llama", dropped, None, [2], False],
+        ["llama", ["LlamaForCausalLM"], None, None, True],
+    ]

@@ -14,6 +14,8 @@ from typing import Any
 
 from drop_ray.errors import UserError
 from drop_ray.models.files.hub_blobs import BLOBS, SNAPSHOTS
+from drop_ray.reading.files import read_bytes
+from drop_ray.reading.json_text import parse_json
 from drop_ray.text.path_names import inner_path, shown
 
 # What decides how text becomes tokens, and so belongs to a model's identity.
@@ -93,10 +95,8 @@ def _read_object(path: Path) -> Any:
     """Its JSON, if it can name code. None for other files, and for those whose keys are tokens."""
     if path.suffix != ".json" or path.name in ("tokenizer.json", "vocab.json", "added_tokens.json"):
         return None
-    try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"model.path: {path} is not JSON: {error}; download it again") from error
+    what = f"model.path: {path}"
+    return parse_json(read_bytes(path, what), what)
 
 
 def _is_folder(path: Path) -> bool:

@@ -14,7 +14,9 @@ import fsspec
 
 from drop_ray.errors import StoreRefusedError, UserError
 from drop_ray.models.files.model_folder import ByteSource, FileState, ended_early, is_small_file, read_bytes
+from drop_ray.reading.files import SETTINGS_LIMIT
 from drop_ray.store.ranges import fill_ranges
+from drop_ray.text.units import human_bytes
 
 FETCH_BYTES = 128 << 20
 S3_SCHEME = "s3://"
@@ -110,7 +112,11 @@ def open_remote_folder(url: str, options: Mapping[str, Any]) -> RemoteFolder:
         sizes, etags = _list(filesystem, root)
         remote = RemoteFolder(url, folder, filesystem, root, sizes, etags)
         for name in filter(is_small_file, sizes):
+            if sizes[name] > SETTINGS_LIMIT:
+                raise UserError(f"model.path: {url}/{name} is larger than {human_bytes(SETTINGS_LIMIT)}; remove it")
             (folder / name).write_bytes(read_bytes(remote.source(name), 0, sizes[name]))
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise UserError(f"model.path: there is nothing at {url}; correct the bucket or the prefix") from error
     except StoreRefusedError as error:

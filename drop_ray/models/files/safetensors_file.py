@@ -4,7 +4,6 @@ Tensors are copied out of the file into memory of their own: a memory map would 
 place in the file, and matrix kernels may sum in another order for another alignment.
 """
 
-import json
 import math
 import struct
 from collections.abc import Collection, Mapping
@@ -22,6 +21,12 @@ from drop_ray.models.files.stored_tensors import (
     byte_view,
     empty_pages,
 )
+from drop_ray.reading.json_text import parse_json_object
+
+# The limit of the safetensors library.
+LONGEST_HEADER = 100_000_000
+# No tensor has as many rows, and no file as many bytes; torch counts with 64 bits.
+LARGEST = 1 << 48
 
 
 @dataclass(frozen=True)
@@ -67,11 +72,13 @@ def open_safetensors(file: str, source: ByteSource) -> SafetensorsShard:
     """Read and check a header. UserError names the file, what is wrong with it and the remedy."""
     header = _read_header(source)
     data_start = 8 + len(header)
+    entries = parse_json_object(header, f"model.path: {source.location}: its safetensors header")
+    metadata = entries.pop("__metadata__", {})
     try:
-        entries = json.loads(header)
-        metadata = dict(entries.pop("__metadata__", {}))
+        if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+            raise ValueError("__metadata__ maps names to something else than text")
         spans = sorted(((*_span(entry), name) for name, entry in entries.items()), key=lambda span: span[:2])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise UserError(
             f"model.path: {source.location} is not a safetensors file ({error!r}); download it again"
         ) from error
@@ -102,6 +109,8 @@ def _read_header(source: ByteSource) -> bytes:
     """The JSON header. The format begins with its length as little-endian u64."""
     size = source.size
     length = struct.unpack("<Q", read_bytes(source, 0, 8))[0] if size >= 8 else size
+    if length > LONGEST_HEADER:
+        raise UserError(f"model.path: {source.location} is not a safetensors file; download it again")
     if length > size - 8:
         raise UserError(f"model.path: {source.location} is truncated inside its header; download it again")
     return read_bytes(source, 8, length)
@@ -109,8 +118,13 @@ def _read_header(source: ByteSource) -> bytes:
 
 def _span(entry: Mapping[str, Any]) -> tuple[int, int, StoredTensor]:
     """(first byte, byte after the last, tensor) of a header entry."""
-    start, stop = (int(offset) for offset in entry["data_offsets"])
-    return start, stop, StoredTensor(str(entry["dtype"]), tuple(int(size) for size in entry["shape"]), stop - start)
+    start, stop = entry["data_offsets"]
+    numbers = (start, stop, *entry["shape"])
+    if not isinstance(entry["dtype"], str) or not all(type(number) is int for number in numbers):
+        raise ValueError("a tensor whose type is no text, or whose sizes are no whole numbers")
+    if not all(0 <= number < LARGEST for number in numbers):
+        raise ValueError(f"a tensor of shape {entry['shape']} from byte {start} to {stop}")
+    return start, stop, StoredTensor(entry["dtype"], tuple(entry["shape"]), stop - start)
 
 
 def _check_span(source: ByteSource, name: str, tensor: StoredTensor, start: int, end: int) -> None:
@@ -120,8 +134,6 @@ def _check_span(source: ByteSource, name: str, tensor: StoredTensor, start: int,
             f"model.path: {source.location}: the data of {name} begins at byte {start}, not where the tensor before it "
             f"ends ({end}); the file is damaged, download it again"
         )
-    if min(tensor.shape, default=0) < 0:
-        raise UserError(f"model.path: {source.location}: {name} has shape {list(tensor.shape)}; download it again")
     dtype = SAFETENSORS_DTYPES.get(tensor.dtype)
     expected = math.prod(tensor.shape) * dtype.itemsize if dtype else tensor.num_bytes
     if tensor.num_bytes != expected:

@@ -20,6 +20,7 @@ from drop_ray.models.files.stored_tensors import (
     byte_view,
     empty_pages,
 )
+from drop_ray.text.faults import in_a_line
 
 DTYPE_NAMES = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
 ZIP_MAGIC = b"PK\x03\x04"
@@ -78,11 +79,13 @@ def _map(source: LocalSource) -> dict[str, torch.Tensor]:
             f"model.path: {source.location} holds more than tensors, and loading that could run foreign code; "
             "convert the model to safetensors where you trust it"
         ) from error
-    except RuntimeError as error:
+    except Exception as error:  # a damaged pickle makes torch fail in any way
         raise UserError(
-            f"model.path: {source.location} cannot be read ({str(error).splitlines()[0]}); download it again"
+            f"model.path: {source.location} cannot be read ({in_a_line(error)}); download it again"
         ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    ):
         raise UserError(
             f"model.path: {source.location} is not a mapping from names to tensors; save model.state_dict() alone"
         )
