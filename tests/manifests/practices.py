@@ -119,6 +119,7 @@ def _container_faults(container: Document, volumes: set[str]) -> list[str]:
     requests, limits = resources.get("requests", {}), resources.get("limits", {})
     broken = {
         "may gain privileges": security.get("allowPrivilegeEscalation") is not False,
+        "may write to its image": security.get("readOnlyRootFilesystem") is not True,
         "keeps capabilities": security.get("capabilities") != {"drop": ["ALL"]},
         "asks for other than its limits": requests != limits or not {"cpu", "memory"} <= limits.keys(),
         "has no pinned image": not re.fullmatch(r"[^@:]+(:\d+/[^@:]+)?:(?!latest$)[\w.-]+", container.get("image", "")),

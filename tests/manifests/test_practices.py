@@ -13,10 +13,11 @@ from practices import (
     selector_faults,
 )
 
+SECURITY = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 CONTAINER = {
     "name": "ray",
     "image": "registry.example.com:5000/drop-ray:1.0-gpu",
-    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    "securityContext": SECURITY,
     "resources": {"requests": {"cpu": "1", "memory": "4Gi"}, "limits": {"cpu": "1", "memory": "4Gi"}},
     "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}, {"name": "scratch", "mountPath": "/tmp"}],
 }
@@ -86,8 +87,9 @@ def test_what_keeps_every_practice_has_no_fault():
         (pod(serviceAccountName="default"), "service account"),
         (pod(volumes=[*POD["volumes"], {"name": "more", "emptyDir": {}}]), "no limit"),
         (pod(volumes=[*POD["volumes"], {"name": "disk", "hostPath": {"path": "/"}}]), "the node's"),
-        (container(securityContext={"capabilities": {"drop": ["ALL"]}}), "privileges"),
-        (container(securityContext={"allowPrivilegeEscalation": False}), "capabilities"),
+        (container(securityContext={**SECURITY, "allowPrivilegeEscalation": None}), "privileges"),
+        (container(securityContext={**SECURITY, "readOnlyRootFilesystem": None}), "may write to its image"),
+        (container(securityContext={**SECURITY, "capabilities": None}), "capabilities"),
         (resources({"cpu": "1", "memory": "2Gi"}, {"cpu": "1", "memory": "4Gi"}), "other than its limits"),
         (resources({"cpu": "1"}, {"cpu": "1"}), "other than its limits"),
         (resources({"cpu": "1", "memory": "4GB"}, {"cpu": "1", "memory": "4GB"}), "quantities"),

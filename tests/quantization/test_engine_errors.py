@@ -9,7 +9,8 @@ from tiny_models import token_ids, write_checkpoint
 from transformers import AutoTokenizer
 
 import drop_ray.demo
-from drop_ray.calibration.packing import pack, read_documents
+from drop_ray.calibration.packing import pack
+from drop_ray.calibration.text_files import read_documents
 from drop_ray.config.quantization import QuantizationSpec
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.families import DropLists

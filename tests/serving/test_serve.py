@@ -51,7 +51,27 @@ def test_the_server_is_given_the_checkpoint_and_the_arguments(llama_folder, inst
         "--port",
         "8001",
         "--dtype=float32",
+        "--host",
+        "127.0.0.1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "added", "warned"),
+    [
+        ([], ["--host", "127.0.0.1"], False),
+        (["--host", "0.0.0.0"], [], True),
+        (["--host=::1"], [], False),
+        (["--host", "0.0.0.0", "--api-key", "k"], [], False),
+        (["--uds", "/run/vllm.sock"], [], False),
+    ],
+)
+def test_it_listens_on_this_machine_only_unless_told_otherwise_and_then_wants_a_key(given, added, warned, caplog):
+    assert serve.listening(given, {}) == [*given, *added]
+    assert ("asks for no key" in caplog.text) == warned
+    caplog.clear()
+    serve.listening(given, {"VLLM_API_KEY": "k"})
+    assert not caplog.text
 
 
 def test_without_vllm_it_says_what_to_install(llama_folder, installed, capsys):
