@@ -43,7 +43,7 @@ def locked(path):
 def test_the_base_image_has_an_exact_tag_of_a_supported_python():
     bases = {arguments.split(" ")[0] for instructions in stages().values() for _, arguments in instructions[:1]}
     (outside,) = bases - stages().keys()
-    assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+", outside)
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+(@sha256:[0-9a-f]{64})?", outside)
 
 
 @pytest.mark.parametrize("target", ["cpu", "gpu"])

@@ -7,8 +7,11 @@ slowest. Exit code 1 if there was a traceback, or an input that took too long. A
 """
 
 import argparse
+import io
 import json
+import logging
 import signal
+import struct
 import sys
 import tempfile
 import time
@@ -18,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import seed as seeded
 from hypothesis.strategies import SearchStrategy
@@ -35,6 +39,12 @@ from drop_ray.evaluation.task_yaml import read_config
 from drop_ray.job.heartbeat import Driver, Heartbeat
 from drop_ray.job.ledger import read_manifest
 from drop_ray.job.run_files import recorded_files
+from drop_ray.models.checkpoint import open_checkpoint
+from drop_ray.models.dropped import build_skeleton, drop_lists_of
+from drop_ray.models.dropped import read_config as read_model_config
+from drop_ray.models.files.weight_files import read_index
+from drop_ray.models.fitting import check_generation_config
+from drop_ray.models.location import load_tokenizer
 from drop_ray.planning.plans import read_plan
 from drop_ray.reading.json_text import parse_json
 from drop_ray.store import Commit, open_store
@@ -70,6 +80,24 @@ TASK = {
     "include": ["other"],
     "metric_list": [{"metric": "acc"}],
 }
+MODEL = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "vocab_size": 32,
+    "rope_scaling": {"rope_type": "linear", "factor": 2.0},
+    "dtype": "bfloat16",
+}
+TOKENIZER = {"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "added_tokens": []}
+INDEX = {"metadata": {"total_size": 4}, "weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+HEADER = {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, "__metadata__": {"format": "pt"}}
+TORCH_FILE = io.BytesIO()
+torch.save({"a": torch.zeros(3), "b": torch.ones(2, 2)}, TORCH_FILE)
+TORCH_FILE = TORCH_FILE.getvalue()
 TABLES = ({"text": ["a", None, "b"]}, {"text": [1]}, {"text": [["a", "b"]]}, {}, {"token_ids": [[1, 2], [3, 4]]})
 
 
@@ -107,8 +135,34 @@ def _of_a_run(read: Callable[[Any, str], Any]) -> Callable[[Path], Any]:
     return lambda path: read(open_store(str(path.parents[1])), path.parent.name)
 
 
+def _of_a_model(read: Callable[[Path], Any]) -> Callable[[Path], Any]:
+    """A reader of a model's folder, which is the one that the file is in."""
+
+    def with_config(path: Path) -> Any:
+        if path.name != "config.json":
+            path.with_name("config.json").write_text(json.dumps(MODEL))
+        return read(path.parent)
+
+    return with_config
+
+
+def _skeleton(folder: Path) -> Any:
+    checkpoint = open_checkpoint(folder, weights=False)
+    return build_skeleton(read_model_config(checkpoint), drop_lists_of(checkpoint), torch.bfloat16)
+
+
 def _parsed(parse: Callable[[bytes, str], Any]) -> Callable[[Path], Any]:
     return lambda path: parse(path.read_bytes(), path.name)
+
+
+def _with_length(header: bytes) -> bytes:
+    return struct.pack("<Q", len(header)) + header + bytes(16)
+
+
+def _in_a_zip(damage: bytes) -> bytes:
+    """A file of torch.save, overwritten at a place that the damage itself chooses."""
+    start = int.from_bytes(damage[:2], "little") % len(TORCH_FILE)
+    return TORCH_FILE[:start] + damage[2:] + TORCH_FILE[start + len(damage[2:]) :]
 
 
 READERS = [
@@ -121,6 +175,19 @@ READERS = [
     Reader("list of units", "steps.json", _of_a_run(read_manifest), hostile.json_files(UNITS)),
     Reader("list of files", "files.json", _of_a_run(recorded_files), hostile.json_files(FILES)),
     Reader("heartbeat", "a.json", _parsed(Heartbeat.from_json), hostile.json_files(HEARTBEAT)),
+    Reader("config.json", "config.json", _of_a_model(_skeleton), hostile.json_files(MODEL)),
+    Reader(
+        "generation config",
+        "generation_config.json",
+        _of_a_model(lambda folder: check_generation_config(folder, "f")),
+        hostile.json_files({"temperature": 0.6, "do_sample": True, "eos_token_id": [1, 2]}),
+    ),
+    Reader("tokenizer", "tokenizer.json", _of_a_model(load_tokenizer), hostile.json_files(TOKENIZER)),
+    Reader("weight index", "a.json", lambda path: read_index(path, "f"), hostile.json_files(INDEX)),
+    Reader(
+        "safetensors", "model.safetensors", _of_a_model(open_checkpoint), hostile.json_files(HEADER).map(_with_length)
+    ),
+    Reader(".bin weights", "pytorch_model.bin", _of_a_model(open_checkpoint), hostile.ANYTHING.map(_in_a_zip)),
     Reader("JSON", "a.json", lambda path: parse_json(path.read_bytes(), "a.json"), hostile.json_files(PLAN)),
     Reader("config", "a.yaml", load_config, hostile.yaml_files(CONFIG)),
     Reader("override", "a.txt", _override, hostile.overrides("model.path", "evaluation.tasks.0", "plans.0.drop")),
@@ -212,6 +279,8 @@ def main() -> int:
     options = parser.parse_args()
     readers = [reader for reader in [*READERS, *SLOW_READERS] if options.reader in (None, reader.name)]
     each = -(-options.inputs // len(readers))
+    # Libraries log what we say in a line.
+    logging.disable(logging.CRITICAL)
     print(f"{'reader':18}{'inputs':>8}{'values':>8}{'errors':>8}{'tracebacks':>12}{'too long':>10}{'slowest s':>11}")
     tallies = []
     with tempfile.TemporaryDirectory() as scratch:
