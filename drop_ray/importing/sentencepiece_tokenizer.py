@@ -3,7 +3,6 @@
 The conversion is checked: the tokenizer has to give the ids that sentencepiece gives.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,8 @@ from transformers import PreTrainedTokenizerFast
 
 from drop_ray.errors import UserError
 from drop_ray.models.transformers_private import merges_of
+from drop_ray.reading.files import read_bytes
+from drop_ray.reading.json_text import parse_json_object
 
 # The character that sentencepiece writes for a space.
 SPACE = "▁"
@@ -69,20 +70,29 @@ def _read_model(path: Path, location: str) -> Any:
 
 def _read_config(folder: Path, location: str, num_pieces: int) -> dict[str, Any]:
     """tokenizer_config.json, if it says what is needed and no token lies outside the sentencepiece model."""
-    path = folder / "tokenizer_config.json"
-    config: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    config = _read_object(folder / "tokenizer_config.json", location)
     for field in ("add_bos_token", "add_eos_token"):
         if not isinstance(config.get(field), bool):
             raise UserError(
                 f"{location}/tokenizer_config.json does not say `{field}`: whether the model was trained with that "
                 "token around a text; add it (the published Baichuan models have false)"
             )
-    extra = folder / "added_tokens.json"
-    ids = [*(json.loads(extra.read_text()).values() if extra.is_file() else ())]
-    ids += [int(token_id) for token_id in config.get("added_tokens_decoder", {})]
+    try:
+        ids = [int(token_id) for token_id in _read_object(folder / "added_tokens.json", location).values()]
+        ids += [int(token_id) for token_id in config.get("added_tokens_decoder", {})]
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{location} has added tokens whose ids are no integers ({error}); download it again"
+        ) from error
     if max(ids, default=0) >= num_pieces:
         raise UserError(f"{location} adds tokens to the {num_pieces} of tokenizer.model, which cannot be converted")
     return config
+
+
+def _read_object(path: Path, location: str) -> dict[str, Any]:
+    """A file of settings, empty if there is none."""
+    what = f"{location}/{path.name}"
+    return parse_json_object(read_bytes(path, what), what) if path.exists() else {}
 
 
 def _special_token(config: Mapping[str, Any], name: str, default: str | None) -> AddedToken | None:

@@ -9,6 +9,7 @@ from local_run import run_state, variant
 from drop_ray.errors import UserError, WorkerFailedError
 from drop_ray.job import steps
 from drop_ray.job.artifacts import SERVING, SERVING_FACTS
+from drop_ray.job.drivers import Presence
 from drop_ray.job.opening import open_job
 from drop_ray.job.units import UnitFailure, WorkerRequest
 from drop_ray.pipeline import run
@@ -81,18 +82,19 @@ def test_equal_variants_are_measured_once_and_the_base_always(make_config):
 class Answers(RayCluster):
     """A cluster whose workers answer at once."""
 
-    def __init__(self, results):
+    def __init__(self, job, results):
+        super().__init__(job.config.execution, Presence(job.store, job.run_folder))
         self._results = results
 
     def pool(self, *_):
-        return SimpleNamespace(run=lambda _, shares, __: ((share, self._results[share.name]) for share in shares))
+        return SimpleNamespace(run=lambda _, shares, *__: ((share, self._results[share.name]) for share in shares))
 
 
 def test_a_unit_that_fails_keeps_the_others_and_is_named_at_the_end(make_config):
     job = open_job(make_config(serving=SERVING_VALUES))
     shares = [SimpleNamespace(name=name, title="", model_key=None, tokens=0) for name in ("one", "two", "three")]
     failures = UnitFailure("the engine died;\n  out of luck"), UnitFailure("gate")
-    cluster = Answers({"one": failures[0], "two": ["commit"], "three": failures[1]})
+    cluster = Answers(job, {"one": failures[0], "two": ["commit"], "three": failures[1]})
     commits = cluster.send(job, STAGE, shares, WorkerRequest())
     assert next(commits) == "commit"
     with pytest.raises(
