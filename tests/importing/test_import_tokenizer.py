@@ -178,6 +178,15 @@ def test_tokens_outside_the_sentencepiece_model_are_refused(tmp_path):
         convert_tokenizer(tmp_path, "here")
 
 
+@pytest.mark.parametrize("text", ['{"<x>": "many"}', "[1]", "[" * 5000, '{"a": 1, "a": 2}', b"\xff"], ids=str)
+@pytest.mark.parametrize("name", ["added_tokens.json", "tokenizer_config.json"])
+def test_settings_of_anything_else_are_refused_with_the_file(tmp_path, name, text):
+    write_tokenizer(tmp_path, tokenizer_of(2))
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError, match=f"^here(/{name}| has added tokens whose ids are no integers)"):
+        convert_tokenizer(tmp_path, "here")
+
+
 def test_a_merge_that_the_conversion_would_get_wrong_is_noticed(tmp_path):
     """sentencepiece merges through a letter that is no piece itself, `tokenizers` cannot."""
     model = sentencepiece_model_pb2.ModelProto.FromString(tokenizer_of(2))

@@ -8,6 +8,14 @@ from tiny_run import write_inputs
 
 # The one that also shows the others' means: units requeued, a worker that cannot be replaced, a smaller cluster.
 REPRESENTATIVE = ("node", "scoring")
+# With it, each fault and each point once.
+FULL = (("worker", "export"), ("driver", "evaluation"))
+
+
+def marks(fault, point):
+    if (fault, point) == REPRESENTATIVE:
+        return ()
+    return (pytest.mark.full,) if (fault, point) in FULL else (pytest.mark.full, pytest.mark.nightly)
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +30,7 @@ def undisturbed(fault_inputs, tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("fault", "point"),
-    [
-        pytest.param(fault, point, marks=() if (fault, point) == REPRESENTATIVE else pytest.mark.full)
-        for fault in faults.FAULTS
-        for point in POINTS
-    ],
+    [pytest.param(fault, point, marks=marks(fault, point)) for fault in faults.FAULTS for point in POINTS],
 )
 def test_what_is_killed_in_the_middle_changes_no_byte_and_repeats_nothing(
     fault_inputs, undisturbed, tmp_path, fault, point
