@@ -22,15 +22,21 @@ class RunFiles:
     def __init__(self, store: Store, run_folder: str):
         self._store, self._run_folder = store, run_folder
         self._known: dict[str, Output] | None = None
+        self._untouched: set[str] = set()
 
     def write(self, name: str, data: bytes) -> None:
-        """Write or replace a file. `name` is its path in the run's folder."""
-        self._begin()[name] = Output(len(data), hashlib.sha256(data).hexdigest())
+        """Write or replace a file, unless it is there already. `name` is its path in the run's folder."""
+        known, output = self._begin(), Output(len(data), hashlib.sha256(data).hexdigest())
+        if name in self._untouched and known[name] == output:
+            return
+        known[name] = output
+        self._untouched.discard(name)
         self._store.write_file(f"{self._run_folder}/{name}", data)
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
         self._begin().pop(name, None)
+        self._untouched.discard(name)
         self._store.files.remove(f"{self._run_folder}/{name}")
 
     def finish(self) -> None:
@@ -39,10 +45,18 @@ class RunFiles:
 
     def _begin(self) -> dict[str, Output]:
         if self._known is None:
+            listed = self._store.files.inventory(self._run_folder)
             try:
                 self._known = recorded_files(self._store, self._run_folder) or {}
             except UserError:
                 self._known = {}
+            # The list was written last: a file that is younger was written by somebody else since.
+            written = listed[FILES].modified if FILES in listed else 0.0
+            self._untouched = {
+                name
+                for name, output in self._known.items()
+                if name in listed and listed[name].size == output.size and listed[name].modified <= written
+            }
             self._record(self._known, finished=False)
         return self._known
 

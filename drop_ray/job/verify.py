@@ -90,7 +90,9 @@ def _check_run(store: Store, run_folder: str, result: Verification) -> None:
         result.files += 1
         result.num_bytes += len(data)
         if Output(len(data), hashlib.sha256(data).hexdigest()) != output:
-            result.faults.append(f"{where}: other bytes than the run wrote; `drop-ray report` writes it anew")
+            result.faults.append(
+                f"{where}: other bytes than the run wrote; remove it, and `drop-ray report` writes it anew"
+            )
     for _, sign in signs_of_life(store, run_folder):
         if isinstance(sign, UserError):
             result.faults.append(str(sign))

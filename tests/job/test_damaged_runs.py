@@ -51,7 +51,9 @@ def test_verify_compares_the_runs_own_files(store, config, finished):
     store.files.remove(f"{RUN}/config.yaml")
     first, second = verify(config).faults
     assert first.endswith("runs/mine/config.yaml: missing")
-    assert second.endswith("scores.parquet: other bytes than the run wrote; `drop-ray report` writes it anew")
+    assert second.endswith(
+        "scores.parquet: other bytes than the run wrote; remove it, and `drop-ray report` writes it anew"
+    )
 
 
 def test_a_start_that_did_not_end_leaves_files_unchecked_and_the_next_one_that_does_keeps_the_rest(store, finished):
@@ -67,6 +69,30 @@ def test_a_start_that_did_not_end_leaves_files_unchecked_and_the_next_one_that_d
     last.remove("tables/scores.parquet")
     last.finish()
     assert list(recorded_files(store, RUN)) == ["config.yaml"]
+
+
+def test_a_file_that_is_there_is_not_written_again_and_one_that_was_touched_is(store, finished, monkeypatch):
+    contents = {"config.yaml": b"name: mine", "tables/scores.parquet": b"PAR1"}
+
+    def written():
+        names = []
+        monkeypatch.setattr(store, "write_file", lambda path, data: (names.append(path), write(path, data)))
+        again = RunFiles(store, RUN)
+        for name, data in contents.items():
+            again.write(name, data)
+        again.finish()
+        return [name.removeprefix(f"{RUN}/") for name in names if not name.endswith(FILES)]
+
+    write = store.write_file
+    assert written() == []
+    write(f"{RUN}/config.yaml", b"name: mind")  # as long as it was
+    later = os.stat(store.location(f"{RUN}/{FILES}")).st_mtime + 10
+    os.utime(store.location(f"{RUN}/config.yaml"), (later, later))
+    assert written() == ["config.yaml"]
+    store.files.remove(f"{RUN}/tables/scores.parquet")
+    assert written() == ["tables/scores.parquet"]
+    assert RunFiles(store, RUN).finish() is None  # nothing asked for: what is there stays listed
+    assert len(recorded_files(store, RUN)) == 2
 
 
 @pytest.mark.parametrize(
