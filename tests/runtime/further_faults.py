@@ -112,7 +112,12 @@ def two_drivers(inputs: Path, folder: Path) -> Outcome:
     with TinyCluster(num_nodes=4) as cluster:
         run = FaultRun(cluster, inputs, folder).start()
         before = run.wait_for("scoring")
+        # The first one waits, or on a slow machine it would be over before the second one has started.
+        run.driver.send_signal(signal.SIGSTOP)
         second = cluster.start_driver(run.config, folder / "second.log")
+        log = folder / "second.log"
+        wait_until(lambda: "another driver works on this run" in log.read_text(), "the second driver saw no other")
+        run.driver.send_signal(signal.SIGCONT)
         assert second.wait(LIMIT_S) == 0, (folder / "second.log").read_text()
         assert run.finish() == 0, run.log.read_text()
     second_log = (folder / "second.log").read_text()
