@@ -17,7 +17,7 @@ from drop_ray.config import CalibrationConfig, resolve_path
 from drop_ray.errors import UserError, with_cause
 from drop_ray.models.location import HUB_NAME
 from drop_ray.reading.files import BYTE_ORDER_MARK
-from drop_ray.store.identity import canonical_json
+from drop_ray.store.identity import json_sha256
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # A stream cannot be shuffled as a whole: the next document is drawn from a buffer of so many.
@@ -122,7 +122,7 @@ def _files_sha256(folder: Path) -> str:
         if not any(part.startswith(".") for part in name.parts):
             with path.open("rb") as file:
                 contents[name.as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashlib.sha256(canonical_json(contents).encode()).hexdigest()
+    return json_sha256(contents)
 
 
 def _check_first_values(folder: Path) -> None:

@@ -24,7 +24,7 @@ from drop_ray.models.tied_head import settle_head
 from drop_ray.reading.files import read_bytes
 from drop_ray.reading.json_text import parse_json_object
 from drop_ray.store.hash_memory import HashMemory
-from drop_ray.store.identity import canonical_json
+from drop_ray.store.identity import json_sha256
 from drop_ray.store.node_cache import NodeCache, cache_root
 
 # Fields of config.json that say where it came from, not what the model is.
@@ -72,7 +72,7 @@ class Checkpoint:
         """
         sources = {shard.file: shard.source for shard in self._weights}
         hashes = weight_hashes(sources, self.hashes, self.location)
-        return _sha256({**self._small_files, "weights": [hashes[name] for name in sorted(hashes)]})
+        return json_sha256({**self._small_files, "weights": [hashes[name] for name in sorted(hashes)]})
 
     @property
     def outline(self) -> str:
@@ -84,7 +84,7 @@ class Checkpoint:
             [shard.source.size, [[name, tensor.dtype, tensor.shape] for name, tensor in shard.tensors.items()]]
             for shard in self._weights
         ]
-        return _sha256({**self._small_files, "shards": shards})
+        return json_sha256({**self._small_files, "shards": shards})
 
     @property
     def _weights(self) -> tuple[Shard, ...]:
@@ -102,10 +102,6 @@ class Checkpoint:
             "config": config,
             "tokenizer": {name: hashlib.sha256(data).hexdigest() for name, data in tokenizer.items()},
         }
-
-
-def _sha256(value: Any) -> str:
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 def open_checkpoint(

@@ -15,9 +15,14 @@ def canonical_json(value: Any) -> str:
     return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
+def json_sha256(value: Any) -> str:
+    """The sha256 of the canonical JSON, in hex digits."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
 def fingerprint(value: Any) -> str:
-    """The first 16 hex digits (64 bits) of the sha256 of the canonical JSON."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+    """The first 16 hex digits (64 bits) of `json_sha256`."""
+    return json_sha256(value)[:16]
 
 
 def difference(before: Any, after: Any, path: str = "") -> Iterator[str]:

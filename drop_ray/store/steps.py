@@ -3,7 +3,6 @@
 No files are touched here. A step's identity decides its path, so equal steps of several runs share an artifact.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from typing import Any
 
 from drop_ray.errors import CorruptArtifactError, UserError
 from drop_ray.reading.json_text import parse_json_object
-from drop_ray.store.identity import canonical_json, fingerprint
+from drop_ray.store.identity import canonical_json, fingerprint, json_sha256
 from drop_ray.text.path_names import inner_path
 
 STEP_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -107,7 +106,7 @@ class Commit:
     def checksum(self) -> str:
         """The sha256 of what was computed: of logical names and bytes only, so that a redone step has an equal one."""
         pairs = sorted((logical, output.sha256) for logical, output in self.outputs.items())
-        return hashlib.sha256(canonical_json(pairs).encode()).hexdigest()
+        return json_sha256(pairs)
 
     @property
     def folder(self) -> str:
