@@ -14,8 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from drop_ray.errors import UserError
 from drop_ray.models.transformers_private import merges_of
-from drop_ray.reading.files import read_bytes
-from drop_ray.reading.json_text import parse_json_object
+from drop_ray.reading.json_text import read_json_object
 
 # The character that sentencepiece writes for a space.
 SPACE = "▁"
@@ -92,7 +91,7 @@ def _read_config(folder: Path, location: str, num_pieces: int) -> dict[str, Any]
 def _read_object(path: Path, location: str) -> dict[str, Any]:
     """A file of settings, empty if there is none."""
     what = f"{location}/{path.name}"
-    return parse_json_object(read_bytes(path, what), what) if path.exists() else {}
+    return read_json_object(path, what) if path.exists() else {}
 
 
 def _special_token(config: Mapping[str, Any], name: str, default: str | None) -> AddedToken | None:

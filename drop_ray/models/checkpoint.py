@@ -21,8 +21,7 @@ from drop_ray.models.files.torch_file import open_torch_file
 from drop_ray.models.files.weight_files import find_weights
 from drop_ray.models.files.weight_hashes import weight_hashes
 from drop_ray.models.tied_head import settle_head
-from drop_ray.reading.files import read_bytes
-from drop_ray.reading.json_text import parse_json_object
+from drop_ray.reading.json_text import read_json_object
 from drop_ray.store.hash_memory import HashMemory
 from drop_ray.store.identity import json_sha256
 from drop_ray.store.node_cache import NodeCache, cache_root
@@ -143,7 +142,7 @@ def _read_config(folder: ModelFolder) -> dict[str, Any]:
             f"model.path: {folder.location} has no config.json; give the folder that holds a transformers model"
         )
     what = f"model.path: {folder.location}/config.json"
-    config = parse_json_object(read_bytes(file, what), what)
+    config = read_json_object(file, what)
     check_fields(config, what)
     return config
 

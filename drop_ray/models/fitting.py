@@ -10,8 +10,7 @@ from typing import Any
 from transformers import GenerationConfig
 
 from drop_ray.errors import UserError
-from drop_ray.reading.files import read_bytes
-from drop_ray.reading.json_text import parse_json_object
+from drop_ray.reading.json_text import read_json_object
 from drop_ray.text.faults import in_a_line
 
 SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
@@ -61,7 +60,7 @@ def check_generation_config(folder: Path, location: str) -> None:
     if not (folder / GENERATION).exists():
         return
     what = f"model.path: {location}/{GENERATION}"
-    fields = parse_json_object(read_bytes(folder / GENERATION, what), what)
+    fields = read_json_object(folder / GENERATION, what)
     try:
         config = GenerationConfig.from_dict(fields)
     except Exception as error:  # every field has a check of its own

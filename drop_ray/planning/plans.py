@@ -9,8 +9,7 @@ from typing import Any
 from drop_ray.errors import UserError
 from drop_ray.models.families import DropLists, check_drop_lists
 from drop_ray.planning.changes import Change, Drop, change_of, layer_numbers
-from drop_ray.reading.files import read_bytes
-from drop_ray.reading.json_text import parse_json
+from drop_ray.reading.json_text import read_json
 from drop_ray.text.path_names import file_name, shown
 
 FORMAT = "drop-plan/1"
@@ -68,7 +67,7 @@ def read_plan(path: Path, num_layers: int, model_identity: str | None) -> DropPl
 
     model_identity: identity of the model at hand; None, without its weights, leaves that unchecked.
     """
-    plan = _parse(parse_json(read_bytes(path, f"plan {path}"), f"plan {path}"), path, num_layers)
+    plan = _parse(read_json(path, f"plan {path}"), path, num_layers)
     check_drop_lists(plan.drops, num_layers, f"plan {path}")
     if plan.drops.count == 0 and not plan.changes:
         raise UserError(f"plan {path} drops nothing: drop_attn and drop_mlp are empty")

@@ -7,10 +7,11 @@ surrogate pairs are errors. Each would be taken in silence, and become another v
 import json
 import re
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 
 from drop_ray.errors import UserError
-from drop_ray.reading.files import decode
+from drop_ray.reading.files import decode, read_bytes
 
 DEEPEST = 100
 # A tokenizer's `model_max_length` has 31 digits. So many still fit a float.
@@ -52,6 +53,16 @@ def parse_json_object(data: bytes | str, what: str, *, allow_nan: bool = False) 
     if not isinstance(value, dict):
         raise UserError(f"{what}: must be a JSON object, with braces around it")
     return value
+
+
+def read_json(path: Path, what: str) -> Any:
+    """The value of a JSON file of settings. UserError, which begins with `what`, as of `read_bytes` and `parse_json`."""
+    return parse_json(read_bytes(path, what), what)
+
+
+def read_json_object(path: Path, what: str) -> dict[str, Any]:
+    """As `read_json`; anything but an object is a UserError."""
+    return parse_json_object(read_bytes(path, what), what)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -14,8 +14,7 @@ from typing import Any
 
 from drop_ray.errors import UserError
 from drop_ray.models.files.hub_blobs import BLOBS, SNAPSHOTS
-from drop_ray.reading.files import read_bytes
-from drop_ray.reading.json_text import parse_json
+from drop_ray.reading.json_text import read_json
 from drop_ray.text.path_names import inner_path, shown
 
 # What decides how text becomes tokens, and so belongs to a model's identity.
@@ -96,7 +95,7 @@ def _read_object(path: Path) -> Any:
     if path.suffix != ".json" or path.name in ("tokenizer.json", "vocab.json", "added_tokens.json"):
         return None
     what = f"model.path: {path}"
-    return parse_json(read_bytes(path, what), what)
+    return read_json(path, what)
 
 
 def _is_folder(path: Path) -> bool:

@@ -8,8 +8,7 @@ from typing import Any
 from drop_ray.errors import UserError
 from drop_ray.models.files.model_folder import ModelFolder
 from drop_ray.models.files.safetensors_writer import INDEX_FILE, SINGLE_FILE
-from drop_ray.reading.files import read_bytes
-from drop_ray.reading.json_text import parse_json_object
+from drop_ray.reading.json_text import read_json_object
 from drop_ray.text.path_names import inner_path, shown
 
 
@@ -55,7 +54,7 @@ def find_weights(folder: ModelFolder) -> dict[str, Collection[str]]:
 def read_index(path: Path, location: str) -> dict[str, Collection[str]]:
     """The files that an index names, each with its tensors."""
     what = f"model.path: {location}"
-    weight_map: Any = parse_json_object(read_bytes(path, what), what).get("weight_map")
+    weight_map: Any = read_json_object(path, what).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
         raise UserError(f"model.path: {location}: weight_map does not map tensors to files; download it again")
     files: dict[str, list[str]] = {}
