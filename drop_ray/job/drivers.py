@@ -14,8 +14,9 @@ from types import TracebackType
 
 import psutil
 
-from drop_ray.errors import CorruptArtifactError, UserError
+from drop_ray.errors import UserError
 from drop_ray.job.heartbeat import Driver, Heartbeat
+from drop_ray.job.run_files import read_run_file
 from drop_ray.store import Store
 
 logger = logging.getLogger(__name__)
@@ -88,10 +89,8 @@ def signs_of_life(store: Store, run_folder: str) -> Iterator[tuple[str, Heartbea
     for name in store.list(f"{run_folder}/{DRIVERS}"):
         path = f"{run_folder}/{DRIVERS}/{name}"
         try:
-            yield path, Heartbeat.from_json(store.read_file(path), store.location(path))
+            yield path, Heartbeat.from_json(read_run_file(store, path), store.location(path))
         except FileNotFoundError:
             continue  # its driver has just ended
         except UserError as error:
             yield path, error
-        except CorruptArtifactError as error:  # what is there is no file
-            yield path, UserError(str(error))

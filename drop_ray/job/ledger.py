@@ -10,6 +10,7 @@ from typing import Any
 
 from drop_ray.errors import CorruptArtifactError, UserError
 from drop_ray.job.known_commits import KnownCommits
+from drop_ray.job.run_files import read_run_file
 from drop_ray.reading.json_text import parse_json
 from drop_ray.store import Commit, Step, Store
 from drop_ray.store.lookup import READS_AT_ONCE, Found, find_all
@@ -189,12 +190,10 @@ def read_manifest(store: Store, run_folder: str) -> list[tuple[str, str, Step]]:
     path = f"{run_folder}/{MANIFEST}"
     where = store.location(path)
     try:
-        units = parse_json(store.read_file(path), where)
+        units = parse_json(read_run_file(store, path), where)
         return [(_text(unit["stage"]), _text(unit["label"]), Step(unit["name"], unit["identity"])) for unit in units]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{where}: is not the list of a run's units: {error!r}") from error
-    except CorruptArtifactError as error:  # what is there is no file
-        raise UserError(str(error)) from error
 
 
 def _text(value: Any) -> str:

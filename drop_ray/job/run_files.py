@@ -6,7 +6,7 @@ back, so that a crash leaves files that are said to be unchecked, and never some
 
 import hashlib
 import json
-from typing import Any
+from dataclasses import asdict
 
 from drop_ray.errors import CorruptArtifactError, UserError
 from drop_ray.reading.json_text import parse_json_object
@@ -61,7 +61,7 @@ class RunFiles:
         return self._known
 
     def _record(self, files: dict[str, Output], *, finished: bool) -> None:
-        listed = {name: {"size": output.size, "sha256": output.sha256} for name, output in sorted(files.items())}
+        listed = {name: asdict(output) for name, output in sorted(files.items())}
         text = json.dumps({"finished": finished, "files": listed}, indent=1)
         self._store.write_file(f"{self._run_folder}/{FILES}", text.encode())
 
@@ -71,18 +71,18 @@ def recorded_files(store: Store, run_folder: str) -> dict[str, Output] | None:
     its end. UserError if the list cannot be read."""
     where = store.location(f"{run_folder}/{FILES}")
     try:
-        values = parse_json_object(store.read_file(f"{run_folder}/{FILES}"), where)
-        files = {inner_path(name): _output(entry) for name, entry in values["files"].items()}
+        values = parse_json_object(read_run_file(store, f"{run_folder}/{FILES}"), where)
+        files = {inner_path(name): Output.of(fields) for name, fields in values["files"].items()}
         return files if values["finished"] else None
     except FileNotFoundError:
         return None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{where}: is not the list of a run's files: {error!r}") from error
-    except CorruptArtifactError as error:  # what is there is no file
+
+
+def read_run_file(store: Store, path: str) -> bytes:
+    """The bytes of a file in a run's folder. FileNotFoundError if there is none; UserError if what is there is no file."""
+    try:
+        return store.read_file(path)
+    except CorruptArtifactError as error:
         raise UserError(str(error)) from error
-
-
-def _output(entry: Any) -> Output:
-    if not (isinstance(entry["size"], int) and isinstance(entry["sha256"], str)):
-        raise TypeError(f"{entry} is no size and checksum")
-    return Output(entry["size"], entry["sha256"])

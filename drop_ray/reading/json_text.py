@@ -56,7 +56,7 @@ def parse_json_object(data: bytes | str, what: str, *, allow_nan: bool = False) 
 
 
 def read_json(path: Path, what: str) -> Any:
-    """The value of a JSON file of settings. UserError, which begins with `what`, as of `read_bytes` and `parse_json`."""
+    """The value of a JSON file of settings. UserError, which begins with `what`, in the cases of `parse_json`."""
     return parse_json(read_bytes(path, what), what)
 
 

@@ -84,6 +84,14 @@ class Output:
     sha256: str
     """sha256 of its bytes, 64 hex digits."""
 
+    @staticmethod
+    def of(fields: Any) -> "Output":
+        """From the fields as a record has them. ValueError, KeyError or TypeError for anything else."""
+        size, sha256 = fields["size"], fields["sha256"]
+        if type(size) is not int or size < 0 or not isinstance(sha256, str):
+            raise ValueError(f"not the size and the checksum of an output: {fields!r}")
+        return Output(size, sha256)
+
 
 @dataclass(frozen=True)
 class Commit:
@@ -126,7 +134,7 @@ class Commit:
             return Commit(
                 step=Step(record["step"]["name"], record["step"]["identity"]),
                 attempt=record["attempt"],
-                outputs={inner_path(name): _output(fields) for name, fields in record["outputs"].items()},
+                outputs={inner_path(name): Output.of(fields) for name, fields in record["outputs"].items()},
                 units=dict(record["units"]),
                 provenance=dict(record["provenance"]),
                 created=str(record["created"]),
@@ -136,13 +144,6 @@ class Commit:
             raise CorruptArtifactError(f"{where} is not a commit record: {fault}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CorruptArtifactError(f"{where} is not a commit record: {type(error).__name__}: {error}") from error
-
-
-def _output(fields: Any) -> Output:
-    size, sha256 = fields["size"], fields["sha256"]
-    if type(size) is not int or size < 0 or not isinstance(sha256, str):
-        raise ValueError(f"not the size and the checksum of an output: {fields!r}")
-    return Output(size, sha256)
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
