@@ -60,13 +60,14 @@ def run(config: RunConfig, until: str = LAST, reuse: bool = False) -> Outcome:
     if stages[-1].check_last is not None:
         stages[-1].check_last(config)
     job = open_job(config)
+    ledger = Ledger(job.store, job.run_folder, reuse)
     evaluates = "evaluate" in [stage.name for stage in stages]
     if evaluates:
         # Before any work, although evaluation comes last: data that cannot be read must not cost a night of scoring.
-        open_task_data(job)
+        open_task_data(job, ledger)
     texts = Texts(job) if evaluates else {}
     with Presence(job.store, job.run_folder) as presence, RayCluster(config.execution, presence) as cluster:
-        state = RunState(job, Ledger(job.store, job.run_folder, reuse), cluster, texts)
+        state = RunState(job, ledger, cluster, texts)
         for stage in stages:
             stage.run(state)
         state.finish()

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -60,7 +60,7 @@ class Ledger:
         A corrupt artifact is named and removed, and so pending again.
         """
         asked = {label: step for label, step in steps.items() if not self._has(step)}
-        found = find_all(self._store, asked.values(), self._known.commits)
+        found = self.look(asked.values())
         for label, step in asked.items():
             self._entries[step.path] = Entry(stage, label, step, self._taken(label, step, found[step.path]))
         for name in sorted({step.name for step in steps.values()}):
@@ -68,6 +68,10 @@ class Ledger:
             if any(self._entries[step.path].commit is None for step in alike.values()):
                 self._look_at_other_versions(stage, alike)
         return {label: step for label, step in steps.items() if self._entries[step.path].commit is None}
+
+    def look(self, steps: Iterable[Step]) -> dict[str, Found]:
+        """What the store has of some steps, by their paths, as `find_all` does; nothing is changed."""
+        return find_all(self._store, steps, self._known.commits)
 
     def add(self, commit: Commit) -> None:
         """A unit that `pending` named is now done."""
@@ -91,10 +95,6 @@ class Ledger:
         if commit is None:
             raise KeyError(f"{step.path} is not done")
         return commit
-
-    def remember(self) -> None:
-        """Write the records of the units that are done, for the next start and for `drop-ray status`."""
-        self._known.write()
 
     def _has(self, step: Step) -> bool:
         return step.path in self._entries and self._entries[step.path].commit is not None
@@ -153,7 +153,11 @@ class Ledger:
         return self._store.list(ARTIFACTS)
 
     def write(self) -> None:
-        """Write the manifest, with the units that an earlier start met in stages this start has not come to yet."""
+        """Write the manifest, with the units that an earlier start met in stages this start has not come to yet.
+
+        The records of the units that are done are written too, for the next start and for `drop-ray status`.
+        """
+        self._known.write()
         steps = [
             (entry.stage, entry.label, entry.commit.step if entry.commit else entry.step)
             for entry in self._entries.values()

@@ -81,7 +81,10 @@ def recorded_files(store: Store, run_folder: str) -> dict[str, Output] | None:
 
 
 def read_run_file(store: Store, path: str) -> bytes:
-    """The bytes of a file in a run's folder. FileNotFoundError if there is none; UserError if what is there is no file."""
+    """The bytes of a file in a run's folder.
+
+    FileNotFoundError if there is none. UserError if what is there is no file.
+    """
     try:
         return store.read_file(path)
     except CorruptArtifactError as error:

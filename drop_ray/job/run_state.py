@@ -121,7 +121,6 @@ class RunState:
     def finish(self) -> None:
         """The run has come to its end."""
         self.record()
-        self.ledger.remember()
         self.files.finish()
 
     def tell(self, message: str, *arguments: object) -> None:
@@ -173,8 +172,6 @@ class RunState:
                 self.ledger.add(commit)
         elif self._is_recorded:
             self.ledger.write()
-        if self._is_recorded:
-            self.ledger.remember()
         return [self.ledger.commit_of(unit.step) for unit in units]
 
     def made(self, variant: Variant) -> Commit | None:

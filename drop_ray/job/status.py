@@ -10,10 +10,9 @@ from drop_ray.config import RunConfig
 from drop_ray.errors import CorruptArtifactError, UserError
 from drop_ray.job.drivers import signs_of_life
 from drop_ray.job.heartbeat import Heartbeat
-from drop_ray.job.known_commits import KnownCommits
-from drop_ray.job.ledger import read_manifest
+from drop_ray.job.ledger import Ledger, read_manifest
 from drop_ray.store import Store, open_store
-from drop_ray.store.lookup import Found, find_all
+from drop_ray.store.lookup import Found
 from drop_ray.text.console import PLAIN
 from drop_ray.text.tables import names, numbers, table_lines, words
 from drop_ray.text.units import human_bytes
@@ -31,8 +30,7 @@ def status_lines(config: RunConfig, stages: Sequence[str], console: Console = PL
         units = read_manifest(store, f"runs/{config.name}")
     except FileNotFoundError as error:
         raise UserError(f"{config.store} has no run {config.name}; start it with `drop-ray run`") from error
-    known = KnownCommits(store, f"runs/{config.name}").commits
-    found = find_all(store, [step for _, _, step in units], known)
+    found = Ledger(store, f"runs/{config.name}").look(step for _, _, step in units)
     states: dict[str, int] = {}
     total = 0
     rows = []

@@ -11,7 +11,6 @@ from rich.console import Console
 from drop_ray.config import RunConfig
 from drop_ray.errors import CorruptArtifactError
 from drop_ray.job.job import Job
-from drop_ray.job.known_commits import KnownCommits
 from drop_ray.job.ledger import Ledger
 from drop_ray.job.opening import open_job
 from drop_ray.job.run_state import NotDoneError, RunState
@@ -20,7 +19,6 @@ from drop_ray.job.units import LocalUnit, Share, Unit, WorkerRequest
 from drop_ray.stages.catalog import STAGES
 from drop_ray.stages.dry_run_table import dry_run_lines
 from drop_ray.store import Commit
-from drop_ray.store.lookup import find_all
 from drop_ray.text.console import PLAIN
 
 
@@ -31,13 +29,12 @@ class DryRun(RunState):
         super().__init__(job, Ledger(job.store, job.run_folder), _Nobody())
         self.works: dict[str, Work] = {}
         self._found: dict[str, Commit | None] = {}
-        self._known = KnownCommits(job.store, job.run_folder)
 
     def complete(self, stage: Stage, units: Sequence[Unit | LocalUnit]) -> list[Commit | None]:
         """The commits of the units that are done, None for others. Every unit is counted once."""
         lines: dict[str, list[Unit | LocalUnit]] = {}
         new = {unit.step.path: unit for unit in units if unit.step.path not in self._found}
-        found = find_all(self.job.store, [unit.step for unit in new.values()], self._known.commits)
+        found = self.ledger.look(unit.step for unit in new.values())
         for path, unit in new.items():
             commit = found[path]
             # A corrupt artifact would be done again.
