@@ -46,7 +46,7 @@ class FiniteModel(HFLM):  # type: ignore[misc]  # lm-eval has no types
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         with self._watched() as fine:
             texts: list[str] = super().generate_until(requests, disable_tqdm=disable_tqdm)
-        if fine and not torch.stack(fine).all():
+        if not all(fine):
             for request in requests:
                 self._keep(request, "text was generated from logits that are not finite")
         return texts

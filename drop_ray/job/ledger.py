@@ -13,7 +13,8 @@ from drop_ray.job.known_commits import KnownCommits
 from drop_ray.job.run_files import read_run_file
 from drop_ray.reading.json_text import parse_json
 from drop_ray.store import Commit, Step, Store
-from drop_ray.store.lookup import READS_AT_ONCE, Found, find_all
+from drop_ray.store.filesystem import READS_AT_ONCE
+from drop_ray.store.lookup import Found, find_all
 from drop_ray.store.steps import ARTIFACTS, VERSIONS
 
 logger = logging.getLogger(__name__)

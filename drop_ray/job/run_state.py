@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import pyarrow as pa
 import torch
 
-from drop_ray.errors import CorruptArtifactError
 from drop_ray.job.job import Job
 from drop_ray.job.ledger import Ledger
 from drop_ray.job.run_files import RunFiles
@@ -144,11 +143,8 @@ class RunState:
 
         CorruptArtifactError if its bytes are not those that were committed; the next start makes it anew.
         """
-        try:
+        with self.job.store.discarded_if_corrupt(commit):
             return read_table(self.job.store, commit, logical)
-        except CorruptArtifactError:
-            self.job.store.discard(commit)
-            raise
 
     def complete(self, stage: Stage, units: Sequence[Unit | LocalUnit]) -> list[Commit | None]:
         """Do the units that are not done, and return the commits of all.

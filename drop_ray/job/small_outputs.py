@@ -11,13 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from drop_ray.errors import CorruptArtifactError
 from drop_ray.store import Commit, Store
+from drop_ray.store.filesystem import READS_AT_ONCE
 
 GATHERED = "outputs.parquet"
 # Reading a larger output takes longer than asking for it.
 SMALL_BYTES = 64 << 10
-READS_AT_ONCE = 16
 
 Wanted = tuple[Commit, str]
 
@@ -44,11 +43,8 @@ def read_outputs(store: Store, run_folder: str, wanted: Sequence[Wanted]) -> lis
 
 
 def _read(store: Store, commit: Commit, logical: str) -> bytes:
-    try:
+    with store.discarded_if_corrupt(commit):
         return store.read_bytes(commit, logical)
-    except CorruptArtifactError:
-        store.discard(commit)
-        raise
 
 
 def _gathered(store: Store, path: str) -> dict[str, bytes]:

@@ -11,6 +11,9 @@ from typing import BinaryIO, Protocol
 
 from drop_ray.store.steps import Output
 
+READS_AT_ONCE = 16
+"""Small files that are read at a time: reading one is mostly waiting for the storage."""
+
 TEMPORARY_PREFIX = ".tmp-"
 """Begins the names of files that are being written to a local folder, and of those whose writer died."""
 

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from drop_ray.errors import CorruptArtifactError
-from drop_ray.store.filesystem import Stored, is_temporary
+from drop_ray.store.filesystem import READS_AT_ONCE, Stored, is_temporary
 from drop_ray.store.steps import ARTIFACTS, ATTEMPT_NAME, RECORD, Commit
 from drop_ray.store.store import PROBE_PREFIX, Store
-
-READS_AT_ONCE = 16
 
 Tree = Mapping[str, Stored]
 

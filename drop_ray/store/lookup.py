@@ -14,11 +14,9 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from drop_ray.errors import CorruptArtifactError
-from drop_ray.store.filesystem import Stored
+from drop_ray.store.filesystem import READS_AT_ONCE, Stored
 from drop_ray.store.steps import ATTEMPT_NAME, RECORD, Commit, Step
 from drop_ray.store.store import HASHED_BY_FIND, Store
-
-READS_AT_ONCE = 16
 
 Found = Commit | CorruptArtifactError | None
 

@@ -7,8 +7,8 @@ finds many artifacts at a time.
 """
 
 import hashlib
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -164,6 +164,15 @@ class Store:
             return
         self.files.remove(step.record_path)
         self.files.remove_folder(f"{step.path}/{recorded.attempt}")
+
+    @contextmanager
+    def discarded_if_corrupt(self, commit: Commit) -> Iterator[None]:
+        """Discards the commit at a CorruptArtifactError, which goes on: the next start makes it anew."""
+        try:
+            yield
+        except CorruptArtifactError:
+            self.discard(commit)
+            raise
 
     def path_of(self, commit: Commit, logical: str) -> str:
         """The absolute path or `s3://` URL of an output or of a folder of outputs. KeyError if there is none."""

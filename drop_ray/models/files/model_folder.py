@@ -17,10 +17,10 @@ from drop_ray.models.files.hub_blobs import blob_sha256
 SMALL_FILES = ("*.json", *COMPANION_PATTERNS)
 
 # One thread copies 1 GB/s out of the system's cache, for it also pays for the pages of the new memory. Disks of a node
-# give several times that.
+# give several times that. Who reads less at a time, as hashing does, has threads of its own.
 PART_BYTES = 8 << 20
 READERS = min(8, os.cpu_count() or 1)
-MIN_PARALLEL_PARTS = 4
+MIN_PARALLEL_PARTS = 8
 
 
 @dataclass(frozen=True)
