@@ -14,10 +14,11 @@ from typing import Any
 from huggingface_hub import HfApi
 
 from drop_ray.config import CalibrationConfig, resolve_path
-from drop_ray.errors import UserError, with_cause
+from drop_ray.errors import UserError
 from drop_ray.models.location import HUB_NAME
 from drop_ray.reading.files import BYTE_ORDER_MARK
 from drop_ray.store.identity import json_sha256
+from drop_ray.text.faults import with_cause
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # A stream cannot be shuffled as a whole: the next document is drawn from a buffer of so many.

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from typing import Any
 
-from drop_ray.errors import UserError, with_cause
+from drop_ray.errors import UserError
 from drop_ray.evaluation.catalog import Catalog
 from drop_ray.evaluation.quiet import quiet
 from drop_ray.evaluation.result import TaskRequest
+from drop_ray.text.faults import with_cause
 
 
 def open_tasks(requests: Iterable[TaskRequest], include_path: str | None) -> None:

@@ -11,7 +11,7 @@ import ray
 from ray.exceptions import RayError
 
 from drop_ray.config import ExecutionConfig
-from drop_ray.errors import UserError, with_cause
+from drop_ray.errors import UserError
 from drop_ray.job.units import WorkerRequest
 from drop_ray.job.worker import WorkerSetup
 from drop_ray.models.spreading import gpus_needed
@@ -19,6 +19,7 @@ from drop_ray.runtime.pool import Pool, PoolSettings
 from drop_ray.runtime.preflight import Node, alive_nodes, ask_nodes, resource_faults
 from drop_ray.runtime.termination import sigterm_handler_kept
 from drop_ray.runtime.worker import WorkerActor
+from drop_ray.text.faults import with_cause
 from drop_ray.text.units import human_bytes
 
 logger = logging.getLogger(__name__)

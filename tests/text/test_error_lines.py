@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from drop_ray.errors import with_cause
+from drop_ray.text.faults import with_cause
 
 
 def chain(*errors, implicit=False):
