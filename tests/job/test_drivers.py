@@ -23,7 +23,9 @@ def leave(store, driver, age_s=0.0):
     store.write_file(f"{RUN}/{DRIVERS}/{driver.host}-{driver.pid}.json", heartbeat.to_json())
 
 
-def test_a_second_driver_says_who_the_first_is_and_the_first_learns_of_it(store, caplog):
+def test_a_second_driver_says_who_the_first_is_and_the_first_learns_of_it(store, caplog, monkeypatch):
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
     leave(store, Driver("other-host", 41), age_s=30)
     with Presence(store, RUN) as presence:
         assert presence.came_later
