@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "python-api.ipynb"
 
 
@@ -26,6 +28,7 @@ def shown(cells):
             yield from "".join(output.get("text") or output["data"]["text/plain"]).splitlines()
 
 
+@pytest.mark.full
 def test_the_notebook_runs_and_shows_what_it_gives(tmp_path):
     cells = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
     (tmp_path / "cells.py").write_text("\n".join(program(cells)))

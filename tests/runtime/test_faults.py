@@ -6,15 +6,12 @@ from fault_run import POINTS, FaultRun, TinyCluster
 from faults import disturb, undisturbed_results
 from tiny_run import write_inputs
 
-# The one that also shows the others' means: units requeued, a worker that cannot be replaced, a smaller cluster.
-REPRESENTATIVE = ("node", "scoring")
-# With it, each fault and each point once.
-FULL = (("worker", "export"), ("driver", "evaluation"))
+# Each fault and each point once. The first also shows the others' means: units requeued, a worker that cannot be
+# replaced, a smaller cluster. A killed worker is also in test_pipeline.py.
+FULL = (("node", "scoring"), ("worker", "export"), ("driver", "evaluation"))
 
 
 def marks(fault, point):
-    if (fault, point) == REPRESENTATIVE:
-        return ()
     return (pytest.mark.full,) if (fault, point) in FULL else (pytest.mark.full, pytest.mark.nightly)
 
 

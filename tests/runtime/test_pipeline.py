@@ -139,6 +139,7 @@ def forecast_of_export(config):
     return next(line.split()[1:3] for line in forecast_lines(config) if line.startswith("export"))
 
 
+@pytest.mark.full
 def test_plans_that_drop_blocks_are_exported_plain_too_and_others_never(make_config, caplog):
     caplog.set_level("INFO")
     plans = [{"strategy": "attention", "drop": [1]}, {"strategy": "block", "drop": [1]}]
@@ -161,6 +162,7 @@ def test_plans_that_drop_blocks_are_exported_plain_too_and_others_never(make_con
     )
 
 
+@pytest.mark.full
 def test_what_other_library_versions_made_is_named_and_taken_only_on_request(make_config, caplog, monkeypatch):
     config = make_config()
     first = run(config, "evaluate")

@@ -85,6 +85,7 @@ def test_a_metric_and_a_strategy_of_another_package_score_and_plan(toy, inputs, 
     assert sorted(made["inner-2-iterative1"][2]) == [1, 2]
 
 
+@pytest.mark.full
 def test_a_change_of_another_package_is_evaluated_exported_and_reported(toy, inputs, tmp_path):
     halved = {"kind": "scale_mlp", "layer": 1, "factor": 0.5}
     for name, changes in (("dropped", []), ("halved", [halved]), ("as-it-was", [{**halved, "factor": 1.0}])):

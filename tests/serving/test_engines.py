@@ -130,6 +130,7 @@ def bench_spec(folder, kind, dtype="float32", **fields):
     )
 
 
+@pytest.mark.full
 @needs_vllm
 def test_vllm_passes_the_gate_and_is_measured_in_pairs(folder):
     result = run_bench(bench_spec(folder, "vllm"))
