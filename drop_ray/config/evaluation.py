@@ -4,6 +4,9 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from drop_ray.config.divergence import DivergenceSpec
+from drop_ray.config.gates import GatesConfig
+from drop_ray.config.screening import Limit, ScreenSpec
 from drop_ray.config.section import FileName, Location, Section, TextSection
 from drop_ray.text.naming import first_twice
 
@@ -15,7 +18,9 @@ class TaskSpec(Section):
     num_fewshot: int | None = Field(
         None, ge=0, description="examples before each question; null keeps the task's own number"
     )
-    limit: int | None = Field(None, ge=1, description="first documents only")
+    limit: Limit | None = Field(
+        None, description="first documents only; or a target, at which the task ends: {within: 0.01}"
+    )
 
 
 class PerplexitySpec(TextSection):
@@ -27,17 +32,27 @@ class PerplexitySpec(TextSection):
 class EvaluationConfig(Section):
     """What judges a model: lm-eval tasks, and perplexity on texts."""
 
-    backend: Literal["hf"] = Field("hf", description="what computes log-likelihoods: transformers")
+    backend: Literal["hf", "vllm"] = Field(
+        "hf", description="what computes log-likelihoods and generates: hf is transformers, vllm the serving engine"
+    )
+    share_prefixes: bool = Field(
+        True, description="compute what the requests of a document have in common once; false is the path of lm-eval"
+    )
     batch_size: int = Field(
         8, ge=1, description="documents at once; fixed, since a size found by trial would change numbers"
     )
     tasks: tuple[TaskSpec, ...] = Field((), description="lm-eval tasks, by name or with settings")
     perplexity: tuple[PerplexitySpec, ...] = Field((), description="texts whose perplexity is taken")
+    divergence: DivergenceSpec | None = Field(
+        DivergenceSpec(), description="text on which predictions are compared with the base's; null compares none"
+    )
+    screen: ScreenSpec | None = Field(None, description="which plans get the tasks; null gives them to all")
+    gates: GatesConfig | None = Field(None, description="what a plan must still be able to do; null tests nothing")
     include_path: Location | None = Field(None, description="folder of lm-eval task YAML files")
     allow_task_code: bool = Field(
         False, description="run Python code (`!function`) of tasks from outside of the working directory"
     )
-    limit: int | None = Field(None, ge=1, description="first documents of tasks that state no limit")
+    limit: Limit | None = Field(None, description="limit of the tasks that state none, as theirs")
     seed: int = Field(1234, description="seed by which few-shot examples are drawn")
     apply_chat_template: bool = Field(False, description="put prompts into the tokenizer's chat template")
     system_instruction: str | None = Field(None, description="text that stands before every prompt")

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import torch
 
+from drop_ray.evaluation.panel import Panel
 from drop_ray.job.job import Job
 from drop_ray.job.ledger import Ledger
 from drop_ray.job.run_files import RunFiles
@@ -83,6 +84,8 @@ class RunState:
     """All variants but the base, in the order in which they were made."""
     checkpoints: dict[str, str] = field(default_factory=dict)
     """Locations of checkpoints, by variant and format."""
+    panels: dict[str, Panel] = field(default_factory=dict)
+    """Divergence panels by variant, of those whose panel is done; made by the stage `diverge`."""
     serving: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Rows of serving.parquet by variant; those of the base are the control."""
     published: Any = None

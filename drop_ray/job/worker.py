@@ -168,9 +168,14 @@ class Worker:
                 expected = commit.outputs[name].sha256
                 raise CorruptArtifactError(f"{sources[name].path}: sha256 {sha256} instead of {expected}")
 
-    def commit(self, step: Step, outputs: Mapping[str, Path]) -> Commit:
-        """Commit files or folders by their logical names."""
+    def commit(self, step: Step, outputs: Mapping[str, Path], measured: Mapping[str, float] | None = None) -> Commit:
+        """Commit files or folders by their logical names.
+
+        measured: what doing it took, by name, for the record; it may differ from one time to the next.
+        """
         provenance = {"versions": full_versions(), "device": self.device, "node": self.node}
+        if measured:
+            provenance["measured"] = dict(measured)
         return self.store.commit(step, outputs, provenance=provenance)
 
     def _open(self, revision: str | None) -> Checkpoint:
