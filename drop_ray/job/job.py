@@ -10,6 +10,7 @@ from drop_ray.config import RunConfig, resolve_path
 from drop_ray.evaluation import TaskRequest
 from drop_ray.job.change_sections import change_sections
 from drop_ray.job.file_hash import file_sha256
+from drop_ray.job.task_volumes import TaskVolumes
 from drop_ray.models.accounting import ModelSize
 from drop_ray.models.checkpoint import Checkpoint
 from drop_ray.models.families import DropLists
@@ -85,6 +86,11 @@ class Job:
         field, path = ("source", config.source) if config.source else ("token_ids", config.token_ids)
         assert path is not None
         return {field: file_sha256(resolve_path(path), f"calibration.{field}")}
+
+    @cached_property
+    def volumes(self) -> TaskVolumes:
+        """The tokens of the tasks, by name; counted when they are asked for."""
+        return TaskVolumes(self)
 
     @cached_property
     def dataset(self) -> CalibrationDataset:

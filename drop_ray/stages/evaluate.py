@@ -20,6 +20,7 @@ from drop_ray.job.units import Unit, WorkerRequest
 from drop_ray.job.worker import Worker
 from drop_ray.models.location import load_tokenizer
 from drop_ray.planning.variants import Variant, distinct
+from drop_ray.stages.evaluation_cost import evaluation_cost
 from drop_ray.store import Commit
 from drop_ray.store.tables import write_table
 
@@ -107,13 +108,9 @@ def _workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
 
 
 def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
-    job = run.job
-    text = next((text for text in job.config.evaluation.perplexity if line == f"evaluate {text.name}"), None)
-    if text is None:
-        return Cost(note="compute depends on the task's documents")
-    tokens = text.num_samples * text.seq_len
-    drops = [unit.variant.drops for unit in todo if isinstance(unit, EvaluationUnit)]
-    return Cost(flops=sum(job.size.forward_flops(each, tokens, text.seq_len) for each in drops))
+    variants = [unit.variant for unit in todo if isinstance(unit, EvaluationUnit)]
+    first, *_ = steps.evaluation_steps(run.job, run.base)
+    return evaluation_cost(run.job, line.removeprefix("evaluate "), variants, loads=line == f"evaluate {first}")
 
 
 def _commit(worker: Worker, unit: EvaluationUnit, result: TaskResult) -> Commit:

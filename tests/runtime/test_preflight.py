@@ -8,7 +8,9 @@ from tiny_run import config_of
 
 from drop_ray.config import ExecutionConfig
 from drop_ray.errors import UserError
+from drop_ray.job.layout import Layout
 from drop_ray.job.opening import open_job
+from drop_ray.job.units import WorkerRequest
 from drop_ray.runtime import preflight
 from drop_ray.runtime.cluster import Cluster, _init
 from drop_ray.runtime.dispatch import worker_setup
@@ -63,12 +65,12 @@ def connected(gpu_bytes, nodes=(GPU_NODE,), **fields):
     return cluster
 
 
-def test_auto_takes_as_many_gpus_as_hold_the_model_and_a_number_is_the_users():
-    auto = connected(80 * GIB, gpus_per_worker="auto")
-    assert [auto.gpus_for(size * GIB) for size in (0, 14, 140)] == [1, 1, 3]
-    assert [connected(80 * GIB, gpus_per_worker=4).gpus_for(size * GIB) for size in (0, 140)] == [4, 4]
-    assert connected(None).gpus_for(140 * GIB) == 0
-    assert auto.bytes_per_worker == connected(80 * GIB, gpus_per_worker=4).bytes_per_worker == 80 * GIB
+def test_workers_of_the_cluster_have_the_gpus_of_its_nodes():
+    auto, four = connected(80 * GIB, gpus_per_worker="auto"), connected(80 * GIB, gpus_per_worker=4)
+    assert auto.layout(WorkerRequest(model_bytes=140 * GIB)).gpus == 3
+    assert four.layout(WorkerRequest()) == Layout(4, 1, 0.25)
+    assert connected(None).layout(WorkerRequest(model_bytes=140 * GIB)) == Layout(1, 0, 1)
+    assert auto.bytes_per_worker == four.bytes_per_worker == 80 * GIB
     assert connected(80 * GIB, gpus_per_worker=0.5).bytes_per_worker == 40 * GIB
 
 
@@ -81,7 +83,7 @@ def test_auto_takes_as_many_gpus_as_hold_the_model_and_a_number_is_the_users():
 )
 def test_a_model_that_the_gpus_do_not_hold_is_refused(gpus, message):
     with pytest.raises(UserError, match=f"execution.gpus_per_worker: a model of .* {message}"):
-        connected(24 * GIB, gpus_per_worker=gpus).gpus_for(90 * GIB)
+        connected(24 * GIB, gpus_per_worker=gpus).layout(WorkerRequest(model_bytes=90 * GIB))
 
 
 def test_a_node_that_has_everything_has_no_fault_and_leaves_no_probe(setup, local_ray, tmp_path):
