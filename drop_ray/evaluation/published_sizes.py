@@ -53,7 +53,7 @@ class TaskSize:
             shared=shared,
             cached=min(cached, requests * (context + answer)),
             generated=documents * self.generated,
-            basis="published sizes",
+            basis="published",
         )
 
 

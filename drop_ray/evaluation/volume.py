@@ -32,7 +32,7 @@ class TaskVolume:
     generated: int
     """Tokens that are generated at most, one after the other."""
     basis: str
-    """What the numbers are taken from: `requests`, `a sample`, or `published sizes`."""
+    """What the numbers are taken from: all `requests`, a `sample` of them, or `published` sizes."""
 
     @property
     def mean_length(self) -> float:
@@ -50,7 +50,7 @@ def total(volumes: Sequence[TaskVolume]) -> TaskVolume:
     """Of the tasks of a group together; at least one."""
     bases = {volume.basis for volume in volumes}
     sums = {name: sum(getattr(volume, name) for volume in volumes) for name in NUMBERS}
-    return TaskVolume(**sums, basis=bases.pop() if len(bases) == 1 else "a sample")
+    return TaskVolume(**sums, basis=bases.pop() if len(bases) == 1 else "sample")
 
 
 def volume_of(
@@ -77,7 +77,7 @@ def volume_of(
         shared=round((trees - once * len(documents)) * scale + once),
         cached=round((_cached(requests, block) - kept) * scale + kept),
         generated=0,
-        basis="requests" if num_documents == len(documents) else "a sample",
+        basis="requests" if num_documents == len(documents) else "sample",
     )
 
 

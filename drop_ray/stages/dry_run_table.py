@@ -13,6 +13,12 @@ from drop_ray.text.console import PLAIN
 from drop_ray.text.tables import names, numbers, table_lines, words
 from drop_ray.text.units import human_bytes, human_count, human_flops, human_hours
 
+BASES = {
+    "sample": "sample: of the task's own requests, scaled to all of its documents",
+    "published": "published: by known sizes of the data set, to about 20 %; its data is not here",
+}
+"""What is said of numbers that are no exact counts."""
+
 
 def dry_run_lines(works: Sequence[Work], flops: int, console: Console = PLAIN) -> Iterator[str]:
     """The rows of a dry run. flops: those of a forward pass of the base over 1000 tokens."""
@@ -47,9 +53,9 @@ def token_lines(
     known = {name: volume for name, volume in volumes.items() if volume is not None}
     if not known:
         return
-    how = f"evaluation.backend {evaluation.backend}, share_prefixes {str(evaluation.share_prefixes).lower()}"
+    shares = str(evaluation.share_prefixes).lower()
     yield ""
-    yield f"Tokens of the tasks on one variant ({how}):"
+    yield f"Tokens of each task on one variant (backend {evaluation.backend}, share_prefixes {shares}):"
     columns = [names("task"), numbers("documents"), numbers("requests"), numbers("asked"), numbers("computed")]
     columns += [numbers("generated"), names("from")]
     rows = []
@@ -58,6 +64,8 @@ def token_lines(
         counts = [human_count(count) if count else "-" for count in tokens]
         rows.append([name, str(volume.documents), str(volume.requests), *counts, volume.basis])
     yield from table_lines(console, columns, rows)
+    bases = {volume.basis for volume in known.values()}
+    yield from (text for basis, text in BASES.items() if basis in bases)
 
 
 def hardware_lines(works: Sequence[Work], execution: ExecutionConfig) -> Iterator[str]:

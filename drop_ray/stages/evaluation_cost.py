@@ -37,8 +37,7 @@ def evaluation_cost(job: Job, name: str, variants: Sequence[Variant], *, loads: 
         if loads:
             weights = job.size.kept_parameters(variant.drops) * (width or job.size.bytes_per_parameter)
             phases.append(Phase(loaded=weights, starts=evaluation.backend == "vllm"))
-    note = "" if volume is None or volume.basis == "requests" else f"from {volume.basis}"
-    return Cost(flops=round(sum(phase.flops for phase in phases)), note=note, phases=tuple(phases))
+    return Cost(flops=round(sum(phase.flops for phase in phases)), phases=tuple(phases))
 
 
 def task_phases(
