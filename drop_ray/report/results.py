@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from drop_ray.report.costs import CostRow
 from drop_ray.report.rows import (
     ArtifactRow,
     DocumentRow,
@@ -82,6 +83,8 @@ class Results:
     """Memory and acceptance gate of the engines."""
     quantization_errors: Sequence[QuantizationErrorRow] = ()
     """Output errors of quantized sub-layers."""
+    costs: Sequence[CostRow] = ()
+    """What the units took, by stage."""
 
     def __post_init__(self) -> None:
         names = [variant.name for variant in self.variants]

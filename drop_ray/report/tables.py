@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from tabulate import tabulate
 
 from drop_ray.report import rows
+from drop_ray.report.costs import CostRow
 from drop_ray.report.quantization import DifferenceRow, EffectsRow, differences, effects, perplexity_tasks
 from drop_ray.report.results import Results
 from drop_ray.report.serving import GammaRow, gamma_rows, references
@@ -39,6 +40,7 @@ TOPICS: dict[str, tuple[type, Callable[[Results], Iterable[Any]]]] = {
     "serving": (rows.ServingRow, lambda results: results.serving),
     "gamma": (GammaRow, lambda results: gamma_rows(standings(results), references(results))),
     "engines": (rows.EngineRow, lambda results: results.engines),
+    "costs": (CostRow, lambda results: results.costs),
     "artifacts": (rows.ArtifactRow, lambda results: results.artifacts),
 }
 """The type of a topic's rows, and the rows."""

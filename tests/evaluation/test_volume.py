@@ -105,9 +105,7 @@ def test_a_limit_is_of_each_subject():
 
 @pytest.fixture(scope="module")
 def counter():
-    return Counter(
-        tiny_models.make_tokenizer(), include_path=str(TASKS), seed=1234, max_length=256, block=16
-    )
+    return Counter(tiny_models.make_tokenizer(), include_path=str(TASKS), seed=1234, max_length=256, block=16)
 
 
 def test_the_requests_of_a_task_are_counted_from_its_data(counter):
