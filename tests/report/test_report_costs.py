@@ -31,9 +31,9 @@ def test_gpu_hours_stand_beside_what_was_expected_and_what_reuse_saved():
     text = markdown(SCORE, EVALUATE)
     assert "- GPU-hours: 9.0 (36 units)" in text
     # Of the stage that was forecast: 36000 seconds, 40000 expected.
-    assert "- Measured over expected: 0.900 (11 GPU-hours were expected)" in text
-    assert "- Saved by results of other runs: 2.0 GPU-hours (7 units)" in text
-    assert "- Saved by equal prefixes: 75.0 % (of 1 M tokens asked)" in text
+    assert "- Measured over expected: 0.900 (of 11 GPU-hours)" in text
+    assert "- GPU-hours not spent: 2.0 (7 units of other runs)" in text
+    assert "- Tokens not computed: 75.0 % (of 1 M asked)" in text
     (line,) = [line for line in text.splitlines() if line.startswith("| evaluate")]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells == ["evaluate", "27", "7 in 30 min 0 s", "2 h 0 min", "8.0", "11", "1 M", "250 K 75.0 % saved"]

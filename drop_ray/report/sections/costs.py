@@ -30,17 +30,18 @@ def _figures(rows: Sequence[CostRow], total: CostRow) -> Iterator[blocks.Figure]
         # Of the stages that have a forecast.
         known = sum(row.measured_gpu_seconds for row in rows if row.expected_gpu_seconds is not None)
         measured = known / total.expected_gpu_seconds
-        expected = f"{human_hours(total.expected_gpu_seconds / HOUR_S)} GPU-hours were expected"
+        expected = f"of {human_hours(total.expected_gpu_seconds / HOUR_S)} GPU-hours"
         yield blocks.Figure("Measured over expected", ratio(measured), expected)
     if total.reused_units:
-        saved = human_duration(total.reused_worker_seconds)
+        others = f"{count(total.reused_units, 'unit')} of other runs"
         if total.reused_gpu_seconds:
-            saved = f"{human_hours(total.reused_gpu_seconds / HOUR_S)} GPU-hours"
-        yield blocks.Figure("Saved by results of other runs", saved, count(total.reused_units, "unit"))
+            yield blocks.Figure("GPU-hours not spent", human_hours(total.reused_gpu_seconds / HOUR_S), others)
+        else:
+            yield blocks.Figure("Time not spent", human_duration(total.reused_worker_seconds), others)
     if total.asked_tokens:
         saved = percent(total.saved_tokens, total.asked_tokens)
-        of = f"of {human_count(total.asked_tokens)} tokens asked"
-        yield blocks.Figure("Saved by equal prefixes", saved, of)
+        of = f"of {human_count(total.asked_tokens)} asked"
+        yield blocks.Figure("Tokens not computed", saved, of)
 
 
 def _table(rows: Sequence[CostRow], total: CostRow) -> blocks.Table:
