@@ -17,10 +17,10 @@ from drop_ray.job.units import Unit, WorkerRequest
 from drop_ray.job.worker import Worker
 from drop_ray.planning.variants import Variant, distinct
 from drop_ray.quantization.change import Quantize
+from drop_ray.quantization.cost import quantization_phase
 from drop_ray.quantization.section import QUANTIZATION
 from drop_ray.stages.evaluate import evaluate
 from drop_ray.stages.export import provenance_of
-from drop_ray.stages.quantization_cost import quantization_phase
 from drop_ray.stages.score_units import remembered_samples
 from drop_ray.store import Commit
 from drop_ray.store.tables import write_table

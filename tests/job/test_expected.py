@@ -15,9 +15,9 @@ from drop_ray.models.accounting import ModelSize
 from drop_ray.models.families import DropLists
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.variants import variant_of
+from drop_ray.quantization.cost import quantization_phase
 from drop_ray.stages.bench_cost import bench_phases
 from drop_ray.stages.evaluation_cost import forward, task_phases
-from drop_ray.stages.quantization_cost import quantization_phase
 
 # 100 operations, 10 bytes moved and 2 bytes loaded a second.
 ROUND = HardwareSpec(
