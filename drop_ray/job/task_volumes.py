@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING, Any
 
 from drop_ray.evaluation.volume import TaskVolume
 from drop_ray.models.location import load_tokenizer
+from drop_ray.serving.preflight import CPU_BLOCK
 
 if TYPE_CHECKING:
     from drop_ray.job.job import Job
 
-# Tokens that vLLM caches together, on GPUs and on CPUs.
-GPU_BLOCK, CPU_BLOCK = 16, 128
+# Tokens of a block of vLLM's prefix cache on a GPU.
+GPU_BLOCK = 16
 PROMPTING = {"seed", "apply_chat_template", "system_instruction"}
 
 

@@ -71,5 +71,9 @@ def test_a_run_tells_its_own_work_from_that_of_others(make_config):
     assert (found["evaluate"]["units"], found["evaluate"]["reused_units"]) == (6, 4)
     assert found["evaluate"]["worker_seconds"] > 0
 
-    run(first)  # written anew, it says the same
-    assert costs(first) == own
+    # Written anew it says the same, and with stated GPUs what they are expected to take: all units, done or not.
+    run(make_config(name="first", execution={"gpus_per_worker": 1, "hardware": "l4"}))
+    assert costs(first) != own
+    for stage, row in costs(first).items():
+        assert {**row, "expected_gpu_seconds": None} == own[stage]
+        assert 0 < row["expected_gpu_seconds"] < 1

@@ -1,6 +1,7 @@
 """What the cluster cannot do is said before any work, all of it in one message that names the nodes."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import ray
@@ -72,6 +73,35 @@ def test_workers_of_the_cluster_have_the_gpus_of_its_nodes():
     assert connected(None).layout(WorkerRequest(model_bytes=140 * GIB)) == Layout(1, 0, 1)
     assert auto.bytes_per_worker == four.bytes_per_worker == 80 * GIB
     assert connected(80 * GIB, gpus_per_worker=0.5).bytes_per_worker == 40 * GIB
+
+
+def test_a_pool_has_the_workers_of_its_layout_and_ends_for_another_one(monkeypatch):
+    asked, closed = [], []
+
+    class Pool:
+        def __init__(self, make_actor, settings):
+            asked[-1]["workers"] = settings.num_actors
+
+        def close(self):
+            closed.append(len(asked))
+
+    class Actor:
+        def options(self, **options):
+            asked.append(options)
+            return SimpleNamespace(remote=print)
+
+    monkeypatch.setattr("drop_ray.runtime.cluster.Pool", Pool)
+    monkeypatch.setattr("drop_ray.runtime.cluster.ray.remote", lambda actor: Actor())
+    cluster = connected(80 * GIB, (Node("c", "10.0.0.3", 16, 8),), num_workers=2, gpus_per_worker=4, cpus_per_worker=8)
+    for request in (
+        WorkerRequest(),
+        WorkerRequest(),
+        WorkerRequest(model_bytes=140 * GIB),
+        WorkerRequest("bench", None, 4),
+    ):
+        cluster.pool(None, request, False)
+    assert [(one["workers"], one["num_gpus"], one["num_cpus"]) for one in asked] == [(8, 1, 2), (2, 4, 8), (2, 4, 8)]
+    assert closed == [1, 2]  # the second request found its pool
 
 
 @pytest.mark.parametrize(
