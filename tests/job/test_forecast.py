@@ -1,4 +1,4 @@
-"""The dry run of the 70B configs on their 8 GPUs, with the published sizes of the model and of the tasks."""
+"""Forecasts of whole runs: the 70B config on its 8 GPUs by published sizes, and what was measured on a GPU."""
 
 import json
 from pathlib import Path
@@ -9,10 +9,12 @@ import torch
 from transformers import LlamaConfig
 
 from drop_ray.config import load_config
+from drop_ray.config.hardware import HardwareSpec
 from drop_ray.evaluation.published_sizes import PUBLISHED
 from drop_ray.evaluation.result import TaskRequest
-from drop_ray.job.expected import Expected
+from drop_ray.job.expected import Expected, Phase, expect
 from drop_ray.job.job import Job
+from drop_ray.job.layout import Layout
 from drop_ray.models.accounting import measure
 from drop_ray.models.checkpoint import Checkpoint
 from drop_ray.models.dropped import build_skeleton
@@ -140,3 +142,14 @@ def test_the_paper_s_table_has_as_many_tokens_as_was_calculated_by_hand(size):
     hellaswag = PUBLISHED["hellaswag"].volume(10, None, 16)
     assert 19 * hellaswag.alone / alone == pytest.approx(0.74, abs=0.04)
     assert size.forward_flops(DropLists(), alone, 1000) == pytest.approx(1.8e20, rel=0.2)
+
+
+@pytest.mark.parametrize(("streamed", "measured_s"), [(False, 2.16), (True, 6.20)])
+def test_the_forecast_is_near_to_what_scoring_took_on_an_h200(streamed, measured_s):
+    """The sweeps of docs/testing.md: a model of the size of Llama-3-8B, 32 samples of 2048 tokens."""
+    fields = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32}
+    size = measure(build_skeleton(LlamaConfig(**{**LLAMA_3_70B, **fields}), DropLists(), torch.bfloat16))
+    weights = (size.parameters - size.outside_parameters) * 2
+    phase = Phase(size.forward_flops(DropLists(), 32 * 2048, 2048), loaded=weights * streamed)
+    found = expect([phase], HardwareSpec(gpu="h200"), Layout(1, 1, 1), 2)
+    assert measured_s / found.wall_s == pytest.approx(1, abs=0.15)
