@@ -3,8 +3,9 @@
 Long tasks are counted on documents that are spread evenly over them. Nothing is downloaded.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -60,13 +61,13 @@ class Counter:
         """The volume of a request: of its data if that is here, else of published sizes; None if neither is known."""
         limit = request.limit if isinstance(request.limit, int) else None
         try:
-            with quiet(), _offline():
+            with quiet(), _offline(), _without_warnings():
                 tasks = load_tasks(self._catalog, request.name)["tasks"]
         except UserError:
             size = PUBLISHED.get(request.name)
             return size.volume(request.num_fewshot or 0, limit, self._block) if size else None
         sample = max(SAMPLE_OF_EACH, SAMPLE // len(tasks))
-        with quiet():
+        with quiet(), _without_warnings():
             return total([self._of_task(task, request, limit, sample) for task in tasks.values()])
 
     def _of_task(self, task: Any, request: TaskRequest, limit: int | None, sample: int) -> TaskVolume:
@@ -151,7 +152,19 @@ class _Recorder(TemplateLM):  # type: ignore[misc]
 @contextmanager
 def _offline() -> Iterator[None]:
     """Within, data of the hub is only taken from the cache."""
-    with ExitStack() as stack:
-        stack.enter_context(replaced(huggingface_hub.constants, "HF_HUB_OFFLINE", True))
-        stack.enter_context(replaced(datasets.config, "HF_HUB_OFFLINE", True))
+    with (
+        replaced(huggingface_hub.constants, "HF_HUB_OFFLINE", True),
+        replaced(datasets.config, "HF_HUB_OFFLINE", True),
+    ):
         yield
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Within, the libraries do not log what they log again when the tasks are evaluated."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
