@@ -190,9 +190,8 @@ def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
     if serving is None:
         return Cost()
     units = [unit for unit in todo if isinstance(unit, BenchUnit)]
-    vocab_size = int(job.checkpoint.config["vocab_size"])
     phases = [
-        phase for unit in units for phase in bench_phases(serving, unit.size, vocab_size, unit.base, unit.variant)
+        phase for unit in units for phase in bench_phases(serving, unit.size, job.vocab_size, unit.base, unit.variant)
     ]
     flops = round(sum(phase.flops for phase in phases))
     return Cost(flops=flops, note=f"{serving.engine}, {serving.mode}", phases=tuple(phases))

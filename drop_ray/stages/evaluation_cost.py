@@ -25,15 +25,14 @@ def evaluation_cost(job: Job, name: str, variants: Sequence[Variant], *, loads: 
     volume = None if text else job.volumes[name]
     if text is None and volume is None:
         return Cost(note="compute depends on the task's documents, which are not here")
-    vocab_size = int(job.checkpoint.config["vocab_size"])
     phases: list[Phase] = []
     for variant in variants:
         width = variant.remake.bytes_per_weight if variant.remake else None
         if text:
             tokens = text.num_samples * text.seq_len
-            phases.append(Phase(flops=forward(job.size, vocab_size, variant.drops, tokens, text.seq_len)))
+            phases.append(Phase(flops=forward(job.size, job.vocab_size, variant.drops, tokens, text.seq_len)))
         elif volume:
-            phases += task_phases(job.size, vocab_size, variant.drops, volume, evaluation, width)
+            phases += task_phases(job.size, job.vocab_size, variant.drops, volume, evaluation, width)
         if loads:
             weights = job.size.kept_parameters(variant.drops) * (width or job.size.bytes_per_parameter)
             phases.append(Phase(loaded=weights, starts=evaluation.backend == "vllm"))
