@@ -68,7 +68,9 @@ def job_of(tmp_path, size):
         config = config.model_copy(
             update={
                 "calibration": type(config.calibration)(**calibration),
-                "evaluation": config.evaluation.model_copy(update={"screen": None, "gates": None, **evaluation}),
+                "evaluation": config.evaluation.model_copy(
+                    update={"screen": None, "gates": None, "divergence": None, **evaluation}
+                ),
             }
         )
         checkpoint = Checkpoint("llama", model, {**LLAMA_3_70B, "model_type": "llama"}, (), HashMemory(tmp_path))
