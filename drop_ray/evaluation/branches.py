@@ -1,7 +1,7 @@
 """Several variants of one model go through its layers together: what they have in common is computed once.
 
-A variant that lacks sub-layers is the base with stand-ins in their places, as in `models.modeling_dropped`. Two variants
-have the same residual state up to the first layer of which they lack different parts.
+A variant that lacks sub-layers is the base with stand-ins in their places, as in `models.modeling_dropped`. Two
+variants have the same residual state up to the first layer of which they lack different parts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -58,7 +58,7 @@ def without(layer: nn.Module, attention: bool, mlp: bool) -> Iterator[None]:
     kept = {name: getattr(layer, name) for name in absent}
     try:
         for name in absent:
-            setattr(layer, name, nn.Identity() if "norm" in name else Nothing(name == "self_attn"))
+            setattr(layer, name, nn.Identity() if "norm" in name else Nothing(name == "self_attn"))  # type: ignore[no-untyped-call]
         yield
     finally:
         for name, module in kept.items():

@@ -56,7 +56,7 @@ def predictions_of(logits: torch.Tensor) -> Predictions:
 
 
 def compare(base: Predictions, variant: Predictions, targets: torch.Tensor) -> Comparison:
-    """Numbers of each token, [tokens]. targets: the tokens that came, int64 [tokens]. NaN where a logit is no number."""
+    """Numbers of each token, [tokens], NaN where a logit is. targets: the tokens that came, int64 [tokens]."""
     p, q = base.probabilities, variant.probabilities
     excess = (q - p).sub_(p * (variant.log_probabilities - base.log_probabilities))
     values = torch.stack(

@@ -115,7 +115,7 @@ def _compare_sample(
     row: int,
     states: Mapping[StateModel, States],
 ) -> dict[str, Comparison]:
-    """The comparisons of one sample, some tokens at a time. row: its place in its micro-batch, which `states` are of."""
+    """The comparisons of one sample, some tokens at a time. row: its place in the micro-batch of `states`."""
     parts: dict[str, list[Comparison]] = {name: [] for name in variants}
     step, last = rows_at_once(base.model.vocabulary), len(sample) - 1
     for start in range(0, last, step):

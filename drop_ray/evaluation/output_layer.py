@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from drop_ray.models.loading import Weights, complete, place
 
+
 class _Given(nn.Module):
     """Stands in for all decoder layers: gives a state that was computed before."""
 

@@ -74,7 +74,7 @@ class LayeredModel:
 
     @property
     def device(self) -> torch.device:
-        return self._model.get_input_embeddings().weight.device
+        return _device_of(self._model)
 
     @torch.inference_mode()
     def states(
@@ -127,7 +127,7 @@ class WholeModel:
 
     @property
     def device(self) -> torch.device:
-        return self._model.get_input_embeddings().weight.device
+        return _device_of(self._model)
 
     @torch.inference_mode()
     def states(
@@ -157,6 +157,12 @@ def _without_norm(model: PreTrainedModel) -> Iterator[None]:
         yield
     finally:
         decoder.norm = norm
+
+
+def _device_of(model: PreTrainedModel) -> torch.device:
+    """Where a model takes its tokens."""
+    device: torch.device = model.get_input_embeddings().weight.device
+    return device
 
 
 def _bad_weight(model: PreTrainedModel, module: nn.Module) -> str | None:
