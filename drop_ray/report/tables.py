@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from tabulate import tabulate
 
 from drop_ray.report import rows
+from drop_ray.report.divergence import DivergencePair, DivergenceRow, DivergenceSampleRow, neighbours
 from drop_ray.report.quantization import DifferenceRow, EffectsRow, differences, effects, perplexity_tasks
 from drop_ray.report.results import Results
 from drop_ray.report.serving import GammaRow, gamma_rows, references
@@ -32,6 +33,9 @@ TOPICS: dict[str, tuple[type, Callable[[Results], Iterable[Any]]]] = {
     "training": (rows.TrainingRow, lambda results: results.training),
     "evaluations": (rows.EvaluationRow, lambda results: results.evaluations),
     "documents": (rows.DocumentRow, lambda results: results.documents),
+    "divergences": (DivergenceRow, lambda results: results.divergences),
+    "divergence_samples": (DivergenceSampleRow, lambda results: results.divergence_samples),
+    "divergence_pairs": (DivergencePair, neighbours),
     "comparisons": (Standing, standings),
     "quantization_differences": (DifferenceRow, lambda results: _of_texts(results, differences)),
     "quantization_effects": (EffectsRow, lambda results: _of_texts(results, effects)),

@@ -19,6 +19,7 @@ from drop_ray.report.markdown import render_markdown
 from drop_ray.report.results import Results, RunFacts
 from drop_ray.report.rows import ArtifactRow, ScoreRow, TrainingRow
 from drop_ray.report.tables import TOPICS, parquet_files
+from drop_ray.stages.report_divergence import divergence_results
 from drop_ray.stages.report_evaluations import Evaluated
 from drop_ray.stages.report_rows import (
     engine_row,
@@ -98,6 +99,7 @@ def collect(run: RunState) -> Results:
         ],
         engines=[engine_row(name, json.loads(job.store.read_bytes(commit, SERVING_FACTS))) for name, commit in served],
         quantization_errors=[row for variant in everything for row in quantization_error_rows(job, variant, done)],
+        **divergence_results(run, everything, done),
     )
 
 
