@@ -102,6 +102,12 @@ class PromptScores:
     """By how much it is more probable than the second, in log-probability, float64 [positions]; None if not known."""
 
 
+def first_scores(scores: PromptScores, positions: int) -> PromptScores:
+    """The scores of the first positions alone."""
+    margins = None if scores.margins is None else scores.margins[:positions]
+    return PromptScores(scores.logprobs[:positions], scores.top[:positions], margins)
+
+
 @dataclass(frozen=True)
 class Score:
     """How likely a continuation is after its context."""

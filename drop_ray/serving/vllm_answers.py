@@ -91,7 +91,7 @@ def complete(llm: LLM, prompts: Prompts, completion: Completion) -> Completed:
     order = sorted(range(len(prompts)), key=lambda number: tuple(prompts[number]))
     sampling = [
         SamplingParams(
-            **{"temperature": 0, **completion.sampling},
+            **{"temperature": 0, **_drawn(completion, number)},
             max_tokens=completion.max_tokens[number],
             ignore_eos=True,
             stop_token_ids=list(completion.stop_tokens),
@@ -118,8 +118,14 @@ def complete(llm: LLM, prompts: Prompts, completion: Completion) -> Completed:
     return Completed(tuple(tokens[n] for n in numbers), tuple(finite[n] for n in numbers), computed)
 
 
+def _drawn(completion: Completion, number: int) -> dict[str, Any]:
+    """Settings by which tokens are drawn: another seed for each text, so that equal prompts get several answers."""
+    settings = dict(completion.sampling)
+    return settings | {"seed": int(settings["seed"]) + number} if "seed" in settings else settings
+
+
 def _requests(contexts: Prompts, targets: Prompts) -> list[_Request]:
-    """One request for equal inputs, unless more last tokens are wanted than vLLM gives. Sorted, so that prefixes meet."""
+    """One request for equal inputs, or more for more last tokens than vLLM gives. Sorted, so that prefixes meet."""
     alike: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for number, (context, target) in enumerate(zip(contexts, targets, strict=True)):
         alike[(*context, *target[:-1])].append(number)
