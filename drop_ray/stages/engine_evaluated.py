@@ -3,11 +3,11 @@
 import logging
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from drop_ray.errors import DropRayError, WorkerFailedError
 from drop_ray.evaluation import TaskRequest, TaskResult
 from drop_ray.job.run_state import RunState
 from drop_ray.job.worker import Worker
@@ -17,7 +17,7 @@ from drop_ray.models.families import DropLists
 from drop_ray.models.location import load_tokenizer
 from drop_ray.planning.variants import Variant
 from drop_ray.serving.checks import Gate
-from drop_ray.serving.engine import EngineSettings
+from drop_ray.serving.engine import EngineError, EngineSettings
 from drop_ray.serving.engine_process import EngineProcess
 from drop_ray.serving.engine_tokens import EngineTokens
 from drop_ray.serving.evaluation_preflight import MAX_BATCH, evaluation_kv_bytes
@@ -77,50 +77,42 @@ def engine_request(run: RunState) -> EngineRequest | None:
 class EngineEvaluated:
     """A variant in vLLM. The engine starts, and passes the gate, when it is first asked for something.
 
-    GateError, again at each question, if it does not pass; EngineError if it does not start, or dies.
+    EngineError if it does not start, or dies: it starts anew when it is asked again. A variant that does not pass the
+    gate, or whose engines die before they did so `max_attempts` times in a row, has no numbers: GateError, or
+    WorkerFailedError, is raised at each question, without another start.
     """
 
     def __init__(self, worker: Worker, variant: Variant, made: Commit | None, request: EngineRequest):
         self._worker, self._variant, self._made, self._request = worker, variant, made, request
         self._opened = ExitStack()
-        self._refused: GateError | None = None
+        self._tokens: EngineTokens | None = None
+        self._evaluator: EngineEvaluator | None = None
+        self._refused: DropRayError | None = None
+        self._lost_starts = 0
 
     @property
     def tokens(self) -> EngineTokens:
         if self._refused is not None:
             raise self._refused
+        if self._tokens is None:
+            self._tokens = EngineTokens(self._start(), self._request.max_length)
         return self._tokens
 
-    @cached_property
-    def _tokens(self) -> EngineTokens:
-        try:
-            return EngineTokens(self._started(), self._request.max_length)
-        except GateError as error:
-            self._refused = error
-            self.close()
-            raise
-        except BaseException:
-            self.close()
-            raise
-
     def task(self, request: TaskRequest) -> TaskResult:
-        assert self.tokens is not None  # it starts before lm-eval is asked for anything
+        tokens = self.tokens
+        if self._evaluator is None:
+            from drop_ray.evaluation.harness import EngineEvaluator  # imports lm-eval
+
+            worker = self._worker
+            settings = worker.setup.evaluation.model_dump(include={"seed", "apply_chat_template", "system_instruction"})
+            self._evaluator = EngineEvaluator(
+                tokens,
+                read_config(worker.checkpoint()),
+                load_tokenizer(worker.checkpoint().folder),
+                include_path=worker.setup.include_path,
+                **settings,
+            )
         return self._evaluator.evaluate(request)
-
-    @cached_property
-    def _evaluator(self) -> "EngineEvaluator":
-        from drop_ray.evaluation.harness import EngineEvaluator  # imports lm-eval
-
-        worker = self._worker
-        settings = worker.setup.evaluation.model_dump(include={"seed", "apply_chat_template", "system_instruction"})
-        checkpoint = worker.checkpoint()
-        return EngineEvaluator(
-            self.tokens,
-            read_config(checkpoint),
-            load_tokenizer(checkpoint.folder),
-            include_path=worker.setup.include_path,
-            **settings,
-        )
 
     def text(self, name: str, token_ids: torch.Tensor) -> TaskResult:
         from drop_ray.evaluation.perplexity import engine_perplexity
@@ -129,7 +121,31 @@ class EngineEvaluated:
 
     def close(self) -> None:
         """End the engine."""
+        self._tokens = self._evaluator = None
         self._opened.close()
+
+    def _start(self) -> EngineProcess:
+        try:
+            engine = self._started()
+        except GateError as error:
+            self._refused = error
+            self.close()
+            raise
+        except EngineError as error:
+            self.close()
+            self._lost_starts += 1
+            if self._lost_starts < self._request.max_attempts:
+                raise
+            self._refused = WorkerFailedError(
+    X
+                f"last: {error}"
+            )
+            raise self._refused from error
+        except BaseException:
+            self.close()
+            raise
+        self._lost_starts = 0
+        return engine
 
     def _started(self) -> EngineProcess:
         worker, request, name = self._worker, self._request, self._variant.name

@@ -72,15 +72,15 @@ def asked(
     If its engine dies, it is asked again with a fresh one. WorkerFailedError, which begins with `what`, for one that
     dies too often.
     """
+    model = held(worker, variant, made, request)
     attempts = 1 if request is None else request.max_attempts
     for attempt in range(1, attempts + 1):
-        model = held(worker, variant, made, request)
         try:
             counts = model.tokens.counts
             before = replace(counts)
             return ask(model), counts.since(before)
         except EngineError as error:
-            worker.release()
+            model.close()
             logger.warning("%s: its engine is lost, attempt %d of %d: %s", what, attempt, attempts, error)
             if attempt == attempts:
                 raise WorkerFailedError(f"{what}: its engine was lost {attempts} times; the last: {error}") from error
