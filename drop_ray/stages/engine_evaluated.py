@@ -137,8 +137,8 @@ class EngineEvaluated:
             if self._lost_starts < self._request.max_attempts:
                 raise
             self._refused = WorkerFailedError(
-    X
-                f"last: {error}"
+                f"{self._variant.name}: {self._lost_starts} engines in a row were lost before they passed the gate; "
+                f"the last: {error}"
             )
             raise self._refused from error
         except BaseException:
