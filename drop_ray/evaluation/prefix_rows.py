@@ -107,8 +107,9 @@ class _Cluster:
     """Neighbouring rows, and the cheapest way to compute them."""
 
     first: int
+    """Number of its first row."""
     last: int
-    """Numbers of its first and its last row."""
+    """Number of its last row."""
     cut: int
     """Most tokens of a prefix: all of its questions have them, and before their first judged input."""
     saved: int = 0
