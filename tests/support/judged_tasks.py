@@ -81,7 +81,8 @@ def write_tasks(folder: Path, documents: int = 30) -> Path:
         + FIRST
         + 'doc_to_text: "{{question}}"\ndoc_to_target: "{{answer}}"\nnum_fewshot: 3\n'
         'generation_kwargs: {until: [".", "\\n\\n"], max_gen_toks: 24, do_sample: false}\n'
-        "metric_list:\n  - {metric: exact_match, aggregation: mean, higher_is_better: true, regexes_to_ignore: ['^ +']}\n",
+        "metric_list:\n"
+        "  - {metric: exact_match, aggregation: mean, higher_is_better: true, regexes_to_ignore: ['^ +']}\n",
     )
     # As WikiText: whole texts, some longer than the model's sequence.
     reading = [{"text": " ".join(texts[number : number + 1 + 30 * (number % 3)])} for number in range(documents)]
