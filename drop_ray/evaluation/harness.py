@@ -14,13 +14,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from drop_ray.errors import UserError
 from drop_ray.evaluation.catalog import Catalog
+from drop_ray.evaluation.engine_model import EngineModel
 from drop_ray.evaluation.fewshot import seed_by_document
-from drop_ray.evaluation.finite_model import FiniteModel
+from drop_ray.evaluation.finite_model import FiniteModel, SharingModel
+from drop_ray.evaluation.hf_token_model import HfTokenModel
 from drop_ray.evaluation.metrics import document_values, metric_rows
 from drop_ray.evaluation.opening import load_tasks, set_shots
 from drop_ray.evaluation.quiet import quiet
 from drop_ray.evaluation.result import TaskRequest, TaskResult, document_table
 from drop_ray.evaluation.tasks import check_request
+from drop_ray.evaluation.token_model import CompletingModel, TokenCounts
 
 logger = logging.getLogger(__name__)
 
@@ -29,38 +32,23 @@ logger = logging.getLogger(__name__)
 _BOOTSTRAP_DRAWS = 1000
 
 
-class Evaluator:
-    """A loaded model wrapped for lm-eval; keep it to evaluate many tasks.
+class Harness:
+    """A model of lm-eval, kept to evaluate many tasks.
 
-    `batch_size` is fixed, since padding changes the last bits of results. `seed` draws the few-shot examples of each
-    document, and starts every random generator before each task. A `max_length` of None takes the model's own. With
-    `apply_chat_template`, few-shot examples are turns of their own. Log-probabilities are float32 whatever the dtype of
-    the model: in bfloat16 the choices of a task would tie.
-
-    Raises UserError for a batch size that is not a positive integer (`auto` too), a tokenizer without a chat template
-    when one is to be applied, and a tokenizer with neither a BOS nor an EOS token.
+    `seed` draws the few-shot examples of each document, and starts every random generator before each task. With
+    `apply_chat_template`, few-shot examples are turns of their own.
     """
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
+        model: Any,
         *,
         include_path: str | None,
-        batch_size: int,
         seed: int,
         apply_chat_template: bool = False,
         system_instruction: str | None = None,
-        max_length: int | None = None,
     ) -> None:
-        if type(batch_size) is not int or batch_size < 1:
-            raise UserError(
-                f"evaluation.batch_size must be a positive integer, not {batch_size!r}: results depend on it"
-            )
-        if apply_chat_template and not tokenizer.chat_template:
-            raise UserError("evaluation.apply_chat_template: the model's tokenizer has no chat template")
-        if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None:
-            raise UserError("model: the tokenizer has neither a BOS nor an EOS token, one of which starts every text")
+        self._model = model
         self._catalog = Catalog(include_path)
         self._seed = seed
         self._prompting = {
@@ -68,14 +56,6 @@ class Evaluator:
             "apply_chat_template": apply_chat_template,
             "fewshot_as_multiturn": apply_chat_template,
         }
-        self._model = FiniteModel(
-            pretrained=model,
-            backend="causal",
-            tokenizer=copy.deepcopy(tokenizer),  # lm-eval sets a padding token on it
-            batch_size=batch_size,
-            max_length=max_length,
-            softmax_dtype="float32",
-        )
 
     def evaluate(self, request: TaskRequest) -> TaskResult:
         """Run one task, tag or group.
@@ -122,6 +102,100 @@ class Evaluator:
         random.seed(self._seed)
         np.random.seed(self._seed % 2**32)
         torch.manual_seed(self._seed)
+
+
+class Evaluator(Harness):
+    """A loaded model of transformers.
+
+    `batch_size` is fixed, since padding changes the last bits of results. A `max_length` of None takes the model's own.
+    Log-probabilities are float32 whatever the dtype of the model: in bfloat16 the choices of a task would tie.
+
+    Prefixes are shared by `tokens`, which has the same model and the same lengths. Without it, or if it shares none,
+    log-likelihoods are computed by lm-eval's own code.
+
+    Raises UserError for a batch size that is not a positive integer (`auto` too), a tokenizer without a chat template
+    when one is to be applied, and a tokenizer with neither a BOS nor an EOS token.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        include_path: str | None,
+        batch_size: int,
+        seed: int,
+        apply_chat_template: bool = False,
+        system_instruction: str | None = None,
+        max_length: int | None = None,
+        tokens: HfTokenModel | None = None,
+    ) -> None:
+        if type(batch_size) is not int or batch_size < 1:
+            raise UserError(
+                f"evaluation.batch_size must be a positive integer, not {batch_size!r}: results depend on it"
+            )
+        check_tokenizer(tokenizer, apply_chat_template)
+        arguments = {
+            "pretrained": model,
+            "backend": "causal",
+            "tokenizer": copy.deepcopy(tokenizer),  # lm-eval sets a padding token on it
+            "batch_size": batch_size,
+            "max_length": max_length,
+            "softmax_dtype": "float32",
+        }
+        if tokens is not None and tokens.shares:
+            own: Any = SharingModel(tokens, **arguments)
+        else:
+            own = FiniteModel(TokenCounts() if tokens is None else tokens.counts, **arguments)
+        super().__init__(
+            own,
+            include_path=include_path,
+            seed=seed,
+            apply_chat_template=apply_chat_template,
+            system_instruction=system_instruction,
+        )
+
+
+class EngineEvaluator(Harness):
+    """A model in an engine, asked by `tokens`. `config` is the base's transformers configuration.
+
+    UserError as of `Evaluator`.
+    """
+
+    def __init__(
+        self,
+        tokens: CompletingModel,
+        config: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        include_path: str | None,
+        seed: int,
+        apply_chat_template: bool = False,
+        system_instruction: str | None = None,
+    ) -> None:
+        check_tokenizer(tokenizer, apply_chat_template)
+        ends = config.eos_token_id
+        super().__init__(
+            EngineModel(
+                tokens,
+                tokenizer,
+                vocabulary=config.vocab_size,
+                end_tokens=ends if isinstance(ends, list) else [] if ends is None else [ends],
+                seed=seed,
+            ),
+            include_path=include_path,
+            seed=seed,
+            apply_chat_template=apply_chat_template,
+            system_instruction=system_instruction,
+        )
+
+
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, apply_chat_template: bool) -> None:
+    """UserError if prompts cannot be made with the tokenizer."""
+    if apply_chat_template and not tokenizer.chat_template:
+        raise UserError("evaluation.apply_chat_template: the model's tokenizer has no chat template")
+    if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None:
+        raise UserError("model: the tokenizer has neither a BOS nor an EOS token, one of which starts every text")
 
 
 def _without_folders(value: Any) -> Any:

@@ -86,6 +86,8 @@ class RunState:
     """Locations of checkpoints, by variant and format."""
     panels: dict[str, Panel] = field(default_factory=dict)
     """Divergence panels by variant, of those whose panel is done; made by the stage `diverge`."""
+    gate_texts: dict[int, list[list[int]]] = field(default_factory=dict)
+    """Calibration samples that engines are checked on, by the longest sequence of the engines; read once."""
     serving: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Rows of serving.parquet by variant; those of the base are the control."""
     published: Any = None

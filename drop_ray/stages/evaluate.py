@@ -2,29 +2,25 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from drop_ray.config import perplexity_field
 from drop_ray.evaluation import TaskRequest, TaskResult
-from drop_ray.evaluation.perplexity import evaluate_perplexity
 from drop_ray.job import steps
 from drop_ray.job.artifacts import DOCUMENTS, METRICS
 from drop_ray.job.run_state import RunState
 from drop_ray.job.stage import Cost, Stage
 from drop_ray.job.units import Unit, WorkerRequest
 from drop_ray.job.worker import Worker
-from drop_ray.models.location import load_tokenizer
 from drop_ray.planning.variants import Variant, distinct
+from drop_ray.stages.engine_evaluated import EngineRequest, engine_request
+from drop_ray.stages.evaluated import Evaluated, asked
 from drop_ray.store import Commit
 from drop_ray.store.tables import write_table
-
-# Fields of `evaluation` that are arguments of the Evaluator.
-EVALUATOR_SETTINGS = {"batch_size", "seed", "apply_chat_template", "system_instruction", "max_length"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +37,8 @@ class EvaluationUnit(Unit):
     """Token ids of the text, int64 [num_samples, seq_len], set when the unit is sent; None for a task."""
     made: Commit | None = None
     """Commit of the variant's own checkpoint, if it has one; set when the unit is sent."""
+    engine: EngineRequest | None = None
+    """The engine that evaluates it; None for transformers; set when the unit is sent."""
 
     @property
     def model_key(self) -> object:
@@ -48,37 +46,17 @@ class EvaluationUnit(Unit):
 
     def bound(self, run: RunState) -> "EvaluationUnit":
         token_ids = run.texts[perplexity_field(self.of)] if self.task is None else None
-        return replace(self, token_ids=token_ids, made=run.made(self.variant))
+        return replace(self, token_ids=token_ids, made=run.made(self.variant), engine=engine_request(run))
 
     def work(self, worker: Worker) -> Commit:
-        model = worker.hold(("evaluate", self.variant), lambda: _Evaluated(worker, self))
-        result = model.text(self) if self.task is None else model.task(self.task)
-        return _commit(worker, self, result)
+        def ask(model: Evaluated) -> TaskResult:
+            if self.task is not None:
+                return model.task(self.task)
+            assert self.token_ids is not None
+            return model.text(self.of, self.token_ids)
 
-
-class _Evaluated:
-    """A loaded variant, with the Evaluator that its first task makes."""
-
-    def __init__(self, worker: Worker, unit: EvaluationUnit):
-        self._worker = worker
-        self._model = worker.load(unit.variant, unit.made)
-        self._evaluator: Any = None
-
-    def text(self, unit: EvaluationUnit) -> TaskResult:
-        assert unit.token_ids is not None
-        token_ids = unit.token_ids.to(self._worker.device)
-        return evaluate_perplexity(self._model, token_ids, self._worker.setup.evaluation.batch_size, unit.of)
-
-    def task(self, request: TaskRequest) -> TaskResult:
-        if self._evaluator is None:
-            from drop_ray.evaluation.harness import Evaluator  # imports lm-eval
-
-            setup = self._worker.setup
-            settings = setup.evaluation.model_dump(include=EVALUATOR_SETTINGS)
-            tokenizer = load_tokenizer(self._worker.checkpoint().folder)
-            self._evaluator = Evaluator(self._model, tokenizer, include_path=setup.include_path, **settings)
-        result: TaskResult = self._evaluator.evaluate(request)
-        return result
+        result, measured = asked(worker, self.variant, self.made, self.engine, self.name, ask)
+        return _commit(worker, self, result, measured)
 
 
 def _run(run: RunState) -> None:
@@ -93,7 +71,7 @@ def evaluate(run: RunState, variants: Sequence[Variant]) -> None:
         for variant in distinct(variants)
         for name, step in steps.evaluation_steps(run.job, variant).items()
     ]
-    run.complete(STAGE, units)
+    run.complete(ENGINE_STAGE if run.job.config.evaluation.backend == "vllm" else STAGE, units)
 
 
 def _workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
@@ -116,13 +94,22 @@ def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
     return Cost(flops=sum(job.size.forward_flops(each, tokens, text.seq_len) for each in drops))
 
 
-def _commit(worker: Worker, unit: EvaluationUnit, result: TaskResult) -> Commit:
+def _commit(worker: Worker, unit: EvaluationUnit, result: TaskResult, measured: Mapping[str, float]) -> Commit:
     with tempfile.TemporaryDirectory() as folder:
         metrics, documents = Path(folder) / METRICS, Path(folder) / DOCUMENTS
         values = {"metrics": [asdict(metric) for metric in result.metrics], "raw": result.raw}
         metrics.write_text(json.dumps(values, indent=1, sort_keys=True))
         write_table(result.documents, documents)
-        return worker.commit(unit.step, {METRICS: metrics, DOCUMENTS: documents})
+        return worker.commit(unit.step, {METRICS: metrics, DOCUMENTS: documents}, measured)
+
+
+def _engine_workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
+    """Engines run in processes of their own, whatever the variants are."""
+    del todo
+    execution = run.job.config.execution
+    return WorkerRequest("engines", num_gpus=execution.tensor_parallel if execution.device == "cuda" else 0)
 
 
 STAGE = Stage("evaluate", "units (variant x task)", _run, workers=_workers, cost=_cost)
+# A plan that fails the gate, or whose engine dies again and again, is named, and the others are evaluated.
+ENGINE_STAGE = replace(STAGE, workers=_engine_workers, goes_on=True)
