@@ -8,6 +8,8 @@ CHECKPOINT = "checkpoint"
 METRICS = "metrics.json"
 DOCUMENTS = "documents.parquet"
 RECONSTRUCTION = "reconstruction.parquet"
+GATES = "gates.json"
+GATE_ITEMS = "gates.parquet"
 SERVING = "serving.parquet"
 SERVING_FACTS = "serving.json"
 

@@ -88,6 +88,21 @@ def perplexity_step(job: Job, variant: Variant, text: PerplexitySpec) -> Step:
     )
 
 
+def gates_step(job: Job, variant: Variant) -> Step:
+    """The damage gates of one variant. What is made of the answers, such as the tolerance, decides none of them."""
+    config = job.config.evaluation
+    assert config.gates is not None
+    return Step(
+        "gates",
+        {
+            "versions": _versions(variant, "torch", "transformers", "tokenizers"),
+            **config.gates.model_dump(mode="json", include={"seed", "num_items", "needle_lengths", "generated_tokens"}),
+            **config.model_dump(include={"max_length"}),
+            **_evaluation_identity(job, variant),
+        },
+    )
+
+
 def bench_step(job: Job, variant: Variant) -> Step:
     """The serving benchmark of one variant against the base; of the base itself, the base against itself."""
     serving, execution = job.config.serving, job.config.execution

@@ -1,6 +1,33 @@
 """The cliff of a strategy: the largest number of drops that still passes, found by bisection."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cliff:
+    """How much a strategy can drop before a gate stops it."""
+
+    strategy: str
+    """Name of the strategy."""
+    num_counts: int
+    """The largest number that it can drop."""
+    largest: int
+    """The largest number that passes; 0 if none does."""
+    fails: int | None
+    """The next larger number, which fails; None if the largest of all passes."""
+    reason: str
+    """Why that one fails; empty if none does."""
+    asked: tuple[int, ...]
+    """The numbers whose gates were asked, in order."""
+    known: tuple[int, ...]
+    """Those of them that are plans of the run anyway."""
+    plan: str | None
+    """Name of the plan that drops `largest`; None for 0."""
+    drop_attn: tuple[int, ...] = ()
+    """Layers that lose their attention in that plan."""
+    drop_mlp: tuple[int, ...] = ()
+    """Layers that lose their MLP in that plan."""
 
 
 class Bisection:
@@ -22,7 +49,12 @@ class Bisection:
     @property
     def asks(self) -> int | None:
         """The count that is to be tried next; None at the end."""
-        return None if self._fails - self.largest == 1 else (self.largest + self._fails) // 2
+        return (self.largest + self._fails) // 2 if self.remaining else None
+
+    @property
+    def remaining(self) -> int:
+        """How often it asks at most, from now on."""
+        return (self._fails - self.largest - 1).bit_length()
 
     @property
     def fails(self) -> int | None:
