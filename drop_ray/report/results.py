@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from drop_ray.report.gate_rows import CliffRow, GateRow, VerdictRow
 from drop_ray.report.rows import (
     ArtifactRow,
     DocumentRow,
@@ -28,6 +29,8 @@ OF_VARIANTS = {
     "quantization_errors": "quantization errors",
     "serving": "serving measurements",
     "engines": "serving measurements",
+    "verdicts": "verdicts",
+    "gates": "verdicts",
 }
 """The tables whose rows name a variant, and what messages call their rows."""
 
@@ -82,6 +85,12 @@ class Results:
     """Memory and acceptance gate of the engines."""
     quantization_errors: Sequence[QuantizationErrorRow] = ()
     """Output errors of quantized sub-layers."""
+    verdicts: Sequence[VerdictRow] = ()
+    """What the damage gates say of variants."""
+    gates: Sequence[GateRow] = ()
+    """What each gate says of them."""
+    cliffs: Sequence[CliffRow] = ()
+    """How far strategies go until a gate stops them."""
 
     def __post_init__(self) -> None:
         names = [variant.name for variant in self.variants]

@@ -55,6 +55,11 @@ def find_cliffs(run: RunState, strategies: Sequence[str], judge: Judge) -> None:
         _take_up(run, search)
 
 
+def plan_file(name: str) -> str:
+    """Path of the plan at a cliff, in the run's folder."""
+    return f"cliffs/{name}.json"
+
+
 def _take_up(run: RunState, search: Search) -> None:
     found = search.bisection
     plan = search.plans.get(found.largest)
@@ -73,7 +78,7 @@ def _take_up(run: RunState, search: Search) -> None:
     )
     run.cliffs.append(cliff)
     if plan is not None:
-        run.write(f"cliffs/{plan.name}.json", plan.to_json().encode())
+        run.write(plan_file(plan.name), plan.to_json().encode())
     up_to = f"{cliff.largest} of {cliff.num_counts} pass" if plan else "not even 1 passes"
     next_one = f", {cliff.fails} do not ({cliff.reason})" if cliff.fails else ""
     run.tell("cliff of %s after %d evaluations: %s%s", search.strategy, len(cliff.asked), up_to, next_one)
