@@ -117,8 +117,13 @@ def _judge(base: GateResult, variant: GateResult, tolerance: float, risk: float,
 def _spelled(loss: PairedLoss) -> str:
     """`loses 0.56 (0.42 to 0.70)`."""
     if loss.value < 0:
-        return f"gains {-loss.value:.2f} ({-loss.high:.2f} to {-loss.low:.2f})"
-    return f"loses {loss.value:.2f} ({loss.low:.2f} to {loss.high:.2f})"
+        return f"gains {-loss.value:.2f} ({_bound(-loss.high)} to {_bound(-loss.low)})"
+    return f"loses {loss.value:.2f} ({_bound(loss.low)} to {_bound(loss.high)})"
+
+
+def _bound(value: float) -> str:
+    """One digit where two decimals would hide on which side of 0 it is."""
+    return f"{value:.1g}" if 0 < abs(value) < 0.005 else f"{value:.2f}"
 
 
 def _all(judged: Sequence[GateVerdict], skipped: Sequence[GateVerdict], tolerance: float) -> Verdict:

@@ -22,6 +22,8 @@ def gates_sections(results: Results) -> list[blocks.Section]:
         shown = {gate: rows for gate, rows in by_gate.items() if any(row.outcome not in SAYS_NOTHING for row in rows)}
         silent = [rows[0].reason for gate, rows in by_gate.items() if gate not in shown]
         found += [blocks.Paragraph(_rule(results.verdicts[0])), _table(results.verdicts, shown)]
+        if stopped := [row for row in results.verdicts if row.outcome == "regression"]:
+            found += [blocks.Paragraph("Stopped:"), blocks.Bullets([f"{row.variant}: {row.reason}" for row in stopped])]
         if silent:
             found += [blocks.Paragraph("These gates say nothing of this model:"), blocks.Bullets(silent)]
     if results.cliffs:
@@ -45,13 +47,12 @@ def _rule(verdict: VerdictRow) -> tuple[str, ...]:
 def _table(verdicts: Sequence[VerdictRow], by_gate: Mapping[str, Sequence[GateRow]]) -> Table:
     columns: list[str | Column] = ["variant"]
     columns += [Column(rows[0].title, note=f"{rows[0].items} items") for rows in by_gate.values()]
-    columns.append(Column("why", "text"))
     bases = [next((row.base for row in rows if row.base is not None), None) for rows in by_gate.values()]
-    lines = [[Cell("base"), *(NOTHING if one is None else Cell(formatting.number(one, 2)) for one in bases), Cell("")]]
+    lines = [[Cell("base"), *(NOTHING if one is None else Cell(formatting.number(one, 2)) for one in bases)]]
     for verdict in verdicts:
         own = {gate: row for gate, rows in by_gate.items() for row in rows if row.variant == verdict.variant}
         cells = [_cell(own[gate]) if gate in own else NOTHING for gate in by_gate]
-        lines.append([Cell(verdict.variant, badge=BADGES[verdict.outcome]), *cells, Cell(verdict.reason)])
+        lines.append([Cell(verdict.variant, badge=BADGES[verdict.outcome], tooltip=verdict.reason), *cells])
     return table(columns, lines, look="stacked")
 
 
@@ -74,8 +75,10 @@ def _known(bound: float | None) -> float:
 
 
 def _signed(change: float) -> str:
-    """Three decimals where two would hide on which side of 0 it is."""
-    text = formatting.number(change, 3 if 0 < abs(change) < 0.005 else 2)
+    """One digit where two decimals would hide on which side of 0 it is."""
+    if change == 0:
+        return "0.00"
+    text = f"{change:.1g}".replace("-", formatting.MINUS) if abs(change) < 0.005 else formatting.number(change, 2)
     return f"+{text}" if change > 0 else text
 
 
