@@ -13,8 +13,12 @@ from drop_ray.evaluation.gates.cliff import Bisection, largest_passing
 def test_every_cliff_is_found_within_the_number_of_questions(num_counts):
     for cliff in range(num_counts + 1):
         asked = []
-        found = largest_passing(num_counts, lambda count: asked.append(count) or count <= cliff)
-        assert found == cliff
+
+        def passes(count, asked=asked, cliff=cliff):
+            asked.append(count)
+            return count <= cliff
+
+        assert largest_passing(num_counts, passes) == cliff
         assert len(asked) == len({*asked})
         assert all(1 <= count <= num_counts for count in asked)
         assert len(asked) <= (math.log2(num_counts) + 1 if num_counts else 0)
