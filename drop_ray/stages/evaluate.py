@@ -17,7 +17,8 @@ from drop_ray.job.stage import Cost, Stage
 from drop_ray.job.units import Unit, WorkerRequest
 from drop_ray.job.worker import Worker
 from drop_ray.planning.variants import Variant, distinct
-from drop_ray.stages.evaluated import held
+from drop_ray.stages.engine_evaluated import EngineRequest, engine_request
+from drop_ray.stages.evaluated import Evaluated, asked
 from drop_ray.store import Commit
 from drop_ray.store.tables import write_table
 
@@ -36,6 +37,8 @@ class EvaluationUnit(Unit):
     """Token ids of the text, int64 [num_samples, seq_len], set when the unit is sent; None for a task."""
     made: Commit | None = None
     """Commit of the variant's own checkpoint, if it has one; set when the unit is sent."""
+    engine: EngineRequest | None = None
+    """The engine that evaluates it; None for transformers; set when the unit is sent."""
 
     @property
     def model_key(self) -> object:
@@ -43,17 +46,17 @@ class EvaluationUnit(Unit):
 
     def bound(self, run: RunState) -> "EvaluationUnit":
         token_ids = run.texts[perplexity_field(self.of)] if self.task is None else None
-        return replace(self, token_ids=token_ids, made=run.made(self.variant))
+        return replace(self, token_ids=token_ids, made=run.made(self.variant), engine=engine_request(run))
 
     def work(self, worker: Worker) -> Commit:
-        model = held(worker, self.variant, self.made)
-        before = model.counts
-        if self.task is None:
+        def ask(model: Evaluated) -> TaskResult:
+            if self.task is not None:
+                return model.task(self.task)
             assert self.token_ids is not None
-            result = model.text(self.of, self.token_ids)
-        else:
-            result = model.task(self.task)
-        return _commit(worker, self, result, model.counts.since(before))
+            return model.text(self.of, self.token_ids)
+
+        result, measured = asked(worker, self.variant, self.made, self.engine, self.name, ask)
+        return _commit(worker, self, result, measured)
 
 
 def _run(run: RunState) -> None:
@@ -68,7 +71,7 @@ def evaluate(run: RunState, variants: Sequence[Variant]) -> None:
         for variant in distinct(variants)
         for name, step in steps.evaluation_steps(run.job, variant).items()
     ]
-    run.complete(STAGE, units)
+    run.complete(ENGINE_STAGE if run.job.config.evaluation.backend == "vllm" else STAGE, units)
 
 
 def _workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
@@ -100,4 +103,13 @@ def _commit(worker: Worker, unit: EvaluationUnit, result: TaskResult, measured: 
         return worker.commit(unit.step, {METRICS: metrics, DOCUMENTS: documents}, measured)
 
 
+def _engine_workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
+    """Engines run in processes of their own, whatever the variants are."""
+    del todo
+    execution = run.job.config.execution
+    return WorkerRequest("engines", num_gpus=execution.tensor_parallel if execution.device == "cuda" else 0)
+
+
 STAGE = Stage("evaluate", "units (variant x task)", _run, workers=_workers, cost=_cost)
+# A plan that fails the gate, or whose engine dies again and again, is named, and the others are evaluated.
+ENGINE_STAGE = replace(STAGE, workers=_engine_workers, goes_on=True)
