@@ -17,13 +17,14 @@ from drop_ray.job import steps
 from drop_ray.job.artifacts import GATE_ITEMS, GATES
 from drop_ray.job.run_state import RunState
 from drop_ray.job.stage import Cost, Stage
-from drop_ray.job.units import Unit, WorkerRequest
+from drop_ray.job.units import Unit
 from drop_ray.job.worker import Worker
 from drop_ray.models.dropped import read_config
 from drop_ray.models.location import load_tokenizer
 from drop_ray.planning.variants import Variant, distinct
 from drop_ray.stages import cliffs, evaluate
-from drop_ray.stages.evaluated import held
+from drop_ray.stages.engine_evaluated import EngineRequest, engine_request
+from drop_ray.stages.evaluated import Evaluated, asked
 from drop_ray.store import Commit
 from drop_ray.store.tables import write_table
 
@@ -39,25 +40,30 @@ class GatesUnit(Unit):
     """The variant that is asked."""
     made: Commit | None = None
     """Commit of the variant's own checkpoint, if it has one; set when the unit is sent."""
+    engine: EngineRequest | None = None
+    """The engine that evaluates it; None for transformers; set when the unit is sent."""
 
     @property
     def model_key(self) -> object:
         return self.variant
 
     def bound(self, run: RunState) -> "GatesUnit":
-        return replace(self, made=run.made(self.variant))
+        return replace(self, made=run.made(self.variant), engine=engine_request(run))
 
     def work(self, worker: Worker) -> Commit:
         config = worker.setup.evaluation.gates
         assert config is not None, "the run has gates"
-        model = held(worker, self.variant, self.made)
-        before = model.counts
-        answers = ask(config, *_writer(worker), model.tokens)
+        writer, stop = _writer(worker)
+
+        def put(model: Evaluated) -> Answers:
+            return ask(config, writer, stop, model.tokens)
+
+        answers, measured = asked(worker, self.variant, self.made, self.engine, f"gates of {self.name}", put)
         with tempfile.TemporaryDirectory() as folder:
             summary, items = Path(folder) / GATES, Path(folder) / GATE_ITEMS
             summary.write_text(answers.to_json())
             write_table(answers.items(), items)
-            return worker.commit(self.step, {GATES: summary, GATE_ITEMS: items}, model.counts.since(before))
+            return worker.commit(self.step, {GATES: summary, GATE_ITEMS: items}, measured)
 
 
 def _writer(worker: Worker) -> tuple[Writer, tuple[int, ...]]:
@@ -97,9 +103,10 @@ def verdicts(
     run: RunState, config: GatesConfig, variants: Sequence[Variant], line: str = "gates"
 ) -> list[Verdict | None]:
     """The verdict on each variant against the base; None, in a dry run, where the answers are still to come."""
+    stage = ENGINE_STAGE if run.job.config.evaluation.backend == "vllm" else STAGE
     everything = distinct([run.base, *variants])
     units = [GatesUnit(variant.name, steps.gates_step(run.job, variant), line, variant) for variant in everything]
-    commits = dict(zip(everything, run.complete(STAGE, units), strict=True))
+    commits = dict(zip(everything, run.complete(stage, units), strict=True))
     of_base = commits[run.base]
     if of_base is None:
         return [None] * len(variants)
@@ -116,11 +123,10 @@ def _read(run: RunState, commit: Commit) -> Answers:
         return read_answers(store.read_bytes(commit, GATES), run.read_table(commit, GATE_ITEMS))
 
 
-def _workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
-    """Those of the evaluation, whose loaded variants are asked."""
+def _alike(todo: Sequence[Unit]) -> list[evaluate.EvaluationUnit]:
+    """Units of the evaluation that need the same models."""
     units = [unit for unit in todo if isinstance(unit, GatesUnit)]
-    alike = [evaluate.EvaluationUnit(unit.label, unit.step, unit.line, unit.variant, "gates") for unit in units]
-    return evaluate.STAGE.workers(run, alike)
+    return [evaluate.EvaluationUnit(unit.label, unit.step, unit.line, unit.variant, "gates") for unit in units]
 
 
 def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
@@ -146,4 +152,16 @@ def _check(config: RunConfig) -> None:
         raise UserError("evaluation.gates: the config has no such section; `gates: {}` asks them as they are")
 
 
-STAGE = Stage("gates", "variants", _run, workers=_workers, cost=_cost, check_last=_check)
+STAGE = Stage(
+    "gates",
+    "variants",
+    _run,
+    workers=lambda run, todo: evaluate.STAGE.workers(run, _alike(todo)),
+    cost=_cost,
+    check_last=_check,
+)
+ENGINE_STAGE = replace(
+    STAGE,
+    workers=lambda run, todo: evaluate.ENGINE_STAGE.workers(run, _alike(todo)),
+    goes_on=evaluate.ENGINE_STAGE.goes_on,
+)
