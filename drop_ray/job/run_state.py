@@ -92,6 +92,8 @@ class RunState:
     """What the damage gates say of each variant whose answers are known; made by the stage `gates`."""
     cliffs: list[Cliff] = field(default_factory=list)
     """The cliffs that were found; made by the stage `gates`."""
+    gate_texts: dict[int, list[list[int]]] = field(default_factory=dict)
+    """Calibration samples that engines are checked on, by the longest sequence of the engines; read once."""
     serving: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Rows of serving.parquet by variant; those of the base are the control."""
     published: Any = None

@@ -28,8 +28,7 @@ class Expected:
     scores: PromptScores
     """Scores of the gate's prompts, and of the long one if there is one."""
     greedy: Greedy | None
-    """Greedy continuations of the random prompts; None in 16 bits, where two tokens can be equally probable but for
-    rounding, and either is right."""
+    """Greedy continuations of the random prompts; None in 16 bits, where of two equal tokens either is right."""
 
 
 class Gate:

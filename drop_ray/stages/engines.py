@@ -24,9 +24,11 @@ GATE_SAMPLES = 2
 
 def gate_text(run: RunState, max_length: int) -> list[list[int]]:
     """Calibration samples of equal length that engines for sequences of `max_length` tokens are checked on."""
-    token_ids = packing.from_table(read_table(run.job.store, run.calibrated.committed, SAMPLES))
-    text: list[list[int]] = token_ids[:GATE_SAMPLES, : prompt_length(max_length, token_ids.shape[1])].tolist()
-    return text
+    if max_length not in run.gate_texts:
+        token_ids = packing.from_table(read_table(run.job.store, run.calibrated.committed, SAMPLES))
+        length = prompt_length(max_length, token_ids.shape[1])
+        run.gate_texts[max_length] = token_ids[:GATE_SAMPLES, :length].tolist()
+    return run.gate_texts[max_length]
 
 
 def prompt_tokens(worker: Worker) -> tuple[Sequence[int], int]:
