@@ -149,6 +149,7 @@ SECTIONS = Registry(
             "quality",
             "divergence",
             "variants",
+            "gates",
             "quantization",
             "serving",
             "provenance",

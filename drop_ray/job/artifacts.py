@@ -10,6 +10,8 @@ DOCUMENTS = "documents.parquet"
 DIVERGENCE = "divergence.parquet"
 PANEL = "divergence.json"
 RECONSTRUCTION = "reconstruction.parquet"
+GATES = "gates.json"
+GATE_ITEMS = "gates.parquet"
 SERVING = "serving.parquet"
 SERVING_FACTS = "serving.json"
 

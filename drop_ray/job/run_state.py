@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import pyarrow as pa
 import torch
 
+from drop_ray.evaluation.gates.cliff import Cliff
+from drop_ray.evaluation.gates.verdict import Verdict
 from drop_ray.evaluation.panel import Panel
 from drop_ray.job.job import Job
 from drop_ray.job.ledger import Ledger
@@ -86,6 +88,10 @@ class RunState:
     """Locations of checkpoints, by variant and format."""
     panels: dict[str, Panel] = field(default_factory=dict)
     """Divergence panels by variant, of those whose panel is done; made by the stage `diverge`."""
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    """What the damage gates say of each variant whose answers are known; made by the stage `gates`."""
+    cliffs: list[Cliff] = field(default_factory=list)
+    """The cliffs that were found; made by the stage `gates`."""
     gate_texts: dict[int, list[list[int]]] = field(default_factory=dict)
     """Calibration samples that engines are checked on, by the longest sequence of the engines; read once."""
     serving: dict[str, list[dict[str, Any]]] = field(default_factory=dict)

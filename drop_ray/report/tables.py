@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tabulate import tabulate
 
-from drop_ray.report import rows
+from drop_ray.report import gate_rows, rows
 from drop_ray.report.divergence import DivergencePair, DivergenceRow, DivergenceSampleRow, neighbours
 from drop_ray.report.quantization import DifferenceRow, EffectsRow, differences, effects, perplexity_tasks
 from drop_ray.report.results import Results
@@ -37,6 +37,9 @@ TOPICS: dict[str, tuple[type, Callable[[Results], Iterable[Any]]]] = {
     "divergence_samples": (DivergenceSampleRow, lambda results: results.divergence_samples),
     "divergence_pairs": (DivergencePair, neighbours),
     "comparisons": (Standing, standings),
+    "verdicts": (gate_rows.VerdictRow, lambda results: results.verdicts),
+    "gates": (gate_rows.GateRow, lambda results: results.gates),
+    "cliffs": (gate_rows.CliffRow, lambda results: results.cliffs),
     "quantization_differences": (DifferenceRow, lambda results: _of_texts(results, differences)),
     "quantization_effects": (EffectsRow, lambda results: _of_texts(results, effects)),
     "quantization_errors": (rows.QuantizationErrorRow, lambda results: results.quantization_errors),

@@ -21,6 +21,7 @@ from drop_ray.quantization.section import QUANTIZATION
 from drop_ray.stages.diverge import diverge
 from drop_ray.stages.evaluate import evaluate
 from drop_ray.stages.export import provenance_of
+from drop_ray.stages.gates import ask_gates
 from drop_ray.stages.score_units import remembered_samples
 from drop_ray.store import Commit
 from drop_ray.store.tables import write_table
@@ -96,6 +97,7 @@ def _run(run: RunState) -> None:
     if variants:
         diverge(run, variants)
         evaluate(run, variants)
+        ask_gates(run, variants)
     run.variants += variants
 
 

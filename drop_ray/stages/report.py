@@ -21,6 +21,7 @@ from drop_ray.report.rows import ArtifactRow, ScoreRow, TrainingRow
 from drop_ray.report.tables import TOPICS, parquet_files
 from drop_ray.stages.report_divergence import divergence_results
 from drop_ray.stages.report_evaluations import Evaluated
+from drop_ray.stages.report_gates import cliff_rows, gate_rows, verdict_rows
 from drop_ray.stages.report_rows import (
     engine_row,
     quantization_error_rows,
@@ -98,6 +99,9 @@ def collect(run: RunState) -> Results:
             for row in serving_rows(name, read_table(job.store, commit, SERVING).to_pylist())
         ],
         engines=[engine_row(name, json.loads(job.store.read_bytes(commit, SERVING_FACTS))) for name, commit in served],
+        verdicts=[*verdict_rows(run)],
+        gates=[*gate_rows(run)],
+        cliffs=[*cliff_rows(run)],
         quantization_errors=[row for variant in everything for row in quantization_error_rows(job, variant, done)],
         **divergence_results(run, everything, done),
     )
