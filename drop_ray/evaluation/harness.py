@@ -4,6 +4,7 @@ import copy
 import json
 import logging
 import random
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,18 @@ from lm_eval.evaluator import evaluate
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from drop_ray.errors import UserError
+from drop_ray.evaluation.base_answers import BaseAnswers, evaluated_whole, values_of
 from drop_ray.evaluation.catalog import Catalog
+from drop_ray.evaluation.confidence import confidence_values
 from drop_ray.evaluation.fewshot import seed_by_document
 from drop_ray.evaluation.finite_model import FiniteModel
+from drop_ray.evaluation.logged_samples import logged_samples
 from drop_ray.evaluation.metrics import document_values, metric_rows
 from drop_ray.evaluation.opening import load_tasks, set_shots
 from drop_ray.evaluation.quiet import quiet
-from drop_ray.evaluation.result import TaskRequest, TaskResult, document_table
+from drop_ray.evaluation.result import DocumentValue, MetricValue, TaskRequest, TaskResult, document_table
+from drop_ray.evaluation.targeted import pursue
+from drop_ray.evaluation.targets import Outcome
 from drop_ray.evaluation.tasks import check_request
 
 logger = logging.getLogger(__name__)
@@ -77,14 +83,15 @@ class Evaluator:
             softmax_dtype="float32",
         )
 
-    def evaluate(self, request: TaskRequest) -> TaskResult:
-        """Run one task, tag or group.
+    def evaluate(self, request: TaskRequest, base: BaseAnswers | None = None, keep_samples: bool = False) -> TaskResult:
+        """Run one task, tag or group; with a target and the base's answers, on as many documents as that takes.
 
         Reads the datasets, and downloads those of the hub that are not cached. Raises UserError for an unknown task,
         for one that cannot be run as requested, for data that cannot be read, and for fewer few-shot documents than
         asked for. All are found by `tasks.resolve_tasks` and `opening.open_tasks` before a model is loaded.
 
-        A task with a log-likelihood that is NaN or infinite has no number itself: its metrics are NaN.
+        A task with a log-likelihood that is NaN or infinite has no number itself: its metrics are NaN. `keep_samples`
+        adds prompts and responses.
         """
         check_request(request, self._catalog.find(request.name))
         with quiet():
@@ -93,28 +100,72 @@ class Evaluator:
             for task in loaded["tasks"].values():
                 set_shots(task, request)
                 seed_by_document(task, self._seed)
-            self._start_generators()
             self._model.faults.clear()
-            results = evaluate(
-                lm=self._model,
-                task_dict=loaded,
-                limit=request.limit,
-                bootstrap_iters=_BOOTSTRAP_DRAWS,
-                log_samples=True,
-                **self._prompting,
-            )
+            if request.target is not None and base is not None:
+                return self._pursued(request, loaded, base, keep_samples)
+            results = self._results(self._model, loaded, limit=request.limit)
+        metrics = metric_rows(request.name, results, loaded["tasks"], loaded["groups"], self._model.faults.keys())
+        return self._result(request, results, loaded, metrics, [], keep_samples)
+
+    def _pursued(self, request: TaskRequest, loaded: Any, base: BaseAnswers, keep_samples: bool) -> TaskResult:
+        """The documents that the target takes; all of a task without a mean in [0, 1], to which no interval applies."""
+        tasks, faults = loaded["tasks"], self._model.faults
+        leaves = {name: [name] for name in tasks}
+        leaves |= {name: [leaf.task_name for leaf in group.get_all_tasks()] for name, group in loaded["groups"].items()}
+
+        def run(model: Any, documents: Mapping[str, list[int]]) -> dict[str, Any]:
+            chosen = {"tasks": {name: tasks[name] for name in documents}, "groups": {}}
+            return self._results(model, chosen, samples=documents)
+
+        try:
+            pursuits = base.pursuits(request, leaves, self._seed)
+            results = pursue(run, self._model, tasks, pursuits, faults)
+        except ValueError as error:
+            logger.warning("evaluation.limit: %s is evaluated whole: %s", request.name, error)
+            faults.clear()
+            results = self._results(self._model, loaded)
+            metrics = metric_rows(request.name, results, tasks, loaded["groups"], faults.keys())
+            outcomes = evaluated_whole(request, metrics, str(error))
+        else:
+            answered = values_of(row._asdict() for row in _document_rows(results["samples"], tasks))
+            metrics = base.metric_rows(pursuits, answered, bool(faults))
+            outcomes = [pursuit.outcome() for pursuit in pursuits]
+        return self._result(request, results, loaded, metrics, outcomes, keep_samples)
+
+    def _results(self, model: Any, loaded: Any, **chosen: Any) -> dict[str, Any]:
+        """lm-eval's result dictionary. chosen: `limit`, or `samples`."""
+        self._start_generators()
+        found: dict[str, Any] = evaluate(
+            lm=model,
+            task_dict=loaded,
+            bootstrap_iters=_BOOTSTRAP_DRAWS,
+            log_samples=True,
+            **chosen,
+            **self._prompting,
+        )
+        return found
+
+    def _result(
+        self,
+        request: TaskRequest,
+        results: dict[str, Any],
+        loaded: Any,
+        metrics: list[MetricValue],
+        outcomes: Sequence[Outcome],
+        keep_samples: bool,
+    ) -> TaskResult:
         samples = results.pop("samples")
         for config in results["configs"].values():
             config["dataset_kwargs"] = _without_folders(config.get("dataset_kwargs"))
-        tasks = loaded["tasks"]
         for fault in self._model.faults.values():
             logger.warning("%s; the task counts for nothing", fault)
-        rows = (row for name, task in tasks.items() for row in document_values(name, samples[name], task.aggregation()))
         return TaskResult(
             task=request,
-            metrics=metric_rows(request.name, results, tasks, loaded["groups"], self._model.faults.keys()),
-            documents=document_table(rows),
+            metrics=metrics,
+            documents=document_table(_document_rows(samples, loaded["tasks"])),
             raw=json.loads(json.dumps(results, default=_json_value)),
+            outcomes=outcomes,
+            samples=logged_samples(samples) if keep_samples else None,
         )
 
     def _start_generators(self) -> None:
@@ -122,6 +173,15 @@ class Evaluator:
         random.seed(self._seed)
         np.random.seed(self._seed % 2**32)
         torch.manual_seed(self._seed)
+
+
+def _document_rows(samples: Mapping[str, Any], tasks: Mapping[str, Any]) -> Iterator[DocumentValue]:
+    """Values of every metric by document, and of multiple-choice tasks how sure the model was."""
+    for name, of_task in samples.items():
+        values = list(document_values(name, of_task, tasks[name].aggregation()))
+        yield from values
+        if tasks[name].OUTPUT_TYPE == "multiple_choice":
+            yield from confidence_values(name, of_task, values)
 
 
 def _without_folders(value: Any) -> Any:

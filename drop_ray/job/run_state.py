@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
 import torch
@@ -64,6 +64,8 @@ class Cluster(Protocol):
 class RunState:
     """What the stages of a run read and add to, one after the other."""
 
+    only_counts: ClassVar[bool] = False
+    """Whether units are counted and not done, as in a dry run."""
     job: Job
     """The checked run."""
     ledger: Ledger
@@ -86,6 +88,8 @@ class RunState:
     """Locations of checkpoints, by variant and format."""
     panels: dict[str, Panel] = field(default_factory=dict)
     """Divergence panels by variant, of those whose panel is done; made by the stage `diverge`."""
+    screened: dict[str, tuple[bool, str]] = field(default_factory=dict)
+    """Whether a variant gets the tasks, and why, where `evaluation.screen` chooses; made by the stage `evaluate`."""
     serving: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Rows of serving.parquet by variant; those of the base are the control."""
     published: Any = None

@@ -1,9 +1,8 @@
 """The stage evaluate: every task and every text on every variant."""
 
-import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,19 @@ import torch
 
 from drop_ray.config import perplexity_field
 from drop_ray.evaluation import TaskRequest, TaskResult
+from drop_ray.evaluation.base_answers import BaseAnswers
 from drop_ray.evaluation.perplexity import evaluate_perplexity
 from drop_ray.job import steps
-from drop_ray.job.artifacts import DOCUMENTS, METRICS
 from drop_ray.job.run_state import RunState
 from drop_ray.job.stage import Cost, Stage
 from drop_ray.job.units import Unit, WorkerRequest
 from drop_ray.job.worker import Worker
 from drop_ray.models.location import load_tokenizer
 from drop_ray.planning.variants import Variant, distinct
-from drop_ray.store import Commit
-from drop_ray.store.tables import write_table
+from drop_ray.stages.evaluation_files import write_result
+from drop_ray.stages.screening import kept
+from drop_ray.stages.targets import base_answers, in_turns, targeted_base
+from drop_ray.store import Commit, Step
 
 # Fields of `evaluation` that are arguments of the Evaluator.
 EVALUATOR_SETTINGS = {"batch_size", "seed", "apply_chat_template", "system_instruction", "max_length"}
@@ -41,6 +42,10 @@ class EvaluationUnit(Unit):
     """Token ids of the text, int64 [num_samples, seq_len], set when the unit is sent; None for a task."""
     made: Commit | None = None
     """Commit of the variant's own checkpoint, if it has one; set when the unit is sent."""
+    base_step: Step | None = None
+    """The base's step of the task, for a task with a target; None otherwise."""
+    base: Commit | None = None
+    """The commit of that step; set when the unit is sent."""
 
     @property
     def model_key(self) -> object:
@@ -48,11 +53,12 @@ class EvaluationUnit(Unit):
 
     def bound(self, run: RunState) -> "EvaluationUnit":
         token_ids = run.texts[perplexity_field(self.of)] if self.task is None else None
-        return replace(self, token_ids=token_ids, made=run.made(self.variant))
+        base = run.ledger.commit_of(self.base_step) if self.base_step else None
+        return replace(self, token_ids=token_ids, made=run.made(self.variant), base=base)
 
     def work(self, worker: Worker) -> Commit:
         model = worker.hold(("evaluate", self.variant), lambda: _Evaluated(worker, self))
-        result = model.text(self) if self.task is None else model.task(self.task)
+        result = model.text(self) if self.task is None else model.task(self.task, base_answers(worker, self.base))
         return _commit(worker, self, result)
 
 
@@ -69,7 +75,7 @@ class _Evaluated:
         token_ids = unit.token_ids.to(self._worker.device)
         return evaluate_perplexity(self._model, token_ids, self._worker.setup.evaluation.batch_size, unit.of)
 
-    def task(self, request: TaskRequest) -> TaskResult:
+    def task(self, request: TaskRequest, base: BaseAnswers | None) -> TaskResult:
         if self._evaluator is None:
             from drop_ray.evaluation.harness import Evaluator  # imports lm-eval
 
@@ -77,7 +83,8 @@ class _Evaluated:
             settings = setup.evaluation.model_dump(include=EVALUATOR_SETTINGS)
             tokenizer = load_tokenizer(self._worker.checkpoint().folder)
             self._evaluator = Evaluator(self._model, tokenizer, include_path=setup.include_path, **settings)
-        result: TaskResult = self._evaluator.evaluate(request)
+        keep_samples = self._worker.setup.evaluation.log_samples
+        result: TaskResult = self._evaluator.evaluate(request, base, keep_samples)
         return result
 
 
@@ -86,14 +93,18 @@ def _run(run: RunState) -> None:
 
 
 def evaluate(run: RunState, variants: Sequence[Variant]) -> None:
-    """Evaluate every task and text on every variant. Equal variants are evaluated once."""
+    """Evaluate every task and text on every variant that is kept. Equal variants are evaluated once."""
     requests = {request.name: request for request in run.job.task_requests}
     units = [
-        EvaluationUnit(f"{variant.name} on {name}", step, f"evaluate {name}", variant, name, requests.get(name))
-        for variant in distinct(variants)
+        EvaluationUnit(
+            *(f"{variant.name} on {name}", step, f"evaluate {name}", variant, name, requests.get(name)),
+            base_step=targeted_base(run.job, variant, name),
+        )
+        for variant in distinct(kept(run, variants))
         for name, step in steps.evaluation_steps(run.job, variant).items()
     ]
-    run.complete(STAGE, units)
+    for turn in in_turns(units):
+        run.complete(STAGE, turn)
 
 
 def _workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
@@ -118,11 +129,7 @@ def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
 
 def _commit(worker: Worker, unit: EvaluationUnit, result: TaskResult) -> Commit:
     with tempfile.TemporaryDirectory() as folder:
-        metrics, documents = Path(folder) / METRICS, Path(folder) / DOCUMENTS
-        values = {"metrics": [asdict(metric) for metric in result.metrics], "raw": result.raw}
-        metrics.write_text(json.dumps(values, indent=1, sort_keys=True))
-        write_table(result.documents, documents)
-        return worker.commit(unit.step, {METRICS: metrics, DOCUMENTS: documents})
+        return worker.commit(unit.step, write_result(Path(folder), result))
 
 
 STAGE = Stage("evaluate", "units (variant x task)", _run, workers=_workers, cost=_cost)
