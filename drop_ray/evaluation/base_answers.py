@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from drop_ray.evaluation.result import MetricValue, TaskRequest
+from drop_ray.evaluation.result import DocumentValue, MetricValue, TaskRequest
 from drop_ray.evaluation.targets import Document, Outcome, Pursuit, Values, estimate_over_all
 
 # A mean over documents, taken here and by lm-eval.
@@ -27,7 +27,8 @@ class BaseAnswers:
     def of(metrics: bytes, documents: pa.Table) -> "BaseAnswers":
         """From the bytes of metrics.json and the table of documents."""
         return BaseAnswers(
-            [MetricValue(**metric) for metric in json.loads(metrics)["metrics"]], values_of(documents.to_pylist())
+            [MetricValue(**metric) for metric in json.loads(metrics)["metrics"]],
+            values_of(DocumentValue(**row) for row in documents.to_pylist()),
         )
 
     def pursuits(self, request: TaskRequest, leaves: Mapping[str, Sequence[str]], seed: int) -> list[Pursuit]:
@@ -86,13 +87,12 @@ class BaseAnswers:
         return rows
 
 
-def values_of(rows: Iterable[Mapping[str, object]]) -> dict[tuple[str, str], dict[Document, float]]:
-    """Values by metric and filter, then by document, of rows of a table of documents."""
+def values_of(rows: Iterable[DocumentValue]) -> dict[tuple[str, str], dict[Document, float]]:
+    """Values by metric and filter, then by document; without those that are None."""
     found: dict[tuple[str, str], dict[Document, float]] = {}
     for row in rows:
-        if row["value"] is not None:
-            of_metric = found.setdefault((str(row["metric"]), str(row["filter"])), {})
-            of_metric[str(row["task"]), int(row["doc_id"])] = float(row["value"])  # type: ignore[call-overload,arg-type]
+        if row.value is not None:
+            found.setdefault((row.metric, row.filter), {})[row.task, row.doc_id] = row.value
     return found
 
 

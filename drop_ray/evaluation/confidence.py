@@ -58,7 +58,8 @@ def confidence_values(
         if "acc_mutual_info" in sample["metrics"]:  # lm-eval then also asks for every choice without the question
             likelihoods = likelihoods[: len(likelihoods) // 2]
         if found is not None:
-            yield found._replace(task=task, metric=CONFIDENCE, value=_largest_probability(likelihoods))
+            place = task, found.doc_id, found.doc_hash, found.prompt_hash
+            yield DocumentValue(*place, CONFIDENCE, found.filter, _largest_probability(likelihoods))
 
 
 def _largest_probability(likelihoods: Sequence[float]) -> float | None:

@@ -127,7 +127,7 @@ class Evaluator:
             metrics = metric_rows(request.name, results, tasks, loaded["groups"], faults.keys())
             outcomes = evaluated_whole(request, metrics, str(error))
         else:
-            answered = values_of(row._asdict() for row in _document_rows(results["samples"], tasks))
+            answered = values_of(_document_rows(results["samples"], tasks))
             metrics = base.metric_rows(pursuits, answered, bool(faults))
             outcomes = [pursuit.outcome() for pursuit in pursuits]
         return self._result(request, results, loaded, metrics, outcomes, keep_samples)

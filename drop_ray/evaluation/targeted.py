@@ -26,10 +26,9 @@ def pursue(
     while not spoiled and not all(pursuit.is_over for pursuit in pursuits):
         wanted = by_task(document for pursuit in pursuits for document in pursuit.next_documents())
         samples = run(remembering, wanted)["samples"]
-        rows = [
-            row._asdict() for name in wanted for row in document_values(name, samples[name], tasks[name].aggregation())
-        ]
-        answered = values_of(rows)
+        answered = values_of(
+            row for name in wanted for row in document_values(name, samples[name], tasks[name].aggregation())
+        )
         for pursuit in pursuits:
             pursuit.take(answered.get((pursuit.metric, pursuit.filter), {}))
     remembering.repeat()
