@@ -1,6 +1,6 @@
 """A run from a model and a text to a report, stage by stage. Units that the store already has are not done again.
 
-score -> plan -> export -> evaluate -> quantize (and evaluate again) -> bench -> report
+score -> plan -> export -> diverge -> evaluate -> quantize (diverge and evaluate again) -> bench -> report
 
 `drop_ray.stages.catalog` lists the stages. Each lists its units; `RunState.complete` does those that are not done.
 """
@@ -61,11 +61,11 @@ def run(config: RunConfig, until: str = LAST, reuse: bool = False) -> Outcome:
         stages[-1].check_last(config)
     job = open_job(config)
     ledger = Ledger(job.store, job.run_folder, reuse)
-    evaluates = "evaluate" in [stage.name for stage in stages]
-    if evaluates:
+    names = {stage.name for stage in stages}
+    if "evaluate" in names:
         # Before any work, although evaluation comes last: data that cannot be read must not cost a night of scoring.
         open_task_data(job, ledger)
-    texts = Texts(job) if evaluates else {}
+    texts = Texts(job) if "diverge" in names else {}
     with Presence(job.store, job.run_folder) as presence, RayCluster(config.execution, presence) as cluster:
         state = RunState(job, ledger, cluster, texts)
         for stage in stages:

@@ -122,7 +122,9 @@ def _check_parts(config: RunConfig, checkpoint: Checkpoint, rows: int) -> None:
     """UserError if the tokenizer, the embedding of that many rows, and other files of the model do not fit together."""
     folder, location = checkpoint.folder, checkpoint.location
     check_generation_config(folder, location)
-    if config.calibration.token_ids is None or text_sections(config) or config.evaluation.tasks:
+    divergence = config.evaluation.divergence
+    has_text = config.calibration.token_ids is None or text_sections(config) or (divergence and divergence.source)
+    if has_text or config.evaluation.tasks:
         tokenizer = load_tokenizer(folder)
         check_tokenizer(tokenizer, rows, location)
         if config.evaluation.tasks and config.evaluation.apply_chat_template:
@@ -132,6 +134,8 @@ def _check_parts(config: RunConfig, checkpoint: Checkpoint, rows: int) -> None:
 def _check_lengths(config: RunConfig, size: ModelSize) -> None:
     lengths = {"calibration.seq_len": config.calibration.seq_len}
     lengths |= {f"{field}.seq_len": text.seq_len for field, text in text_sections(config).items()}
+    if config.evaluation.divergence is not None and config.evaluation.divergence.seq_len is not None:
+        lengths["evaluation.divergence.seq_len"] = config.evaluation.divergence.seq_len
     if config.evaluation.max_length is not None:
         lengths["evaluation.max_length"] = config.evaluation.max_length
     for field, length in lengths.items():

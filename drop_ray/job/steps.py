@@ -32,6 +32,51 @@ def calibration_step(job: Job) -> Step:
     )
 
 
+def divergence_text_step(job: Job) -> Step:
+    """The samples on which variants are compared with the base."""
+    config, spec = job.config.calibration, job.config.evaluation.divergence
+    assert spec is not None
+    libraries, content = ["transformers", "tokenizers"], dict[str, object]()
+    if spec.source is not None:
+        content = {
+            "source": file_sha256(resolve_path(spec.source), "evaluation.divergence.source"),
+            "text_field": spec.text_field,
+        }
+    else:
+        # What follows the calibration samples depends on how many they are, and of which length.
+        settings = {"text_field", "num_samples", "seq_len", "shuffle_seed"}
+        content = {"behind": {**job.calibration_content, **config.model_dump(include=settings)}}
+        libraries += ["datasets"] if config.dataset else []
+    return Step(
+        "divergence-text",
+        {
+            "algorithm": 1,
+            "versions": public_versions(libraries),
+            "model": None if spec.source is None and config.token_ids else job.checkpoint.identity,
+            **content,
+            "num_samples": spec.num_samples,
+            "seq_len": spec.seq_len or config.seq_len,
+        },
+    )
+
+
+def divergence_step(job: Job, variant: Variant, text_identity: str) -> Step:
+    """The panel of one variant. text_identity: hash of the token ids."""
+    return Step(
+        "diverge",
+        {
+            "algorithm": 1,
+            "versions": _versions(variant, "torch", "transformers"),
+            "text": text_identity,
+            # The base's predictions are those of this model, with all that it has.
+            "model": variant.base,
+            **variant.identity(),
+            **job.config.model.model_dump(include={"dtype", "attn_implementation"}),
+            **job.config.scoring.model_dump(include={"micro_batch"}),
+        },
+    )
+
+
 def score_step(job: Job, calibration_identity: str, drops: DropLists, gap: int, revision: str | None = None) -> Step:
     """The score table of one set of drop lists and one gap, over all samples.
 

@@ -1,4 +1,4 @@
-"""The stage quantize: quantizes the base and the plans by each method of the config, and evaluates the results."""
+"""The stage quantize: quantizes the base and the plans by each method of the config, and judges the results."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -18,6 +18,7 @@ from drop_ray.job.worker import Worker
 from drop_ray.planning.variants import Variant, distinct
 from drop_ray.quantization.change import Quantize
 from drop_ray.quantization.section import QUANTIZATION
+from drop_ray.stages.diverge import diverge
 from drop_ray.stages.evaluate import evaluate
 from drop_ray.stages.export import provenance_of
 from drop_ray.stages.score_units import remembered_samples
@@ -93,6 +94,7 @@ def _run(run: RunState) -> None:
         if commit is not None:
             run.checkpoints[unit.label] = run.job.store.path_of(commit, CHECKPOINT)
     if variants:
+        diverge(run, variants)
         evaluate(run, variants)
     run.variants += variants
 
