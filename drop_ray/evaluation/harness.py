@@ -4,8 +4,7 @@ import copy
 import json
 import logging
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,17 +15,20 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from drop_ray.errors import UserError
 from drop_ray.evaluation.base_answers import BaseAnswers, evaluated_whole, values_of
 from drop_ray.evaluation.catalog import Catalog
-from drop_ray.evaluation.confidence import confidence_values
+from drop_ray.evaluation.document_rows import document_rows
 from drop_ray.evaluation.fewshot import seed_by_document
-from drop_ray.evaluation.finite_model import FiniteModel
+from drop_ray.evaluation.finite_model import FiniteModel, SharingModel
+from drop_ray.evaluation.hf_token_model import HfTokenModel
 from drop_ray.evaluation.logged_samples import logged_samples
-from drop_ray.evaluation.metrics import document_values, metric_rows
+from drop_ray.evaluation.metrics import metric_rows
 from drop_ray.evaluation.opening import load_tasks, set_shots
+from drop_ray.evaluation.plain_results import json_value, without_folders
 from drop_ray.evaluation.quiet import quiet
-from drop_ray.evaluation.result import DocumentValue, MetricValue, TaskRequest, TaskResult, document_table
+from drop_ray.evaluation.result import MetricValue, TaskRequest, TaskResult, document_table
 from drop_ray.evaluation.targeted import pursue
 from drop_ray.evaluation.targets import Outcome
 from drop_ray.evaluation.tasks import check_request
+from drop_ray.evaluation.token_model import TokenCounts
 
 logger = logging.getLogger(__name__)
 
@@ -35,38 +37,23 @@ logger = logging.getLogger(__name__)
 _BOOTSTRAP_DRAWS = 1000
 
 
-class Evaluator:
-    """A loaded model wrapped for lm-eval; keep it to evaluate many tasks.
+class Harness:
+    """A model of lm-eval, kept to evaluate many tasks.
 
-    `batch_size` is fixed, since padding changes the last bits of results. `seed` draws the few-shot examples of each
-    document, and starts every random generator before each task. A `max_length` of None takes the model's own. With
-    `apply_chat_template`, few-shot examples are turns of their own. Log-probabilities are float32 whatever the dtype of
-    the model: in bfloat16 the choices of a task would tie.
-
-    Raises UserError for a batch size that is not a positive integer (`auto` too), a tokenizer without a chat template
-    when one is to be applied, and a tokenizer with neither a BOS nor an EOS token.
+    `seed` draws the few-shot examples of each document, and starts every random generator before each task. With
+    `apply_chat_template`, few-shot examples are turns of their own.
     """
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
+        model: Any,
         *,
         include_path: str | None,
-        batch_size: int,
         seed: int,
         apply_chat_template: bool = False,
         system_instruction: str | None = None,
-        max_length: int | None = None,
     ) -> None:
-        if type(batch_size) is not int or batch_size < 1:
-            raise UserError(
-                f"evaluation.batch_size must be a positive integer, not {batch_size!r}: results depend on it"
-            )
-        if apply_chat_template and not tokenizer.chat_template:
-            raise UserError("evaluation.apply_chat_template: the model's tokenizer has no chat template")
-        if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None:
-            raise UserError("model: the tokenizer has neither a BOS nor an EOS token, one of which starts every text")
+        self._model = model
         self._catalog = Catalog(include_path)
         self._seed = seed
         self._prompting = {
@@ -74,14 +61,6 @@ class Evaluator:
             "apply_chat_template": apply_chat_template,
             "fewshot_as_multiturn": apply_chat_template,
         }
-        self._model = FiniteModel(
-            pretrained=model,
-            backend="causal",
-            tokenizer=copy.deepcopy(tokenizer),  # lm-eval sets a padding token on it
-            batch_size=batch_size,
-            max_length=max_length,
-            softmax_dtype="float32",
-        )
 
     def evaluate(self, request: TaskRequest, base: BaseAnswers | None = None, keep_samples: bool = False) -> TaskResult:
         """Run one task, tag or group; with a target and the base's answers, on as many documents as that takes.
@@ -127,7 +106,7 @@ class Evaluator:
             metrics = metric_rows(request.name, results, tasks, loaded["groups"], faults.keys())
             outcomes = evaluated_whole(request, metrics, str(error))
         else:
-            answered = values_of(_document_rows(results["samples"], tasks))
+            answered = values_of(document_rows(results["samples"], tasks))
             metrics = base.metric_rows(pursuits, answered, bool(faults))
             outcomes = [pursuit.outcome() for pursuit in pursuits]
         return self._result(request, results, loaded, metrics, outcomes, keep_samples)
@@ -156,14 +135,14 @@ class Evaluator:
     ) -> TaskResult:
         samples = results.pop("samples")
         for config in results["configs"].values():
-            config["dataset_kwargs"] = _without_folders(config.get("dataset_kwargs"))
+            config["dataset_kwargs"] = without_folders(config.get("dataset_kwargs"))
         for fault in self._model.faults.values():
             logger.warning("%s; the task counts for nothing", fault)
         return TaskResult(
             task=request,
             metrics=metrics,
-            documents=document_table(_document_rows(samples, loaded["tasks"])),
-            raw=json.loads(json.dumps(results, default=_json_value)),
+            documents=document_table(document_rows(samples, loaded["tasks"])),
+            raw=json.loads(json.dumps(results, default=json_value)),
             outcomes=outcomes,
             samples=logged_samples(samples) if keep_samples else None,
         )
@@ -175,29 +154,61 @@ class Evaluator:
         torch.manual_seed(self._seed)
 
 
-def _document_rows(samples: Mapping[str, Any], tasks: Mapping[str, Any]) -> Iterator[DocumentValue]:
-    """Values of every metric by document, and of multiple-choice tasks how sure the model was."""
-    for name, of_task in samples.items():
-        values = list(document_values(name, of_task, tasks[name].aggregation()))
-        yield from values
-        if tasks[name].OUTPUT_TYPE == "multiple_choice":
-            yield from confidence_values(name, of_task, values)
+class Evaluator(Harness):
+    """A loaded model of transformers.
 
+    `batch_size` is fixed, since padding changes the last bits of results. A `max_length` of None takes the model's own.
+    Log-probabilities are float32 whatever the dtype of the model: in bfloat16 the choices of a task would tie.
 
-def _without_folders(value: Any) -> Any:
-    """Data files on this machine by name only, since where they lie differs from machine to machine."""
-    if isinstance(value, dict):
-        return {key: _without_folders(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_folders(item) for item in value]
-    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
+    Prefixes are shared by `tokens`, which has the same model and the same lengths. Without it, or if it shares none,
+    log-likelihoods are computed by lm-eval's own code.
 
-
-def _json_value(value: Any) -> Any:
-    """A JSON value for an object in lm-eval's results that JSON has no type for.
-
-    A function becomes its name, as its repr has an address in it.
+    Raises UserError for a batch size that is not a positive integer (`auto` too), a tokenizer without a chat template
+    when one is to be applied, and a tokenizer with neither a BOS nor an EOS token.
     """
-    if isinstance(value, np.generic):
-        return value.item()
-    return value.__qualname__ if callable(value) else str(value)
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        include_path: str | None,
+        batch_size: int,
+        seed: int,
+        apply_chat_template: bool = False,
+        system_instruction: str | None = None,
+        max_length: int | None = None,
+        tokens: HfTokenModel | None = None,
+    ) -> None:
+        if type(batch_size) is not int or batch_size < 1:
+            raise UserError(
+                f"evaluation.batch_size must be a positive integer, not {batch_size!r}: results depend on it"
+            )
+        check_tokenizer(tokenizer, apply_chat_template)
+        arguments = {
+            "pretrained": model,
+            "backend": "causal",
+            "tokenizer": copy.deepcopy(tokenizer),  # lm-eval sets a padding token on it
+            "batch_size": batch_size,
+            "max_length": max_length,
+            "softmax_dtype": "float32",
+        }
+        if tokens is not None and tokens.shares:
+            own: Any = SharingModel(tokens, **arguments)
+        else:
+            own = FiniteModel(TokenCounts() if tokens is None else tokens.counts, **arguments)
+        super().__init__(
+            own,
+            include_path=include_path,
+            seed=seed,
+            apply_chat_template=apply_chat_template,
+            system_instruction=system_instruction,
+        )
+
+
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, apply_chat_template: bool) -> None:
+    """UserError if prompts cannot be made with the tokenizer."""
+    if apply_chat_template and not tokenizer.chat_template:
+        raise UserError("evaluation.apply_chat_template: the model's tokenizer has no chat template")
+    if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None:
+        raise UserError("model: the tokenizer has neither a BOS nor an EOS token, one of which starts every text")

@@ -1,31 +1,25 @@
 """The stage evaluate: every task and every text on every variant."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from drop_ray.config import perplexity_field
 from drop_ray.evaluation import TaskRequest, TaskResult
-from drop_ray.evaluation.base_answers import BaseAnswers
-from drop_ray.evaluation.perplexity import evaluate_perplexity
 from drop_ray.job import steps
 from drop_ray.job.run_state import RunState
 from drop_ray.job.stage import Cost, Stage
 from drop_ray.job.units import Unit, WorkerRequest
 from drop_ray.job.worker import Worker
-from drop_ray.models.location import load_tokenizer
 from drop_ray.planning.variants import Variant, distinct
+from drop_ray.stages.evaluated import held
 from drop_ray.stages.evaluation_files import write_result
 from drop_ray.stages.screening import kept
 from drop_ray.stages.targets import base_answers, in_turns, targeted_base
 from drop_ray.store import Commit, Step
-
-# Fields of `evaluation` that are arguments of the Evaluator.
-EVALUATOR_SETTINGS = {"batch_size", "seed", "apply_chat_template", "system_instruction", "max_length"}
 
 
 @dataclass(frozen=True)
@@ -57,35 +51,14 @@ class EvaluationUnit(Unit):
         return replace(self, token_ids=token_ids, made=run.made(self.variant), base=base)
 
     def work(self, worker: Worker) -> Commit:
-        model = worker.hold(("evaluate", self.variant), lambda: _Evaluated(worker, self))
-        result = model.text(self) if self.task is None else model.task(self.task, base_answers(worker, self.base))
-        return _commit(worker, self, result)
-
-
-class _Evaluated:
-    """A loaded variant, with the Evaluator that its first task makes."""
-
-    def __init__(self, worker: Worker, unit: EvaluationUnit):
-        self._worker = worker
-        self._model = worker.load(unit.variant, unit.made)
-        self._evaluator: Any = None
-
-    def text(self, unit: EvaluationUnit) -> TaskResult:
-        assert unit.token_ids is not None
-        token_ids = unit.token_ids.to(self._worker.device)
-        return evaluate_perplexity(self._model, token_ids, self._worker.setup.evaluation.batch_size, unit.of)
-
-    def task(self, request: TaskRequest, base: BaseAnswers | None) -> TaskResult:
-        if self._evaluator is None:
-            from drop_ray.evaluation.harness import Evaluator  # imports lm-eval
-
-            setup = self._worker.setup
-            settings = setup.evaluation.model_dump(include=EVALUATOR_SETTINGS)
-            tokenizer = load_tokenizer(self._worker.checkpoint().folder)
-            self._evaluator = Evaluator(self._model, tokenizer, include_path=setup.include_path, **settings)
-        keep_samples = self._worker.setup.evaluation.log_samples
-        result: TaskResult = self._evaluator.evaluate(request, base, keep_samples)
-        return result
+        model = held(worker, self.variant, self.made)
+        before = model.counts
+        if self.task is None:
+            assert self.token_ids is not None
+            result = model.text(self.of, self.token_ids)
+        else:
+            result = model.task(self.task, base_answers(worker, self.base))
+        return _commit(worker, self, result, model.counts.since(before))
 
 
 def _run(run: RunState) -> None:
@@ -127,9 +100,9 @@ def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
     return Cost(flops=sum(job.size.forward_flops(each, tokens, text.seq_len) for each in drops))
 
 
-def _commit(worker: Worker, unit: EvaluationUnit, result: TaskResult) -> Commit:
+def _commit(worker: Worker, unit: EvaluationUnit, result: TaskResult, measured: Mapping[str, float]) -> Commit:
     with tempfile.TemporaryDirectory() as folder:
-        return worker.commit(unit.step, write_result(Path(folder), result))
+        return worker.commit(unit.step, write_result(Path(folder), result), measured)
 
 
 STAGE = Stage("evaluate", "units (variant x task)", _run, workers=_workers, cost=_cost)
