@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from drop_ray.report.judgement import CalibrationRow, ScreenRow, TargetRow
 from drop_ray.report.rows import (
     ArtifactRow,
     DocumentRow,
@@ -28,6 +29,9 @@ OF_VARIANTS = {
     "quantization_errors": "quantization errors",
     "serving": "serving measurements",
     "engines": "serving measurements",
+    "calibrations": "evaluations",
+    "targets": "evaluations",
+    "screening": "screening",
 }
 """The tables whose rows name a variant, and what messages call their rows."""
 
@@ -82,6 +86,12 @@ class Results:
     """Memory and acceptance gate of the engines."""
     quantization_errors: Sequence[QuantizationErrorRow] = ()
     """Output errors of quantized sub-layers."""
+    calibrations: Sequence[CalibrationRow] = ()
+    """How sure variants are of their answers."""
+    targets: Sequence[TargetRow] = ()
+    """How tasks with a target ended."""
+    screening: Sequence[ScreenRow] = ()
+    """Which variants were evaluated, where that was chosen."""
 
     def __post_init__(self) -> None:
         names = [variant.name for variant in self.variants]

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tabulate import tabulate
 
-from drop_ray.report import rows
+from drop_ray.report import judgement, rows
+from drop_ray.report.answers import FlipRow, flips
 from drop_ray.report.quantization import DifferenceRow, EffectsRow, differences, effects, perplexity_tasks
 from drop_ray.report.results import Results
 from drop_ray.report.serving import GammaRow, gamma_rows, references
@@ -33,6 +34,10 @@ TOPICS: dict[str, tuple[type, Callable[[Results], Iterable[Any]]]] = {
     "evaluations": (rows.EvaluationRow, lambda results: results.evaluations),
     "documents": (rows.DocumentRow, lambda results: results.documents),
     "comparisons": (Standing, standings),
+    "screening": (judgement.ScreenRow, lambda results: results.screening),
+    "flips": (FlipRow, flips),
+    "calibration": (judgement.CalibrationRow, lambda results: results.calibrations),
+    "targets": (judgement.TargetRow, lambda results: results.targets),
     "quantization_differences": (DifferenceRow, lambda results: _of_texts(results, differences)),
     "quantization_effects": (EffectsRow, lambda results: _of_texts(results, effects)),
     "quantization_errors": (rows.QuantizationErrorRow, lambda results: results.quantization_errors),
