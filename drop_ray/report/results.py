@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from drop_ray.report.divergence import DivergenceRow, DivergenceSampleRow, DivergenceText
 from drop_ray.report.judgement import CalibrationRow, ScreenRow, TargetRow
 from drop_ray.report.rows import (
     ArtifactRow,
@@ -26,6 +27,8 @@ Key = TypeVar("Key")
 OF_VARIANTS = {
     "evaluations": "evaluations",
     "documents": "evaluations",
+    "divergences": "divergence panels",
+    "divergence_samples": "divergence panels",
     "quantization_errors": "quantization errors",
     "serving": "serving measurements",
     "engines": "serving measurements",
@@ -92,6 +95,12 @@ class Results:
     """How tasks with a target ended."""
     screening: Sequence[ScreenRow] = ()
     """Which variants were evaluated, where that was chosen."""
+    divergences: Sequence[DivergenceRow] = ()
+    """Divergence panels of variants."""
+    divergence_samples: Sequence[DivergenceSampleRow] = ()
+    """What the panels are made of, by sample."""
+    divergence_text: DivergenceText | None = None
+    """The text that the panels are of; none where nothing was to be compared."""
 
     def __post_init__(self) -> None:
         names = [variant.name for variant in self.variants]

@@ -21,6 +21,7 @@ from tabulate import tabulate
 
 from drop_ray.report import judgement, rows
 from drop_ray.report.answers import FlipRow, flips
+from drop_ray.report.divergence import DivergencePair, DivergenceRow, DivergenceSampleRow, neighbours
 from drop_ray.report.quantization import DifferenceRow, EffectsRow, differences, effects, perplexity_tasks
 from drop_ray.report.results import Results
 from drop_ray.report.serving import GammaRow, gamma_rows, references
@@ -33,6 +34,9 @@ TOPICS: dict[str, tuple[type, Callable[[Results], Iterable[Any]]]] = {
     "training": (rows.TrainingRow, lambda results: results.training),
     "evaluations": (rows.EvaluationRow, lambda results: results.evaluations),
     "documents": (rows.DocumentRow, lambda results: results.documents),
+    "divergences": (DivergenceRow, lambda results: results.divergences),
+    "divergence_samples": (DivergenceSampleRow, lambda results: results.divergence_samples),
+    "divergence_pairs": (DivergencePair, neighbours),
     "comparisons": (Standing, standings),
     "screening": (judgement.ScreenRow, lambda results: results.screening),
     "flips": (FlipRow, flips),
