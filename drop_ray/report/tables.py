@@ -26,6 +26,7 @@ from drop_ray.report.quantization import DifferenceRow, EffectsRow, differences,
 from drop_ray.report.results import Results
 from drop_ray.report.serving import GammaRow, gamma_rows, references
 from drop_ray.report.statistics import Standing, Task, standings
+from drop_ray.report.told_apart import ToldApartRow, told_apart
 from drop_ray.store.identity import canonical_json
 
 TOPICS: dict[str, tuple[type, Callable[[Results], Iterable[Any]]]] = {
@@ -38,6 +39,7 @@ TOPICS: dict[str, tuple[type, Callable[[Results], Iterable[Any]]]] = {
     "divergence_samples": (DivergenceSampleRow, lambda results: results.divergence_samples),
     "divergence_pairs": (DivergencePair, neighbours),
     "comparisons": (Standing, standings),
+    "told_apart": (ToldApartRow, told_apart),
     "screening": (judgement.ScreenRow, lambda results: results.screening),
     "flips": (FlipRow, flips),
     "calibration": (judgement.CalibrationRow, lambda results: results.calibrations),
