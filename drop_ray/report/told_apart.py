@@ -6,7 +6,7 @@ from itertools import combinations
 
 from drop_ray.evaluation.panel import kl_difference
 from drop_ray.report.divergence import SEPARATED, kl_by_sample
-from drop_ray.report.results import Results
+from drop_ray.report.results import Results, grouped
 from drop_ray.report.statistics import averaged_tasks, averages, documents_by_task, paired_average
 
 NORMAL_95 = 1.96
@@ -47,11 +47,13 @@ class ToldApartRow:
 
 
 def told_apart(results: Results) -> Iterator[ToldApartRow]:
-    """A row for each pair that has an average, common documents and a panel each; nearest pairs in KL first."""
+    """A row for each pair that has an average, common documents and a panel each; of equal variants the first."""
     results = results.unquantized()
     samples, evaluated = kl_by_sample(results), averages(results)
     tasks, documents = averaged_tasks(results), documents_by_task(results)
-    panels = sorted((row for row in results.divergences if row.variant in evaluated), key=lambda row: row.kl)
+    known = [row for row in results.divergences if row.variant in evaluated]
+    equal = grouped(known, lambda row: tuple(samples[row.variant].values()))
+    panels = sorted((rows[0] for rows in equal.values()), key=lambda row: row.kl)
     for one, other in combinations((row.variant for row in panels), 2):
         of_tasks = paired_average(documents, other, one, tasks)
         if of_tasks is None or of_tasks.stderr is None:

@@ -128,7 +128,7 @@ def target(**fields: Any) -> TargetRow:
 @pytest.mark.parametrize(
     ("fields", "verdict"),
     [
-        ({}, "cannot be told apart further"),
+        ({}, "cannot be told apart at this width"),
         ({"low": -0.09, "high": -0.01, "difference": -0.05}, "lower"),
         ({"low": 0.01, "high": 0.09, "difference": 0.05}, "higher"),
         ({"documents": 400}, "all documents were needed"),
@@ -150,3 +150,14 @@ def test_evaluations_without_confidences_leave_a_gap_that_is_explained() -> None
     assert "There are no confidences of p" in text
     alone = render_markdown(results(calibrations=rows[1:]))
     assert "There are no confidences of p" in alone
+
+
+def test_equal_variants_are_one_of_a_pair() -> None:
+    table = results(**panels(p=[0.1, 0.1, 0.11], q=[0.2, 0.2, 0.21], r=[0.1, 0.1, 0.11]))
+    assert [(row.nearer, row.farther) for row in told_apart(table)] == [("p", "q")]
+
+
+def test_an_equal_variant_that_was_not_evaluated_hides_no_other() -> None:
+    table = results(**panels(p=[0.1, 0.1, 0.11], q=[0.2, 0.2, 0.21], r=[0.1, 0.1, 0.11]))
+    without = [row for row in table.evaluations if row.variant != "p"]
+    assert [(row.nearer, row.farther) for row in told_apart(replace(table, evaluations=without))] == [("r", "q")]

@@ -124,5 +124,5 @@ def _verdict(row: TargetRow) -> str:
     if row.documents == row.population:
         return "all documents were needed: the difference is exact on them"
     if not row.told_apart:
-        return "cannot be told apart further"
+        return "cannot be told apart at this width"
     return "higher" if row.low is not None and row.low > 0 else "lower"

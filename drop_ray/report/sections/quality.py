@@ -42,7 +42,9 @@ def quality_sections(everything: Results) -> list[blocks.Section]:
     ring = ("; the ring marks ", blocks.Strong(winner), ".") if winner else (".",)
     found: list[blocks.Block] = [blocks.Paragraph((text, *ring), of_drawings=True), *main]
     if small:
-        marks = legend(strategy_series(results.variants), "legend")
+        evaluated = {row.variant for row in results.evaluations}
+        shown = [one for one in strategy_series(results.variants) if any(row.name in evaluated for row in one.variants)]
+        marks = legend(shown, "legend")
         found.append(blocks.Columns(small, "By task", size="small", legend=marks))
     found += told_apart_blocks(results)
     return [blocks.Section(title, "quality", found)]

@@ -12,8 +12,9 @@ def screening_sections(results: Results) -> list[blocks.Section]:
     kept = sum(row.kept for row in results.screening)
     text = (
         f"Every variant was compared with the base on a text, and {kept} of {len(results.screening)} were evaluated on "
-        "the tasks: those that `evaluation.screen` keeps by their KL. The base always is, and a quantized variant with "
-        "the plan that it is made of. What was left out has its panel in every table, and no accuracy."
+        "the tasks: those that evaluation.screen keeps by their KL, where equal variants count once. The base always "
+        "is, and a quantized variant with the plan that it is made of. What was left out has its panel in every table, "
+        "and no accuracy."
     )
     panels = {row.variant: row for row in results.divergences}
     parameters = {row.name: row.parameters for row in results.variants}
@@ -32,6 +33,6 @@ def screening_sections(results: Results) -> list[blocks.Section]:
             ]
         )
     columns: list[str | Column] = ["variant", Column("KL", note="nats per token"), "same top token"]
-    columns += [Column("parameters", note="kept"), Column("tasks", "text"), Column("why", "text")]
+    columns += [Column("parameters", note="kept"), Column("tasks", "name"), Column("why", "name")]
     found: list[blocks.Block] = [blocks.Paragraph(text), table(columns, rows)]
     return [blocks.Section("Who was evaluated", "screening", found)]
