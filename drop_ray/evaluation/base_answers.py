@@ -102,7 +102,10 @@ def evaluated_whole(request: TaskRequest, metrics: Iterable[MetricValue], why: s
     assert target is not None
     asked = target.within, target.confidence
     return [
-        Outcome(row.task, row.metric, row.filter, *asked, row.num_documents, row.num_documents, None, None, None, why)
+        Outcome(
+            *(row.task, row.metric, row.filter, *asked, row.num_documents, row.num_documents, None, None, None),
+            no_interval=f"evaluated whole, since {why}",
+        )
         for row in metrics
         if row.primary
     ]
@@ -110,6 +113,8 @@ def evaluated_whole(request: TaskRequest, metrics: Iterable[MetricValue], why: s
 
 def _why_not(row: MetricValue, values: Values) -> str:
     """Why a metric is not a mean over documents of values in [0, 1]; empty if it is."""
+    if not math.isfinite(row.value):
+        return f"{row.task}: the base has no number"
     if len(values) < row.num_documents or not values:
         return f"{row.task}: {row.metric} has no value for single documents"
     if not all(0 <= value <= 1 for value in values.values()):

@@ -108,7 +108,7 @@ class Harness:
         else:
             answered = values_of(document_rows(results["samples"], tasks))
             metrics = base.metric_rows(pursuits, answered, bool(faults))
-            outcomes = [pursuit.outcome() for pursuit in pursuits]
+            outcomes = [pursuit.outcome(bool(faults)) for pursuit in pursuits]
         return self._result(request, results, loaded, metrics, outcomes, keep_samples)
 
     def _results(self, model: Any, loaded: Any, **chosen: Any) -> dict[str, Any]:

@@ -56,13 +56,13 @@ class Outcome:
     population: int
     """Documents of the task, on all of which the base was evaluated."""
     difference: float | None
-    """Mean of variant less base on the variant's documents; None where the task was evaluated whole."""
+    """Mean of variant less base on the variant's documents; None where there is no interval."""
     low: float | None
     """Lower end of the interval of the difference over all documents."""
     high: float | None
     """Upper end."""
-    whole: str = ""
-    """Why all documents were evaluated without looks; empty where there were looks."""
+    no_interval: str = ""
+    """Why there is no interval; empty where there is one."""
 
 
 @dataclass
@@ -119,10 +119,13 @@ class Pursuit:
         """Mean of variant less base on the documents so far."""
         return math.fsum(value - self.base[document] for document, value in self.seen.items()) / len(self.seen)
 
-    def outcome(self) -> Outcome:
+    def outcome(self, spoiled: bool = False) -> Outcome:
+        """How it ended; `spoiled` by an answer that is not finite, it has no difference."""
         asked = self.target.within, self.target.confidence
-        counts = len(self.seen), len(self.base)
-        return Outcome(self.name, self.metric, self.filter, *asked, *counts, self.difference, *self.interval)
+        place = self.name, self.metric, self.filter, *asked, len(self.seen), len(self.base)
+        if spoiled:
+            return Outcome(*place, None, None, None, "an answer is not finite")
+        return Outcome(*place, self.difference, *self.interval)
 
 
 def seeded_order(seed: int, name: str, documents: Iterable[Document]) -> list[Document]:

@@ -59,8 +59,8 @@ class TargetRow:
     """Lower end of the interval of the difference over all documents."""
     high: float | None
     """Upper end."""
-    whole: str
-    """Why all documents were evaluated without an interval; empty where there is one."""
+    no_interval: str
+    """Why there is no interval, such as that all documents were evaluated; empty where there is one."""
 
     @property
     def told_apart(self) -> bool:

@@ -36,7 +36,11 @@ def in_turns(units: Sequence["EvaluationUnit"]) -> Iterator[list["EvaluationUnit
 
 
 def base_answers(worker: Worker, commit: Commit | None) -> BaseAnswers | None:
-    """What the base's evaluation says. CorruptArtifactError if its bytes are not those that were committed."""
+    """What the base's evaluation says.
+
+    CorruptArtifactError if its bytes are not those that were committed; the next start makes it anew.
+    """
     if commit is None:
         return None
-    return BaseAnswers.of(worker.store.read_bytes(commit, METRICS), read_table(worker.store, commit, DOCUMENTS))
+    with worker.store.discarded_if_corrupt(commit):
+        return BaseAnswers.of(worker.store.read_bytes(commit, METRICS), read_table(worker.store, commit, DOCUMENTS))

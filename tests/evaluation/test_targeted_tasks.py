@@ -11,12 +11,14 @@ from pathlib import Path
 import datasets
 import pyarrow.parquet as pq
 import pytest
+from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from drop_ray.evaluation import TaskRequest
 from drop_ray.evaluation.base_answers import BaseAnswers
 from drop_ray.evaluation.confidence import CONFIDENCE
 from drop_ray.evaluation.harness import Harness
+from drop_ray.evaluation.remembering import Remembering
 from drop_ray.evaluation.targets import Target
 
 SIZES = {"large": 500, "small": 60}
@@ -197,7 +199,7 @@ def test_what_is_no_mean_of_values_in_0_to_1_is_evaluated_whole_and_says_so(task
         result = harness(tasks, Scripted()).evaluate(TaskRequest(name, target=TARGET), base)
     assert result.metrics == whole.metrics
     assert result.documents.equals(whole.documents)
-    assert all(reason in outcome.whole and outcome.low is None for outcome in result.outcomes)
+    assert all(reason in outcome.no_interval and outcome.low is None for outcome in result.outcomes)
     assert f"evaluation.limit: {name} is evaluated whole" in caplog.text
 
 
@@ -207,7 +209,41 @@ def test_an_answer_that_is_not_finite_ends_the_task_without_a_number(tasks):
     result = harness(tasks, model).evaluate(TaskRequest("large", target=TARGET), base)
     assert all(math.isnan(row.value) and row.stderr is None for row in result.metrics)
     assert result.metrics
+    (outcome,) = result.outcomes
+    assert outcome.no_interval == "an answer is not finite"
+    assert outcome.difference is None
     assert len(model.asked) == 2 * 64
+
+
+def test_a_base_without_a_number_is_compared_with_nobody(tasks):
+    result = harness(tasks, Scripted(infinite="1?")).evaluate(TaskRequest("large"))
+    assert math.isnan(primary(result).value)
+    metrics = json.dumps({"metrics": [asdict(metric) for metric in result.metrics]}).encode()
+    base = BaseAnswers.of(metrics, result.documents)
+    compared = harness(tasks, Scripted()).evaluate(TaskRequest("large", target=TARGET), base)
+    (outcome,) = compared.outcomes
+    assert "the base has no number" in outcome.no_interval
+    assert primary(compared).num_documents == 500
+
+
+def test_sampled_answers_are_given_back_in_their_order():
+    class Sampling:
+        tokenizer_name = "t"
+        count = 0
+
+        def generate_until(self, requests):
+            self.count += len(requests)
+            return [f"{request.args[0]}{self.count - len(requests) + place}" for place, request in enumerate(requests)]
+
+    same, other = (Instance("generate_until", {}, (text, {"until": ["."]}), 0, ("t", 0, 2)) for text in "ab")
+    model = Sampling()
+    remembering = Remembering(model)
+    assert remembering.tokenizer_name == "t"
+    assert remembering.generate_until([same, same]) == ["a0", "a1"]
+    assert remembering.generate_until([other]) == ["b2"]
+    remembering.repeat()
+    assert remembering.generate_until([other, same, same]) == ["b2", "a0", "a1"]
+    assert model.count == 3
 
 
 def test_confidences_and_samples_are_those_of_the_answers(tasks, tmp_path):

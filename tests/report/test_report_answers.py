@@ -132,7 +132,10 @@ def target(**fields: Any) -> TargetRow:
         ({"low": -0.09, "high": -0.01, "difference": -0.05}, "lower"),
         ({"low": 0.01, "high": 0.09, "difference": 0.05}, "higher"),
         ({"documents": 400}, "all documents were needed"),
-        ({"low": None, "high": None, "difference": None, "whole": "it is a perplexity"}, "whole: it is a perplexity"),
+        (
+            {"low": None, "high": None, "difference": None, "no_interval": "evaluated whole, since"},
+            "evaluated whole, since",
+        ),
     ],
 )
 def test_how_a_target_ended_is_said(fields: dict[str, Any], verdict: str) -> None:
@@ -140,7 +143,7 @@ def test_how_a_target_ended_is_said(fields: dict[str, Any], verdict: str) -> Non
     assert verdict in text
     assert "of 400" in text
     is_estimated = "a variant's value is the base's over all documents plus the difference" in text
-    assert is_estimated == (fields.get("whole") is None)
+    assert is_estimated == (fields.get("no_interval") is None)
 
 
 def test_evaluations_without_confidences_leave_a_gap_that_is_explained() -> None:
