@@ -10,7 +10,7 @@ from itertools import islice
 from drop_ray.errors import UserError
 from drop_ray.evaluation.screening import Candidate, Screened, screen
 from drop_ray.job.run_state import RunState
-from drop_ray.planning.variants import Variant, distinct, variant_of
+from drop_ray.planning.variants import Variant, distinct
 
 
 def kept(run: RunState, variants: Sequence[Variant]) -> list[Variant]:
@@ -34,15 +34,15 @@ def kept(run: RunState, variants: Sequence[Variant]) -> list[Variant]:
 
 
 def _is_kept(run: RunState, variant: Variant) -> bool:
-    """What a remake made has the plan's name among its own; what it is made of is the variant of that plan."""
-    plan = variant if variant.remake is None else variant_of(variant.base, variant.plan)
-    if plan == run.base or variant == run.base:
+    """The base always is; a plan by its own divergence, and what a remake made of it as the plan is."""
+    plan = variant.before if variant.remake else variant
+    if plan == run.base:
         return True
-    is_kept, reason = run.screened[plan.name]
+    is_kept, reason = run.screened[variant.plan.name]
     if variant.remake is not None:
-        run.screened[variant.name] = is_kept, f"as {plan.name}, of which it is made"
+        run.screened[variant.name] = is_kept, f"as {variant.plan.name}, of which it is made"
         if not is_kept:
-            run.tell("%s is left out of the evaluation, as %s: %s", variant.name, plan.name, reason)
+            run.tell("%s is left out of the evaluation, as %s: %s", variant.name, variant.plan.name, reason)
     return is_kept
 
 

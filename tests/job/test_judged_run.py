@@ -2,7 +2,7 @@
 
 import json
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import datasets
 import pytest
@@ -21,8 +21,11 @@ from drop_ray.errors import UserError
 from drop_ray.evaluation.panel import Panel
 from drop_ray.job.artifacts import DOCUMENTS, METRICS
 from drop_ray.job.opening import open_job
+from drop_ray.planning.changes import Remake
 from drop_ray.stages.evaluate import evaluate
 from drop_ray.stages.forecast import forecast
+from drop_ray.stages.screening import kept
+from drop_ray.store import Step
 from drop_ray.store.tables import read_table
 
 SIZE = 300
@@ -53,6 +56,29 @@ def inputs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets"))
         yield folder
+
+
+@dataclass(frozen=True)
+class HalvedWeights(Remake):
+    """A kind of quantization that is never done."""
+
+    kind = "halved"
+    field = "quantized"
+    libraries = ()
+    label = "halved"
+    bytes_per_weight = 1.0
+
+    def identity(self):
+        return {}
+
+    def step(self, base, before):
+        return Step("halve", {"base": base, **before})
+
+    def environment(self, device):
+        raise AssertionError(device)
+
+    def load(self, folder, **_):
+        raise AssertionError(folder)
 
 
 def job_of(inputs, store, name="run", keep=1, log_samples=True):
@@ -147,6 +173,20 @@ def test_a_screen_that_keeps_none_says_what_is_wrong(done):
         evaluate(replace(done, panels=odd), [done.base, *done.variants])
     with pytest.raises(UserError, match="it has no panel"):
         evaluate(replace(done, panels={}), [done.base, *done.variants])
+
+
+def test_a_quantized_variant_follows_its_plan(done):
+    run = replace(done, screened=dict(done.screened))
+    of_base, *quantized = [variant.then(HalvedWeights()) for variant in (done.base, *done.variants)]
+    left = kept(run, [of_base, *quantized])
+    assert [variant.name for variant in left] == [
+        "base-halved",
+        *(f"{name}-halved" for name, (is_kept, _) in done.screened.items() if is_kept),
+    ]
+    assert all(run.screened[variant.name][0] == (variant in left) for variant in quantized)
+    assert {reason for name, (_, reason) in run.screened.items() if name.endswith("halved")} == {
+        f"as {name}, of which it is made" for name in done.screened
+    }
 
 
 def test_tools_around_lm_eval_read_its_files(done, tmp_path):
