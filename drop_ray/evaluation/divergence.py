@@ -1,8 +1,8 @@
 """How far a variant's predictions are from the base's, token by token, from the logits of both.
 
 P is what the base predicts of a token, Q what the variant predicts. All is computed in float64 from logits in the
-model's own dtype. KL(P || Q) is summed as q - p - p (ln q - ln p) over the vocabulary, whose terms are never negative,
-so that neither is the sum; what rounding leaves of the sums of P and Q enters it in second order only.
+model's own dtype. KL(P || Q) is summed as q - p - p (ln q - ln p) over the vocabulary, whose terms are not negative:
+what rounding leaves of the sums of P and Q enters it in second order only.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 # Float64 numbers in one table of predictions: a few such tables are in memory at a time.
 TABLE_SIZE = 1 << 24
+# Numbers that a processor works on at a time, so that they stay in its cache. A GPU takes whole tables.
+BLOCK_SIZE = 1 << 16
 
 
 class Comparison(NamedTuple):
@@ -35,10 +37,12 @@ class Comparison(NamedTuple):
 class Predictions:
     """What a model predicts of some tokens."""
 
-    log_probabilities: torch.Tensor
+    logits: torch.Tensor
     """Float64 [tokens, vocabulary]."""
+    normalizers: torch.Tensor
+    """What is taken from logits to make them log-probabilities, float64 [tokens, 1]."""
     probabilities: torch.Tensor
-    """Their exponentials."""
+    """Float64 [tokens, vocabulary]."""
     most_probable: torch.Tensor
     """Int64 [tokens]."""
 
@@ -49,26 +53,42 @@ def rows_at_once(vocabulary: int) -> int:
     return max(1, TABLE_SIZE // vocabulary)
 
 
-def predictions_of(logits: torch.Tensor) -> Predictions:
-    """logits: [tokens, vocabulary] in any dtype."""
-    log_probabilities = torch.log_softmax(logits.double(), dim=-1)
-    return Predictions(log_probabilities, log_probabilities.exp(), logits.argmax(-1))
+def predictions_of(logits: torch.Tensor) -> list[Predictions]:
+    """logits: [tokens, vocabulary] in any dtype. What comes out is in blocks of tokens."""
+    rows = max(1, BLOCK_SIZE // logits.shape[1]) if logits.device.type == "cpu" else len(logits)
+    return [_predictions(block) for block in torch.split(logits, rows)]
 
 
-def compare(base: Predictions, variant: Predictions, targets: torch.Tensor) -> Comparison:
-    """Numbers of each token, [tokens], NaN where a logit is. targets: the tokens that came, int64 [tokens]."""
-    p, q = base.probabilities, variant.probabilities
-    excess = (q - p).sub_(p * (variant.log_probabilities - base.log_probabilities))
-    values = torch.stack(
-        [
-            excess.clamp_min_(0).sum(-1),
-            -base.log_probabilities.gather(-1, targets[:, None])[:, 0],
-            -variant.log_probabilities.gather(-1, targets[:, None])[:, 0],
-            (base.most_probable == variant.most_probable).double(),
-            1 - 0.5 * (p - q).abs_().sum(-1),
-        ]
-    )
+def compare(base: list[Predictions], variant: torch.Tensor, targets: torch.Tensor) -> Comparison:
+    """Numbers of each token, [tokens], NaN where a logit is.
+
+    variant: its logits, [tokens, vocabulary]; targets: the tokens that came, int64 [tokens].
+    """
+    sizes = [len(block.logits) for block in base]
+    blocks = zip(base, torch.split(variant, sizes), torch.split(targets, sizes), strict=True)
+    values = torch.cat([_compare(*block) for block in blocks], dim=1)
     return Comparison(*values.cpu().numpy())
+
+
+def _predictions(logits: torch.Tensor) -> Predictions:
+    values = logits.double()
+    largest = values.amax(-1, keepdim=True)
+    probabilities = (values - largest).exp_()
+    total = probabilities.sum(-1, keepdim=True)
+    return Predictions(values, largest + total.log(), probabilities.div_(total), logits.argmax(-1))
+
+
+def _compare(base: Predictions, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Float64 [numbers of a token, tokens]."""
+    variant, targets = _predictions(logits), targets[:, None]
+    normalizers = variant.normalizers - base.normalizers
+    terms = variant.probabilities - base.probabilities
+    distance = torch.linalg.vector_norm(terms, ord=1, dim=-1)
+    base_nll, variant_nll = ((one.normalizers - one.logits.gather(-1, targets))[:, 0] for one in (base, variant))
+    differences = variant.logits.sub_(base.logits).sub_(normalizers)  # of log-probabilities
+    kl = terms.addcmul_(base.probabilities, differences, value=-1).sum(-1).clamp_min_(0)
+    agreed = (base.most_probable == variant.most_probable).double()
+    return torch.stack([kl, base_nll, variant_nll, agreed, 1 - 0.5 * distance])
 
 
 def joined(parts: list[Comparison]) -> Comparison:

@@ -128,7 +128,7 @@ def _compare_sample(
         of_base = predictions_of(logits(base))
         targets = sample[part.start + 1 : part.stop + 1].to(base.model.device)
         for name, one in variants.items():
-            parts[name].append(compare(of_base, predictions_of(logits(one)), targets))
+            parts[name].append(compare(of_base, logits(one), targets))
     return {name: joined(each) for name, each in parts.items()}
 
 

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -154,7 +154,5 @@ def _commit(worker: Worker, step: Step, comparison: Comparison) -> Commit:
 def _table(comparison: Comparison) -> pa.Table:
     """A row per sample, with sums over its tokens."""
     count, tokens = comparison.kl.shape
-    sums: Mapping[str, list[float]] = {
-        name: values.sum(axis=1).tolist() for name, values in comparison._asdict().items()
-    }
-    return pa.table({"sample": range(count), "tokens": [tokens] * count, **sums}, schema=DIVERGENCE_SCHEMA)
+    sums = [values.sum(axis=1).tolist() for values in comparison]
+    return pa.table([range(count), [tokens] * count, *sums], schema=DIVERGENCE_SCHEMA)

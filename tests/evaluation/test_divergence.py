@@ -13,7 +13,7 @@ from drop_ray.evaluation.panel import kl_difference, panel_of
 def compared(base, variant, targets=None):
     base, variant = torch.as_tensor(base), torch.as_tensor(variant)
     targets = torch.zeros(len(base), dtype=torch.long) if targets is None else torch.tensor(targets)
-    return compare(predictions_of(base), predictions_of(variant), targets)
+    return compare(predictions_of(base), variant, targets)
 
 
 def test_two_tokens_by_hand():
@@ -56,7 +56,7 @@ def test_it_is_never_negative_however_small(noise):
     logits = torch.randn(50, 1000, generator=generator, dtype=torch.float64) * 10
     found = compared(logits, logits + torch.randn(50, 1000, generator=generator, dtype=torch.float64) * noise)
     assert (found.kl >= 0).all()
-    assert found.kl.mean() < max(noise**2, 1e-15)
+    assert found.kl.mean() < max(noise**2, 1e-14)
 
 
 def test_a_constant_added_to_all_logits_changes_nothing():

@@ -96,7 +96,8 @@ def _curve(series: Series, rows: dict[str, DivergenceRow]) -> Curve:
         if row is None or row.kl == 0:
             continue
         sizes.setdefault(variant.sublayers_dropped, []).append(row.kl)
-        spelled = f"{_nats(row.kl)} {formatting.PLUS_MINUS} {_nats(row.kl_stderr)} nats per token"
+        cell = _with_error(row.kl, row.kl_stderr)
+        spelled = " ".join((cell.text, *cell.notes, "nats per token"))
         points.append(
             Point(
                 variant.sublayers_dropped,
@@ -123,7 +124,7 @@ def _panels(rows: Sequence[DivergenceRow]) -> Table:
     lines = [
         [
             Cell(row.variant),
-            Cell(_nats(row.kl), (f"{formatting.PLUS_MINUS} {_nats(row.kl_stderr)}",)),
+            _with_error(row.kl, row.kl_stderr),
             *(Cell(_nats(value)) for value in (row.kl_median, row.kl_p99, row.kl_p999, row.kl_max)),
             Cell(_percent(row.top1_agreement)),
             Cell(_percent(row.acceptance)),
@@ -159,13 +160,23 @@ def _pairs(pairs: Sequence[DivergencePair]) -> Table:
         (
             pair.nearer,
             pair.farther,
-            Cell(_nats(pair.difference), (f"{formatting.PLUS_MINUS} {_nats(pair.stderr)}",)),
+            _with_error(pair.difference, pair.stderr),
             formatting.number(pair.standard_errors, 1),
             "yes" if pair.separated else "no",
         )
         for pair in pairs
     ]
     return table(columns, lines, names=2)
+
+
+def _with_error(value: float, stderr: float) -> Cell:
+    """Both with the decimals that the first two digits of the error take."""
+    decimals = 1 - math.floor(math.log10(stderr)) if stderr > 0 else 4
+    return Cell(_fixed(value, decimals), (f"{formatting.PLUS_MINUS} {_fixed(stderr, decimals)}",))
+
+
+def _fixed(value: float, decimals: int) -> str:
+    return f"{value:.{decimals}f}" if 0 <= decimals < 8 else formatting.score(value)
 
 
 def _nats(value: float) -> str:
