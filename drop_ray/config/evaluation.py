@@ -57,6 +57,12 @@ class EvaluationConfig(Section):
     apply_chat_template: bool = Field(False, description="put prompts into the tokenizer's chat template")
     system_instruction: str | None = Field(None, description="text that stands before every prompt")
     max_length: int | None = Field(None, ge=1, description="tokens of a prompt at most; null is the model's own limit")
+    kv_cache_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="KV cache of each engine of backend vllm on each device; null is 1 GiB on a CPU, vLLM's own choice "
+        "on a GPU",
+    )
 
     log_samples: bool = Field(
         True,

@@ -17,11 +17,11 @@ class FiniteAnswers:
     vocabulary: int
     """Rows of the embedding."""
 
-    def tok_encode(self, string: str, *args: Any, **kwargs: Any) -> list[int]:
-        ids: list[int] = super().tok_encode(string, *args, **kwargs)  # type: ignore[misc]
-        if ids and max(ids) >= self.vocabulary:  # which would end the process on a GPU
+    def _checked(self, text: str, ids: list[int]) -> list[int]:
+        """The token ids of a text. UserError for one that the model lacks: it would end the process on a GPU."""
+        if ids and max(ids) >= self.vocabulary:
             raise UserError(
-                f"evaluation.tasks: a document has the token id {max(ids)} ({string[:40]!a}...), and the model's "
+                f"evaluation.tasks: a document has the token id {max(ids)} ({text[:40]!a}...), and the model's "
                 f"embedding has {self.vocabulary} rows; give the model the tokenizer that it was trained with"
             )
         return ids

@@ -23,6 +23,9 @@ class _HfAnswers(FiniteAnswers):
         self.faults = {}
         self.vocabulary = self.model.get_input_embeddings().weight.shape[0]  # type: ignore[attr-defined]
 
+    def tok_encode(self, string: str, *args: Any, **kwargs: Any) -> list[int]:
+        return self._checked(string, super().tok_encode(string, *args, **kwargs))  # type: ignore[misc]
+
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         with self._watched() as fine:
             texts: list[str] = super().generate_until(requests, disable_tqdm=disable_tqdm)  # type: ignore[misc]

@@ -16,6 +16,7 @@ from drop_ray.errors import UserError
 from drop_ray.evaluation.base_answers import BaseAnswers, evaluated_whole, values_of
 from drop_ray.evaluation.catalog import Catalog
 from drop_ray.evaluation.document_rows import document_rows
+from drop_ray.evaluation.engine_model import EngineModel
 from drop_ray.evaluation.fewshot import seed_by_document
 from drop_ray.evaluation.finite_model import FiniteModel, SharingModel
 from drop_ray.evaluation.hf_token_model import HfTokenModel
@@ -28,7 +29,7 @@ from drop_ray.evaluation.result import MetricValue, TaskRequest, TaskResult, doc
 from drop_ray.evaluation.targeted import pursue
 from drop_ray.evaluation.targets import Outcome
 from drop_ray.evaluation.tasks import check_request
-from drop_ray.evaluation.token_model import TokenCounts
+from drop_ray.evaluation.token_model import CompletingModel, TokenCounts
 
 logger = logging.getLogger(__name__)
 
@@ -199,6 +200,40 @@ class Evaluator(Harness):
             own = FiniteModel(TokenCounts() if tokens is None else tokens.counts, **arguments)
         super().__init__(
             own,
+            include_path=include_path,
+            seed=seed,
+            apply_chat_template=apply_chat_template,
+            system_instruction=system_instruction,
+        )
+
+
+class EngineEvaluator(Harness):
+    """A model in an engine, asked by `tokens`. `config` is the base's transformers configuration.
+
+    UserError as of `Evaluator`.
+    """
+
+    def __init__(
+        self,
+        tokens: CompletingModel,
+        config: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        include_path: str | None,
+        seed: int,
+        apply_chat_template: bool = False,
+        system_instruction: str | None = None,
+    ) -> None:
+        check_tokenizer(tokenizer, apply_chat_template)
+        ends = config.eos_token_id
+        super().__init__(
+            EngineModel(
+                tokens,
+                tokenizer,
+                vocabulary=config.vocab_size,
+                end_tokens=ends if isinstance(ends, list) else [] if ends is None else [ends],
+                seed=seed,
+            ),
             include_path=include_path,
             seed=seed,
             apply_chat_template=apply_chat_template,

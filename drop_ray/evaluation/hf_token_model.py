@@ -208,8 +208,8 @@ def _padded(rows: Sequence[Sequence[int]], width: int) -> torch.Tensor:
 
 
 def _likelihood(logits: torch.Tensor, target: Sequence[int]) -> Likelihood:
-    """Of a target from its logits [tokens, vocabulary]. Log-probabilities and their sum are float32, as lm-eval's."""
+    """Of a target from its logits [tokens, vocabulary]: log-probabilities in float32, their sum in float64."""
     log_probabilities = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
     wanted = torch.tensor(target, device=logits.device)
     chosen = log_probabilities.gather(-1, wanted[:, None])
-    return Likelihood(float(chosen.sum()), bool((log_probabilities.argmax(-1) == wanted).all()))
+    return Likelihood(float(chosen.double().sum()), bool((log_probabilities.argmax(-1) == wanted).all()))

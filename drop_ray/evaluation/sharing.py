@@ -66,12 +66,14 @@ class MaskMaker:
         own |= reads == read
         seen = torch.cat([own.new_ones(*positions.shape, prefix), own], dim=-1)
         before = torch.arange(prefix, device=positions.device).expand(len(positions), -1)
-        distance = positions[:, :, None] - torch.cat([before, positions], dim=-1)[:, None, :]
-        masks = {kind: self._form(seen, distance, window) for kind, window in self._windows.items()}
+        read_at = torch.cat([before, positions], dim=-1)
+        masks = {kind: self._form(seen, positions, read_at, window) for kind, window in self._windows.items()}
         return masks if len(masks) > 1 else next(iter(masks.values()), None)
 
-    def _form(self, seen: torch.Tensor, distance: torch.Tensor, window: int | None) -> torch.Tensor:
-        allowed = seen if window is None else seen & (distance < window)
+    def _form(
+        self, seen: torch.Tensor, positions: torch.Tensor, read_at: torch.Tensor, window: int | None
+    ) -> torch.Tensor:
+        allowed = seen if window is None else seen & (read_at[:, None, :] > positions[:, :, None] - window)
         allowed = allowed[:, None]
         if not self._adds:
             return allowed

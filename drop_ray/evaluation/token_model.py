@@ -61,3 +61,32 @@ class TokenModel(Protocol):
         self, prompts: Sequence[Sequence[int]], max_tokens: int, stop: Sequence[int] = ()
     ) -> list[tuple[int, ...]]:
         """Greedy tokens after each prompt: at most `max_tokens`, and none after one of `stop`, which is included."""
+
+
+class Completion(NamedTuple):
+    """How a text is to be completed."""
+
+    max_tokens: int
+    """Most tokens."""
+    stop_tokens: tuple[int, ...]
+    """Token ids that end it; there are no others."""
+    stop: tuple[str, ...]
+    """Strings that end it."""
+    sampling: tuple[tuple[str, float], ...] = ()
+    """Settings by which tokens are drawn, by name; the most probable token is taken if there are none."""
+
+
+class Completed(NamedTuple):
+    """A completed text."""
+
+    tokens: tuple[int, ...]
+    """Token ids, the stop included."""
+    is_finite: bool
+    """Whether they were chosen from finite numbers."""
+
+
+class CompletingModel(TokenModel, Protocol):
+    """A token model that also completes texts up to a string: an engine."""
+
+    def complete(self, prompts: Sequence[Sequence[int]], how: Sequence[Completion]) -> list[Completed]:
+        """Each prompt completed in its own way."""

@@ -29,6 +29,7 @@ from drop_ray.models.location import load_tokenizer, locate_model
 from drop_ray.models.probe import check_architecture
 from drop_ray.planning.plans import BASE, DropPlan, read_plan
 from drop_ray.planning.requests import PlanRequest, plan_requests
+from drop_ray.serving.evaluation_preflight import check_evaluation
 from drop_ray.serving.preflight import check_serving
 from drop_ray.store import open_store
 from drop_ray.store.hash_memory import HashMemory
@@ -62,6 +63,7 @@ def open_job(config: RunConfig) -> Job:
     for section in change_sections():
         section.check(config, checkpoint)
     check_serving(config, checkpoint.location, checkpoint.config, size, base_drops)
+    check_evaluation(config, checkpoint, size, base_drops)
     requests = tuple(plan_requests(config.plans, size.num_layers, base_drops, config.scoring.metrics[0]))
     given = _read_given_plans(config, size, checkpoint, base_drops)
     _check_names(config, requests, given)
@@ -195,4 +197,8 @@ def _resolve_tasks(config: RunConfig, requests: tuple[TaskRequest, ...]) -> "Map
 
     path = config.evaluation.include_path
     folder = str(resolve_path(path)) if path else None
+    if config.evaluation.backend == "vllm":
+        from drop_ray.evaluation.generation_settings import check_generation
+
+        check_generation(requests, folder)
     return resolve_tasks(requests, folder, allow_code=config.evaluation.allow_task_code)

@@ -90,6 +90,8 @@ class RunState:
     """Divergence panels by variant, of those whose panel is done; made by the stage `diverge`."""
     screened: dict[str, tuple[bool, str]] = field(default_factory=dict)
     """Whether a variant gets the tasks, and why, where `evaluation.screen` chooses; made by the stage `evaluate`."""
+    gate_texts: dict[int, list[list[int]]] = field(default_factory=dict)
+    """Calibration samples that engines are checked on, by the longest sequence of the engines; read once."""
     serving: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Rows of serving.parquet by variant; those of the base are the control."""
     published: Any = None

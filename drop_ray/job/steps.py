@@ -114,13 +114,15 @@ def task_step(job: Job, variant: Variant, task: str) -> Step:
     With a target, the base is evaluated whole, as without one, and a variant on the documents that the target takes.
     """
     settings = {"seed", "apply_chat_template", "system_instruction", "max_length"}
-    target = target_of(job, variant, task)
+    evaluation, target = job.config.evaluation, target_of(job, variant, task)
     return Step(
         "evaluate",
         {
-            "versions": _versions(variant, "torch", "transformers", "lm-eval"),
+            "versions": _versions(variant, *_backend_libraries(job), "lm-eval"),
             "task": job.tasks[task],
-            **job.config.evaluation.model_dump(include=settings),
+            **evaluation.model_dump(include=settings),
+            # Other sums in the last bits. Left out where it is off: what lm-eval's own path gave stays as it was.
+            **({"share_prefixes": True} if evaluation.share_prefixes else {}),
             **_evaluation_identity(job, variant),
             **(
                 {
@@ -148,7 +150,7 @@ def perplexity_step(job: Job, variant: Variant, text: PerplexitySpec) -> Step:
     return Step(
         "perplexity",
         {
-            "versions": _versions(variant, "torch", "transformers", "tokenizers"),
+            "versions": _versions(variant, *_backend_libraries(job), "tokenizers"),
             "text": file_sha256(resolve_path(text.source), f"evaluation.perplexity ({text.name})"),
             **text.model_dump(include={"name", "text_field", "num_samples", "seq_len"}),
             **_evaluation_identity(job, variant),
@@ -211,13 +213,27 @@ def _score_identity(
 
 
 def _evaluation_identity(job: Job, variant: Variant) -> dict[str, object]:
+    model, evaluation = job.config.model, job.config.evaluation
+    if evaluation.backend == "vllm":
+        # It has an attention of its own, and puts batches together itself.
+        decides = {"length": job.evaluated_length, "tensor_parallel": job.config.execution.tensor_parallel}
+        computed: dict[str, object] = {**model.model_dump(include={"dtype"}), **decides}
+    else:
+        computed = {
+            **model.model_dump(include={"dtype", "attn_implementation"}),
+            **evaluation.model_dump(include={"batch_size"}),
+        }
     return {
         "algorithm": 1,
         "model": variant.base,
         **variant.identity(),
-        **job.config.model.model_dump(include={"dtype", "attn_implementation"}),
-        **job.config.evaluation.model_dump(include={"backend", "batch_size"}),
+        **computed,
+        "backend": evaluation.backend,
     }
+
+
+def _backend_libraries(job: Job) -> tuple[str, ...]:
+    return ("torch", "transformers", *(["vllm"] if job.config.evaluation.backend == "vllm" else []))
 
 
 def _versions(variant: Variant, *libraries: str) -> dict[str, str]:

@@ -15,7 +15,8 @@ from drop_ray.job.stage import Cost, Stage
 from drop_ray.job.units import Unit, WorkerRequest
 from drop_ray.job.worker import Worker
 from drop_ray.planning.variants import Variant, distinct
-from drop_ray.stages.evaluated import held
+from drop_ray.stages.engine_evaluated import EngineRequest, engine_request
+from drop_ray.stages.evaluated import Evaluated, asked
 from drop_ray.stages.evaluation_files import write_result
 from drop_ray.stages.screening import kept
 from drop_ray.stages.targets import base_answers, in_turns, targeted_base
@@ -40,6 +41,8 @@ class EvaluationUnit(Unit):
     """The base's step of the task, for a task with a target; None otherwise."""
     base: Commit | None = None
     """The commit of that step; set when the unit is sent."""
+    engine: EngineRequest | None = None
+    """The engine that evaluates it; None for transformers; set when the unit is sent."""
 
     @property
     def model_key(self) -> object:
@@ -48,17 +51,19 @@ class EvaluationUnit(Unit):
     def bound(self, run: RunState) -> "EvaluationUnit":
         token_ids = run.texts[perplexity_field(self.of)] if self.task is None else None
         base = run.ledger.commit_of(self.base_step) if self.base_step else None
-        return replace(self, token_ids=token_ids, made=run.made(self.variant), base=base)
+        engine = engine_request(run)
+        return replace(self, token_ids=token_ids, made=run.made(self.variant), base=base, engine=engine)
 
     def work(self, worker: Worker) -> Commit:
-        model = held(worker, self.variant, self.made)
-        before = model.counts
-        if self.task is None:
+        def ask(model: Evaluated) -> TaskResult:
+            if self.task is not None:
+                return model.task(self.task, base)
             assert self.token_ids is not None
-            result = model.text(self.of, self.token_ids)
-        else:
-            result = model.task(self.task, base_answers(worker, self.base))
-        return _commit(worker, self, result, model.counts.since(before))
+            return model.text(self.of, self.token_ids)
+
+        base = base_answers(worker, self.base)
+        result, measured = asked(worker, self.variant, self.made, self.engine, self.name, ask)
+        return _commit(worker, self, result, measured)
 
 
 def _run(run: RunState) -> None:
@@ -76,8 +81,9 @@ def evaluate(run: RunState, variants: Sequence[Variant]) -> None:
         for variant in distinct(kept(run, variants))
         for name, step in steps.evaluation_steps(run.job, variant).items()
     ]
+    stage = ENGINE_STAGE if run.job.config.evaluation.backend == "vllm" else STAGE
     for turn in in_turns(units):
-        run.complete(STAGE, turn)
+        run.complete(stage, turn)
 
 
 def _workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
@@ -105,4 +111,13 @@ def _commit(worker: Worker, unit: EvaluationUnit, result: TaskResult, measured: 
         return worker.commit(unit.step, write_result(Path(folder), result), measured)
 
 
+def _engine_workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
+    """Engines run in processes of their own, whatever the variants are."""
+    del todo
+    execution = run.job.config.execution
+    return WorkerRequest("engines", num_gpus=execution.tensor_parallel if execution.device == "cuda" else 0)
+
+
 STAGE = Stage("evaluate", "units (variant x task)", _run, workers=_workers, cost=_cost)
+# A plan that fails the gate, or whose engine dies again and again, is named, and the others are evaluated.
+ENGINE_STAGE = replace(STAGE, workers=_engine_workers, goes_on=True)

@@ -1,57 +1,94 @@
 """A loaded variant, held by a worker for all that is asked of it: tasks, texts, and tokens."""
 
-from abc import ABC, abstractmethod
+import logging
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 
+from drop_ray.errors import WorkerFailedError
 from drop_ray.evaluation import TaskRequest, TaskResult
 from drop_ray.evaluation.base_answers import BaseAnswers
-from drop_ray.evaluation.token_model import TokenCounts, TokenModel
+from drop_ray.evaluation.token_model import TokenModel
 from drop_ray.job.worker import Worker
 from drop_ray.models.location import load_tokenizer
 from drop_ray.planning.variants import Variant
+from drop_ray.serving.engine import EngineError
+from drop_ray.stages.engine_evaluated import EngineEvaluated, EngineRequest
 from drop_ray.store import Commit
+
+logger = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 # Fields of `evaluation` that are arguments of an Evaluator.
 EVALUATOR_SETTINGS = {"batch_size", "seed", "apply_chat_template", "system_instruction"}
 
 
-class Evaluated(ABC):
+class Evaluated(Protocol):
     """A loaded variant. Its worker closes it when it loads something else."""
 
     @property
-    @abstractmethod
     def tokens(self) -> TokenModel:
         """The variant, asked for tokens."""
 
-    @abstractmethod
     def task(self, request: TaskRequest, base: BaseAnswers | None = None) -> TaskResult:
         """The result of a task, tag or group of lm-eval. base: what one with a target is compared with."""
 
-    @abstractmethod
     def text(self, name: str, token_ids: torch.Tensor) -> TaskResult:
         """The perplexity of a text, int64 [num_samples, seq_len]."""
 
-    @property
-    def counts(self) -> TokenCounts:
-        """What was asked of it and computed so far: a copy."""
-        counts = self.tokens.counts
-        return TokenCounts(counts.asked, counts.computed)
-
-    @abstractmethod
     def close(self) -> None:
         """Let go of what the worker's process does not free by itself."""
 
 
-def held(worker: Worker, variant: Variant, made: Commit | None) -> Evaluated:
-    """The variant, loaded if the worker does not hold it yet. made: its own checkpoint's commit, if it has one."""
-    model: Evaluated = worker.hold(("evaluate", variant), lambda: _HfEvaluated(worker, variant, made))
+def held(worker: Worker, variant: Variant, made: Commit | None, request: EngineRequest | None) -> Evaluated:
+    """The variant, loaded if the worker does not hold it yet.
+
+    made: its own checkpoint's commit, if it has one. request: `engine_request(run)`, which is None for models in
+    transformers.
+    """
+
+    def load() -> Evaluated:
+        if request is None:
+            return _HfEvaluated(worker, variant, made)
+        return EngineEvaluated(worker, variant, made, request)
+
+    model: Evaluated = worker.hold(("evaluate", variant), load)
     return model
 
 
-class _HfEvaluated(Evaluated):
+def asked(
+    worker: Worker,
+    variant: Variant,
+    made: Commit | None,
+    request: EngineRequest | None,
+    what: str,
+    ask: Callable[[Evaluated], Answer],
+) -> tuple[Answer, dict[str, float]]:
+    """What `ask` gets from the held variant, and the tokens that it took.
+
+    If its engine dies, it is asked again with a fresh one. WorkerFailedError, which begins with `what`, for one that
+    dies too often.
+    """
+    model = held(worker, variant, made, request)
+    attempts = 1 if request is None else request.max_attempts
+    for attempt in range(1, attempts + 1):
+        try:
+            counts = model.tokens.counts
+            before = replace(counts)
+            return ask(model), counts.since(before)
+        except EngineError as error:
+            model.close()
+            logger.warning("%s: its engine is lost, attempt %d of %d: %s", what, attempt, attempts, error)
+            if attempt == attempts:
+                raise WorkerFailedError(f"{what}: its engine was lost {attempts} times; the last: {error}") from error
+    raise AssertionError("there is at least one attempt")
+
+
+class _HfEvaluated:
     """A variant in transformers."""
 
     def __init__(self, worker: Worker, variant: Variant, made: Commit | None):
