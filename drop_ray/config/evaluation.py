@@ -64,6 +64,11 @@ class EvaluationConfig(Section):
         "on a GPU",
     )
 
+    log_samples: bool = Field(
+        True,
+        description="keep prompts and responses, and write lm-eval's samples_*.jsonl of every plan; no number changes",
+    )
+
     @field_validator("batch_size", mode="before")
     @classmethod
     def _no_auto(cls, value: Any) -> Any:
@@ -83,4 +88,6 @@ class EvaluationConfig(Section):
         twice = first_twice([task.name for task in self.tasks] + [text.name for text in self.perplexity])
         if twice is not None:
             raise ValueError(f"`{twice}` is named twice")
+        if self.screen is not None and self.divergence is None:
+            raise ValueError("screen needs the divergence by which it chooses; state `divergence`, or omit `screen`")
         return self

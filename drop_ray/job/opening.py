@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 from transformers import PreTrainedModel
 
 from drop_ray.config import RunConfig, resolve_path, text_sections
+from drop_ray.config.evaluation import TaskSpec
+from drop_ray.config.screening import PrecisionTarget
 from drop_ray.errors import UserError
 from drop_ray.evaluation import TaskRequest
+from drop_ray.evaluation.targets import Target
 from drop_ray.job.change_sections import change_sections
 from drop_ray.job.job import Job
 from drop_ray.models.accounting import ModelSize, measure
@@ -65,8 +68,7 @@ def open_job(config: RunConfig) -> Job:
     given = _read_given_plans(config, size, checkpoint, base_drops)
     _check_names(config, requests, given)
     task_requests = tuple(
-        TaskRequest(task.name, task.num_fewshot, task.limit or config.evaluation.limit)
-        for task in config.evaluation.tasks
+        _task_request(task, task.limit or config.evaluation.limit) for task in config.evaluation.tasks
     )
     tasks = _resolve_tasks(config, task_requests)
     return Job(
@@ -179,6 +181,13 @@ def _check_names(config: RunConfig, requests: tuple[PlanRequest, ...], given: tu
         unknown = [name for name in chosen if name not in known] if isinstance(chosen, tuple) else []
         if unknown:
             raise UserError(f"{field}: no plan is called {unknown[0]}; plans: {', '.join(known[1:])}")
+
+
+def _task_request(task: TaskSpec, limit: int | PrecisionTarget | None) -> TaskRequest:
+    """The request of a task, whose limit is a number of documents or a target."""
+    if isinstance(limit, PrecisionTarget):
+        return TaskRequest(task.name, task.num_fewshot, target=Target(limit.within, limit.confidence))
+    return TaskRequest(task.name, task.num_fewshot, limit)
 
 
 def _resolve_tasks(config: RunConfig, requests: tuple[TaskRequest, ...]) -> "Mapping[str, ResolvedTask]":

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
 import torch
@@ -66,6 +66,8 @@ class Cluster(Protocol):
 class RunState:
     """What the stages of a run read and add to, one after the other."""
 
+    only_counts: ClassVar[bool] = False
+    """Whether units are counted and not done, as in a dry run."""
     job: Job
     """The checked run."""
     ledger: Ledger
@@ -92,6 +94,8 @@ class RunState:
     """What the damage gates say of each variant whose answers are known; made by the stage `gates`."""
     cliffs: list[Cliff] = field(default_factory=list)
     """The cliffs that were found; made by the stage `gates`."""
+    screened: dict[str, tuple[bool, str]] = field(default_factory=dict)
+    """Whether a variant gets the tasks, and why, where `evaluation.screen` chooses; made by the stage `evaluate`."""
     gate_texts: dict[int, list[list[int]]] = field(default_factory=dict)
     """Calibration samples that engines are checked on, by the longest sequence of the engines; read once."""
     serving: dict[str, list[dict[str, Any]]] = field(default_factory=dict)

@@ -4,6 +4,7 @@ The `algorithm` of a step is raised by hand when its code would give other numbe
 """
 
 from drop_ray.config import PerplexitySpec, resolve_path
+from drop_ray.evaluation import targets
 from drop_ray.job.file_hash import file_sha256
 from drop_ray.job.job import Job
 from drop_ray.models.export_formats import ExportFormat
@@ -108,9 +109,12 @@ def export_step(variant: Variant, format: ExportFormat = "dropped") -> Step:
 
 
 def task_step(job: Job, variant: Variant, task: str) -> Step:
-    """One lm-eval task on one variant: equal variants of other names share it."""
+    """One lm-eval task on one variant: equal variants of other names share it.
+
+    With a target, the base is evaluated whole, as without one, and a variant on the documents that the target takes.
+    """
     settings = {"seed", "apply_chat_template", "system_instruction", "max_length"}
-    evaluation = job.config.evaluation
+    evaluation, target = job.config.evaluation, target_of(job, variant, task)
     return Step(
         "evaluate",
         {
@@ -120,8 +124,26 @@ def task_step(job: Job, variant: Variant, task: str) -> Step:
             # Other sums in the last bits. Left out where it is off: what lm-eval's own path gave stays as it was.
             **({"share_prefixes": True} if evaluation.share_prefixes else {}),
             **_evaluation_identity(job, variant),
+            **(
+                {
+                    "target": {
+                        "algorithm": targets.ALGORITHM,
+                        "within": target.within,
+                        "confidence": target.confidence,
+                        "base": task_step(job, job.base_variant, task).family,
+                    }
+                }
+                if target
+                else {}
+            ),
         },
     )
+
+
+def target_of(job: Job, variant: Variant, task: str) -> targets.Target | None:
+    """What a task seeks on a variant: the difference to the base, and nothing on the base itself."""
+    wanted = next(request.target for request in job.task_requests if request.name == task)
+    return None if variant == job.base_variant else wanted
 
 
 def perplexity_step(job: Job, variant: Variant, text: PerplexitySpec) -> Step:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from drop_ray.report.divergence import DivergenceRow, DivergenceSampleRow, DivergenceText
 from drop_ray.report.gate_rows import CliffRow, GateRow, VerdictRow
+from drop_ray.report.judgement import CalibrationRow, ScreenRow, TargetRow
 from drop_ray.report.rows import (
     ArtifactRow,
     DocumentRow,
@@ -34,6 +35,9 @@ OF_VARIANTS = {
     "engines": "serving measurements",
     "verdicts": "verdicts",
     "gates": "verdicts",
+    "calibrations": "evaluations",
+    "targets": "evaluations",
+    "screening": "screening",
 }
 """The tables whose rows name a variant, and what messages call their rows."""
 
@@ -88,6 +92,12 @@ class Results:
     """Memory and acceptance gate of the engines."""
     quantization_errors: Sequence[QuantizationErrorRow] = ()
     """Output errors of quantized sub-layers."""
+    calibrations: Sequence[CalibrationRow] = ()
+    """How sure variants are of their answers."""
+    targets: Sequence[TargetRow] = ()
+    """How tasks with a target ended."""
+    screening: Sequence[ScreenRow] = ()
+    """Which variants were evaluated, where that was chosen."""
     divergences: Sequence[DivergenceRow] = ()
     """Divergence panels of variants."""
     divergence_samples: Sequence[DivergenceSampleRow] = ()

@@ -9,6 +9,7 @@ import torch
 
 from drop_ray.errors import DropRayError, WorkerFailedError
 from drop_ray.evaluation import TaskRequest, TaskResult
+from drop_ray.evaluation.base_answers import BaseAnswers
 from drop_ray.job.run_state import RunState
 from drop_ray.job.worker import Worker
 from drop_ray.models.accounting import ModelSize
@@ -98,7 +99,7 @@ class EngineEvaluated:
             self._tokens = EngineTokens(self._start(), self._request.max_length)
         return self._tokens
 
-    def task(self, request: TaskRequest) -> TaskResult:
+    def task(self, request: TaskRequest, base: BaseAnswers | None = None) -> TaskResult:
         tokens = self.tokens
         if self._evaluator is None:
             from drop_ray.evaluation.harness import EngineEvaluator  # imports lm-eval
@@ -112,7 +113,7 @@ class EngineEvaluated:
                 include_path=worker.setup.include_path,
                 **settings,
             )
-        return self._evaluator.evaluate(request)
+        return self._evaluator.evaluate(request, base, self._worker.setup.evaluation.log_samples)
 
     def text(self, name: str, token_ids: torch.Tensor) -> TaskResult:
         from drop_ray.evaluation.perplexity import engine_perplexity

@@ -1,9 +1,8 @@
 """The stage evaluate: every task and every text on every variant."""
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,7 +10,6 @@ import torch
 from drop_ray.config import perplexity_field
 from drop_ray.evaluation import TaskRequest, TaskResult
 from drop_ray.job import steps
-from drop_ray.job.artifacts import DOCUMENTS, METRICS
 from drop_ray.job.run_state import RunState
 from drop_ray.job.stage import Cost, Stage
 from drop_ray.job.units import Unit, WorkerRequest
@@ -19,8 +17,10 @@ from drop_ray.job.worker import Worker
 from drop_ray.planning.variants import Variant, distinct
 from drop_ray.stages.engine_evaluated import EngineRequest, engine_request
 from drop_ray.stages.evaluated import Evaluated, asked
-from drop_ray.store import Commit
-from drop_ray.store.tables import write_table
+from drop_ray.stages.evaluation_files import write_result
+from drop_ray.stages.screening import kept
+from drop_ray.stages.targets import base_answers, in_turns, targeted_base
+from drop_ray.store import Commit, Step
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,10 @@ class EvaluationUnit(Unit):
     """Token ids of the text, int64 [num_samples, seq_len], set when the unit is sent; None for a task."""
     made: Commit | None = None
     """Commit of the variant's own checkpoint, if it has one; set when the unit is sent."""
+    base_step: Step | None = None
+    """The base's step of the task, for a task with a target; None otherwise."""
+    base: Commit | None = None
+    """The commit of that step; set when the unit is sent."""
     engine: EngineRequest | None = None
     """The engine that evaluates it; None for transformers; set when the unit is sent."""
 
@@ -46,15 +50,18 @@ class EvaluationUnit(Unit):
 
     def bound(self, run: RunState) -> "EvaluationUnit":
         token_ids = run.texts[perplexity_field(self.of)] if self.task is None else None
-        return replace(self, token_ids=token_ids, made=run.made(self.variant), engine=engine_request(run))
+        base = run.ledger.commit_of(self.base_step) if self.base_step else None
+        engine = engine_request(run)
+        return replace(self, token_ids=token_ids, made=run.made(self.variant), base=base, engine=engine)
 
     def work(self, worker: Worker) -> Commit:
         def ask(model: Evaluated) -> TaskResult:
             if self.task is not None:
-                return model.task(self.task)
+                return model.task(self.task, base)
             assert self.token_ids is not None
             return model.text(self.of, self.token_ids)
 
+        base = base_answers(worker, self.base)
         result, measured = asked(worker, self.variant, self.made, self.engine, self.name, ask)
         return _commit(worker, self, result, measured)
 
@@ -64,14 +71,19 @@ def _run(run: RunState) -> None:
 
 
 def evaluate(run: RunState, variants: Sequence[Variant]) -> None:
-    """Evaluate every task and text on every variant. Equal variants are evaluated once."""
+    """Evaluate every task and text on every variant that is kept. Equal variants are evaluated once."""
     requests = {request.name: request for request in run.job.task_requests}
     units = [
-        EvaluationUnit(f"{variant.name} on {name}", step, f"evaluate {name}", variant, name, requests.get(name))
-        for variant in distinct(variants)
+        EvaluationUnit(
+            *(f"{variant.name} on {name}", step, f"evaluate {name}", variant, name, requests.get(name)),
+            base_step=targeted_base(run.job, variant, name),
+        )
+        for variant in distinct(kept(run, variants))
         for name, step in steps.evaluation_steps(run.job, variant).items()
     ]
-    run.complete(ENGINE_STAGE if run.job.config.evaluation.backend == "vllm" else STAGE, units)
+    stage = ENGINE_STAGE if run.job.config.evaluation.backend == "vllm" else STAGE
+    for turn in in_turns(units):
+        run.complete(stage, turn)
 
 
 def _workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
@@ -96,11 +108,7 @@ def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
 
 def _commit(worker: Worker, unit: EvaluationUnit, result: TaskResult, measured: Mapping[str, float]) -> Commit:
     with tempfile.TemporaryDirectory() as folder:
-        metrics, documents = Path(folder) / METRICS, Path(folder) / DOCUMENTS
-        values = {"metrics": [asdict(metric) for metric in result.metrics], "raw": result.raw}
-        metrics.write_text(json.dumps(values, indent=1, sort_keys=True))
-        write_table(result.documents, documents)
-        return worker.commit(unit.step, {METRICS: metrics, DOCUMENTS: documents}, measured)
+        return worker.commit(unit.step, write_result(Path(folder), result), measured)
 
 
 def _engine_workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:

@@ -10,6 +10,7 @@ import torch
 
 from drop_ray.errors import WorkerFailedError
 from drop_ray.evaluation import TaskRequest, TaskResult
+from drop_ray.evaluation.base_answers import BaseAnswers
 from drop_ray.evaluation.token_model import TokenModel
 from drop_ray.job.worker import Worker
 from drop_ray.models.location import load_tokenizer
@@ -33,8 +34,8 @@ class Evaluated(Protocol):
     def tokens(self) -> TokenModel:
         """The variant, asked for tokens."""
 
-    def task(self, request: TaskRequest) -> TaskResult:
-        """The result of a task, tag or group of lm-eval."""
+    def task(self, request: TaskRequest, base: BaseAnswers | None = None) -> TaskResult:
+        """The result of a task, tag or group of lm-eval. base: what one with a target is compared with."""
 
     def text(self, name: str, token_ids: torch.Tensor) -> TaskResult:
         """The perplexity of a text, int64 [num_samples, seq_len]."""
@@ -114,8 +115,8 @@ class _HfEvaluated:
             shares=self._settings.share_prefixes,
         )
 
-    def task(self, request: TaskRequest) -> TaskResult:
-        return self._evaluator.evaluate(request)  # type: ignore[no-any-return]
+    def task(self, request: TaskRequest, base: BaseAnswers | None = None) -> TaskResult:
+        return self._evaluator.evaluate(request, base, self._settings.log_samples)  # type: ignore[no-any-return]
 
     @cached_property
     def _evaluator(self) -> Any:

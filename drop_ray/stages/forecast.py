@@ -25,6 +25,8 @@ from drop_ray.text.console import PLAIN
 class DryRun(RunState):
     """Does and writes nothing; it keeps a line for each part of the work."""
 
+    only_counts = True
+
     def __init__(self, job: Job):
         super().__init__(job, Ledger(job.store, job.run_folder), _Nobody())
         self.works: dict[str, Work] = {}
