@@ -154,6 +154,7 @@ SECTIONS = Registry(
             "gates",
             "quantization",
             "serving",
+            "costs",
             "provenance",
         )
     },

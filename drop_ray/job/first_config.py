@@ -161,6 +161,7 @@ def _values(facts: ModelFacts) -> dict[str, Any]:
         "execution": {
             "num_workers": 1,
             "gpus_per_worker": 0,
+            "hardware": Off("h100"),
             "layers": Off("streamed"),
             "cache_dir": Off("/mnt/nvme/drop-ray"),
             "store_options": Off({"endpoint_url": "https://minio.example.org:9000"}),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from drop_ray.report.costs import CostRow
 from drop_ray.report.divergence import DivergenceRow, DivergenceSampleRow, DivergenceText
 from drop_ray.report.gate_rows import CliffRow, GateRow, VerdictRow
 from drop_ray.report.judgement import CalibrationRow, ScreenRow, TargetRow
@@ -110,6 +111,8 @@ class Results:
     """What each gate says of them."""
     cliffs: Sequence[CliffRow] = ()
     """How far strategies go until a gate stops them."""
+    costs: Sequence[CostRow] = ()
+    """What the units took, by stage."""
 
     def __post_init__(self) -> None:
         names = [variant.name for variant in self.variants]

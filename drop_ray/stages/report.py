@@ -20,6 +20,7 @@ from drop_ray.report.results import Results, RunFacts
 from drop_ray.report.rows import ArtifactRow, ScoreRow, TrainingRow
 from drop_ray.report.tables import TOPICS, parquet_files
 from drop_ray.stages.lm_eval_files import write_lm_eval_files
+from drop_ray.stages.report_costs import cost_rows
 from drop_ray.stages.report_divergence import divergence_results
 from drop_ray.stages.report_evaluations import Named, read_evaluations
 from drop_ray.stages.report_gates import cliff_rows, gate_rows, verdict_rows
@@ -108,6 +109,7 @@ def collect(run: RunState, evaluated: Sequence[Named]) -> Results:
         ],
         targets=[row for one in evaluated for row in one.result.target_rows(one.variant)],
         screening=screen_rows(run),
+        costs=list(cost_rows(run)),
         **divergence_results(run, everything, done),
     )
 
