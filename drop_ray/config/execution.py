@@ -33,7 +33,9 @@ class ExecutionConfig(Section):
         "and replaced. auto is ten times the median of the finished units of the kind, at least 900",
     )
     start_timeout_s: float = Field(1800, gt=0, description="seconds to wait for a first worker")
-    tensor_parallel: int = Field(1, ge=1, description="GPUs of one engine in the serving benchmark")
+    tensor_parallel: int = Field(
+        1, ge=1, description="GPUs of one engine: in the serving benchmark, and in evaluation by vllm"
+    )
     layers: Placement = Field("auto", description="resident in memory, or streamed from the checkpoint")
     wave_bytes: int = Field(4 << 30, ge=1, description="host memory for residual states when layers are streamed")
     cache_dir: Location | None = Field(

@@ -19,6 +19,7 @@ from drop_ray.planning.changes import Change
 from drop_ray.planning.plans import BASE, DropPlan
 from drop_ray.planning.requests import PlanRequest
 from drop_ray.planning.variants import Variant, variant_of
+from drop_ray.serving.evaluation_preflight import engine_length
 from drop_ray.serving.preflight import kv_cache_bytes
 from drop_ray.store import Store
 
@@ -63,6 +64,13 @@ class Job:
     def kv_cache_bytes(self) -> int | None:
         """The KV budget of each serving engine in bytes; None leaves it to vLLM."""
         return kv_cache_bytes(self.config)
+
+    @cached_property
+    def evaluated_length(self) -> int:
+        """Tokens of a sequence at most, in the evaluation by an engine."""
+        length = engine_length(self.config, self.checkpoint)
+        assert length is not None, "a job without one is refused"
+        return length
 
     @property
     def base_plan(self) -> DropPlan:

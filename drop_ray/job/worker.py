@@ -128,8 +128,10 @@ class Worker:
         return self._held[1]
 
     def release(self) -> None:
-        """Let go of the model that is held."""
-        self._held = None
+        """Let go of the model that is held, and close it if it is more than memory of this process."""
+        held, self._held = self._held, None
+        if held is not None and hasattr(held[1], "close"):
+            held[1].close()
 
     def remember(self, key: object, read: Callable[[], Any]) -> Any:
         """Something small that many units read, such as the calibration samples. Only the last one is kept."""

@@ -29,6 +29,8 @@ from drop_ray.text.console import PLAIN
 class DryRun(RunState):
     """Does and writes nothing; it keeps a line for each part of the work."""
 
+    only_counts = True
+
     def __init__(self, job: Job, whole: bool = False):
         """whole: the cost of all units, and not only of those that are not done."""
         super().__init__(job, Ledger(job.store, job.run_folder), _Nobody())

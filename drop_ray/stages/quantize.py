@@ -1,4 +1,4 @@
-"""The stage quantize: quantizes the base and the plans by each method of the config, and evaluates the results."""
+"""The stage quantize: quantizes the base and the plans by each method of the config, and judges the results."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,10 @@ from drop_ray.planning.variants import Variant, distinct
 from drop_ray.quantization.change import Quantize
 from drop_ray.quantization.cost import quantization_phase
 from drop_ray.quantization.section import QUANTIZATION
+from drop_ray.stages.diverge import diverge
 from drop_ray.stages.evaluate import evaluate
 from drop_ray.stages.export import provenance_of
+from drop_ray.stages.gates import ask_gates
 from drop_ray.stages.score_units import remembered_samples
 from drop_ray.store import Commit
 from drop_ray.store.tables import write_table
@@ -94,7 +96,9 @@ def _run(run: RunState) -> None:
         if commit is not None:
             run.checkpoints[unit.label] = run.job.store.path_of(commit, CHECKPOINT)
     if variants:
+        diverge(run, variants)
         evaluate(run, variants)
+        ask_gates(run, variants)
     run.variants += variants
 
 

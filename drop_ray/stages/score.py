@@ -16,11 +16,9 @@ from drop_ray.planning.requests import gaps_of
 from drop_ray.planning.scores import ScoreTables, aggregate
 from drop_ray.stages.calibration import calibrate
 from drop_ray.stages.driver_tables import commit_table
+from drop_ray.stages.layer_placement import is_streamed
 from drop_ray.stages.score_units import ScoreUnit, shares_of
 from drop_ray.store import Commit, Step
-
-# The part of a device's memory that resident layers may take; the rest is for states, masks and the library.
-RESIDENT_FRACTION = 0.6
 
 
 def table(run: RunState, drops: DropLists, gaps: tuple[int, ...] = (1,)) -> ScoreTables:
@@ -101,12 +99,8 @@ def _shares(run: RunState, todo: Sequence[Unit]) -> Sequence[Share]:
 
 
 def _is_streamed(run: RunState, drops: DropLists) -> bool:
-    """Whether layers are streamed from the checkpoint, and not resident in memory."""
-    job, wanted = run.job, run.job.config.execution.layers
-    if wanted != "auto":
-        return wanted == "streamed"
-    needed = job.size.kept_parameters(drops) * job.size.bytes_per_parameter
-    return needed > run.cluster.worker_bytes(job) * RESIDENT_FRACTION
+    size = run.job.size
+    return is_streamed(run, size.kept_parameters(drops) * size.bytes_per_parameter)
 
 
 def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
