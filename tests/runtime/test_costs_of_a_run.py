@@ -58,6 +58,8 @@ def test_a_run_tells_its_own_work_from_that_of_others(make_config):
     assert [*own] == ["score", "evaluate"]
     units = [stage for stage, _, step in read_manifest(open_store(first.store), "runs/first") if stage == "evaluate"]
     assert own["evaluate"]["units"] == len(units) == 6
+    assert own["evaluate"]["asked_tokens"] > own["evaluate"]["computed_tokens"] > 0  # its choices share their contexts
+    assert own["score"]["asked_tokens"] == 0
     assert all(row["worker_seconds"] > 0 and not row["reused_units"] for row in own.values())
     assert all(row["gpu_seconds"] == 0 and row["expected_gpu_seconds"] is None for row in own.values())
 
