@@ -55,7 +55,7 @@ class EngineSettings:
     quantized: bool = False
     """Whether the checkpoint is quantized."""
     evaluates: bool = False
-    """Whether it answers the evaluation: vLLM has a place for a token after `max_model_len` others, and stop strings."""
+    """Whether it answers the evaluation: vLLM has a place for a token after `max_model_len`, and stop strings."""
     prefix_caching: bool = False
     """Whether vLLM keeps what prompts begin with for the next ones."""
 
