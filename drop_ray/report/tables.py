@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from tabulate import tabulate
 
 from drop_ray.report import rows
-from drop_ray.report.divergence import DivergencePair, DivergenceRow, DivergenceSampleRow, neighbours
+from drop_ray.report.divergence import DivergencePair, DivergenceRow, DivergenceSampleRow, pairs
 from drop_ray.report.quantization import DifferenceRow, EffectsRow, differences, effects, perplexity_tasks
 from drop_ray.report.results import Results
 from drop_ray.report.serving import GammaRow, gamma_rows, references
@@ -35,7 +35,7 @@ TOPICS: dict[str, tuple[type, Callable[[Results], Iterable[Any]]]] = {
     "documents": (rows.DocumentRow, lambda results: results.documents),
     "divergences": (DivergenceRow, lambda results: results.divergences),
     "divergence_samples": (DivergenceSampleRow, lambda results: results.divergence_samples),
-    "divergence_pairs": (DivergencePair, neighbours),
+    "divergence_pairs": (DivergencePair, pairs),
     "comparisons": (Standing, standings),
     "quantization_differences": (DifferenceRow, lambda results: _of_texts(results, differences)),
     "quantization_effects": (EffectsRow, lambda results: _of_texts(results, effects)),
