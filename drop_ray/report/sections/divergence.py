@@ -47,7 +47,7 @@ def divergence_sections(results: Results) -> list[blocks.Section]:
         found += [
             blocks.Heading("Which variants KL tells apart"),
             blocks.Paragraph(_verdict(all_pairs)),
-            blocks.Columns([one for one in tables if one.rows]),
+            *(one for one in tables if one.rows),
         ]
     found += [
         blocks.Paragraph(f"{', '.join(names)} have the same numbers: they drop the same.", note=True)
@@ -142,7 +142,7 @@ def _verdict(found: Sequence[DivergencePair]) -> str:
     for order, title in ORDERS.items():
         apart = [pair.separated for pair in found if pair.order == order]
         if apart:
-            parts.append(f"of {sum(apart)} of {len(apart)} neighbours {title.lower()}")
+            parts.append(f"of {sum(apart)} of {len(apart)} neighbours {title[0].lower()}{title[1:]}")
     return (
         f"Apart are two variants with at least {SEPARATED:g} standard errors between them; differences are paired by "
         f"sample, as both read the same text. That holds {', and '.join(parts)}."
