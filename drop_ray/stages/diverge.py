@@ -109,9 +109,19 @@ def _shares(run: RunState, todo: Sequence[Unit]) -> Sequence[Share]:
     size = -(-len(together) // job.config.execution.num_workers) or 1
     groups = [together[start : start + size] for start in range(0, len(together), size)]
     groups += [[unit] for unit in units if unit.is_apart]
-    base = job.size.kept_parameters(job.base_drops) * job.size.bytes_per_parameter
     tokens = texts.divergence_spec(job).num_samples * texts.divergence_length(job)
-    return [DivergenceShare(tuple(group), is_streamed(run, base * (1 + group[0].is_apart)), tokens) for group in groups]
+    return [DivergenceShare(tuple(group), is_streamed(run, _needed(job, group[0].variant)), tokens) for group in groups]
+
+
+def _needed(job: Job, variant: Variant) -> int:
+    """Bytes of all weights that a share of the variant takes: the base's, and those of a model of its own."""
+    size = job.size
+    base = size.kept_parameters(job.base_drops) * size.bytes_per_parameter
+    if variant.remake is not None:
+        decoder = size.kept_parameters(variant.drops) - size.outside_parameters
+        own = size.outside_parameters * size.bytes_per_parameter + int(decoder * variant.remake.bytes_per_weight)
+        return base + own
+    return 2 * base if variant.edits else base
 
 
 def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
