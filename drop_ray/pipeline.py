@@ -6,10 +6,12 @@ score -> plan -> export -> evaluate -> gates -> quantize (and both again) -> ben
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from drop_ray.config import RunConfig
+from drop_ray.evaluation.gates.cliff import Cliff
+from drop_ray.evaluation.gates.verdict import Verdict
 from drop_ray.job.drivers import Presence
 from drop_ray.job.ledger import Ledger
 from drop_ray.job.opening import open_job
@@ -49,6 +51,10 @@ class Outcome:
     """Score tables of every training checkpoint by revision, oldest first; empty without `model.revisions`."""
     serving: Mapping[str, list[dict[str, Any]]]
     """Rows of serving.parquet by variant; those of the base come first and are the control."""
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    """What the damage gates say of each variant; empty without `evaluation.gates`."""
+    cliffs: tuple[Cliff, ...] = ()
+    """How much strategies can drop until a gate stops them, as `evaluation.gates.cliffs` names them."""
 
 
 def run(config: RunConfig, until: str = LAST, reuse: bool = False) -> Outcome:
@@ -88,5 +94,7 @@ def outcome_of(state: RunState) -> Outcome:
         num_layers=job.size.num_layers,
         scores=state.scores[job.base_drops],
         training=state.training,
+        verdicts=state.verdicts,
+        cliffs=tuple(state.cliffs),
         serving=state.serving,
     )
