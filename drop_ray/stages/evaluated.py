@@ -43,7 +43,7 @@ class Evaluated(Protocol):
         """Let go of what the worker's process does not free by itself."""
 
 
-def held(worker: Worker, variant: Variant, made: Commit | None, request: EngineRequest | None) -> Evaluated:
+def held(worker: Worker, variant: Variant, made: Commit | None, request: EngineRequest | None = None) -> Evaluated:
     """The variant, loaded if the worker does not hold it yet.
 
     made: its own checkpoint's commit, if it has one. request: `engine_request(run)`, which is None for models in
@@ -51,6 +51,8 @@ def held(worker: Worker, variant: Variant, made: Commit | None, request: EngineR
     """
 
     def load() -> Evaluated:
+        # Base and plans are judged by one backend, whoever asks.
+        assert (request is None) == (worker.setup.evaluation.backend == "hf"), "a run has one backend"
         if request is None:
             return _HfEvaluated(worker, variant, made)
         return EngineEvaluated(worker, variant, made, request)
