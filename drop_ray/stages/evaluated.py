@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from drop_ray.errors import WorkerFailedError
+from drop_ray.errors import UserError, WorkerFailedError
 from drop_ray.evaluation import TaskRequest, TaskResult
 from drop_ray.evaluation.base_answers import BaseAnswers
 from drop_ray.evaluation.token_model import TokenModel
@@ -96,7 +96,18 @@ class _HfEvaluated:
     def __init__(self, worker: Worker, variant: Variant, made: Commit | None):
         self._worker, self._settings = worker, worker.setup.evaluation
         self._model = worker.load(variant, made)
-        self._tokenizer = load_tokenizer(worker.checkpoint().folder)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return load_tokenizer(self._worker.checkpoint().folder)
+
+    @property
+    def _known_tokenizer(self) -> Any:
+        """None where there is none: tokens can be asked for without."""
+        try:
+            return self._tokenizer
+        except UserError:
+            return None
 
     @property
     def tokens(self) -> TokenModel:
@@ -113,7 +124,7 @@ class _HfEvaluated:
         return HfTokenModel(
             self._model,
             batch_size=self._settings.batch_size,
-            max_length=evaluated_length(self._model.config, self._tokenizer, self._settings.max_length),
+            max_length=evaluated_length(self._model.config, self._known_tokenizer, self._settings.max_length),
             shares=self._settings.share_prefixes,
         )
 
