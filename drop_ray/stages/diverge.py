@@ -10,6 +10,7 @@ from drop_ray.errors import UserError
 from drop_ray.evaluation.panel import Panel
 from drop_ray.job import steps, texts
 from drop_ray.job.artifacts import PANEL, SAMPLES
+from drop_ray.job.expected import Phase
 from drop_ray.job.job import Job
 from drop_ray.job.run_state import RunState
 from drop_ray.job.stage import Cost, Stage
@@ -106,7 +107,7 @@ def _shares(run: RunState, todo: Sequence[Unit]) -> Sequence[Share]:
     job = run.job
     units = [unit for unit in todo if isinstance(unit, DivergenceUnit)]
     together = [unit for unit in units if not unit.is_apart]
-    size = -(-len(together) // job.config.execution.num_workers) or 1
+    size = -(-len(together) // job.config.execution.num_devices) or 1
     groups = [together[start : start + size] for start in range(0, len(together), size)]
     groups += [[unit] for unit in units if unit.is_apart]
     tokens = texts.divergence_spec(job).num_samples * texts.divergence_length(job)
@@ -131,11 +132,12 @@ def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
     units = [unit for unit in todo if isinstance(unit, DivergenceUnit)]
     seq_len = texts.divergence_length(job)
     tokens = texts.divergence_spec(job).num_samples * seq_len
-    shares = min(len(units), job.config.execution.num_workers)
+    shares = min(len(units), job.config.execution.num_devices)
     forwards = [job.base_drops] * shares + [unit.variant.drops for unit in units]
     flops = sum(job.size.forward_flops(drops, tokens, seq_len) for drops in forwards)
     weights = job.size.kept_parameters(job.base_drops) * job.size.bytes_per_parameter
-    return Cost(shares * weights, flops, "at most" if units else "")
+    phases = (Phase(flops, loaded=shares * weights),)
+    return Cost(shares * weights, flops, "at most" if units else "", phases, shares)
 
 
 def _check(config: RunConfig) -> None:

@@ -34,9 +34,15 @@ def evaluation_cost(job: Job, name: str, variants: Sequence[Variant], *, loads: 
         elif volume:
             phases += task_phases(job.size, job.vocab_size, variant.drops, volume, evaluation, width)
         if loads:
-            weights = job.size.kept_parameters(variant.drops) * (width or job.size.bytes_per_parameter)
-            phases.append(Phase(loaded=weights, starts=evaluation.backend == "vllm"))
+            phases.append(loading(job, variant))
     return Cost(flops=round(sum(phase.flops for phase in phases)), phases=tuple(phases))
+
+
+def loading(job: Job, variant: Variant) -> Phase:
+    """The variant brought into a worker, by the backend of the evaluation."""
+    width = variant.remake.bytes_per_weight if variant.remake else job.size.bytes_per_parameter
+    weights = job.size.kept_parameters(variant.drops) * width
+    return Phase(loaded=weights, starts=job.config.evaluation.backend == "vllm")
 
 
 def task_phases(

@@ -15,6 +15,7 @@ from drop_ray.evaluation.gates.verdict import Verdict, judge
 from drop_ray.evaluation.gates.writer import Writer
 from drop_ray.job import steps
 from drop_ray.job.artifacts import GATE_ITEMS, GATES
+from drop_ray.job.expected import Phase
 from drop_ray.job.run_state import RunState
 from drop_ray.job.stage import Cost, Stage
 from drop_ray.job.units import Unit
@@ -25,6 +26,7 @@ from drop_ray.planning.variants import Variant, distinct
 from drop_ray.stages import cliffs, evaluate
 from drop_ray.stages.engine_evaluated import EngineRequest, engine_request
 from drop_ray.stages.evaluated import Evaluated, asked
+from drop_ray.stages.evaluation_cost import loading
 from drop_ray.store import Commit
 from drop_ray.store.tables import write_table
 
@@ -130,21 +132,23 @@ def _alike(todo: Sequence[Unit]) -> list[evaluate.EvaluationUnit]:
 
 
 def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
-    """One forward pass of every prompt, whose candidates share it, and of what is generated."""
+    """Every variant is loaded, with one forward pass of each prompt, whose candidates share it, and of what it says."""
     del line
     job, config = run.job, run.job.config.evaluation.gates
     assert config is not None, "the run has gates"
     limit = job.config.evaluation.max_length or job.size.max_positions
     lengths = [length for length in config.needle_lengths if limit is None or length <= limit]
     lengths += [SHORT_TOKENS] * SHORT_GATES + [repetition.PROMPT + config.generated_tokens]
+    variants = [unit.variant for unit in todo if isinstance(unit, GatesUnit)]
     flops = sum(
-        job.size.forward_flops(unit.variant.drops, config.num_items * length, length)
-        for unit in todo
-        if isinstance(unit, GatesUnit)
+        job.size.forward_flops(variant.drops, config.num_items * length, length)
+        for variant in variants
         for length in lengths
     )
+    phases = (Phase(flops), *(loading(job, variant) for variant in variants))
     longer = [f"{length:,}" for length in config.needle_lengths if length not in lengths]
-    return Cost(flops=flops, note=f"needles of {', '.join(longer)} tokens are skipped" if longer else "")
+    note = f"needles of {', '.join(longer)} tokens are skipped" if longer else ""
+    return Cost(flops=flops, note=note, phases=phases)
 
 
 def _check(config: RunConfig) -> None:

@@ -37,6 +37,7 @@ def test_the_reference_has_every_section_where_it_stands():
         "serving",
         "serving.workloads[]",
         "execution",
+        "execution.hardware",
     ]
 
 
