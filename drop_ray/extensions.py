@@ -151,8 +151,10 @@ SECTIONS = Registry(
             "screening",
             "variants",
             "answers",
+            "gates",
             "quantization",
             "serving",
+            "costs",
             "provenance",
         )
     },

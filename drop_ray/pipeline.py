@@ -1,15 +1,16 @@
 """A run from a model and a text to a report, stage by stage. Units that the store already has are not done again.
 
-score -> plan -> export -> diverge -> evaluate -> quantize (diverge and evaluate again) -> bench -> report
+score -> plan -> export -> diverge -> evaluate -> gates -> quantize (and these three again) -> bench -> report
 
 `drop_ray.stages.catalog` lists the stages. Each lists its units; `RunState.complete` does those that are not done.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from drop_ray.config import RunConfig
+from drop_ray.evaluation.panel import Panel
 from drop_ray.job.drivers import Presence
 from drop_ray.job.ledger import Ledger
 from drop_ray.job.opening import open_job
@@ -49,6 +50,8 @@ class Outcome:
     """Score tables of every training checkpoint by revision, oldest first; empty without `model.revisions`."""
     serving: Mapping[str, list[dict[str, Any]]]
     """Rows of serving.parquet by variant; those of the base come first and are the control."""
+    panels: Mapping[str, Panel] = field(default_factory=dict)
+    """Divergence panels by variant."""
 
 
 def run(config: RunConfig, until: str = LAST, reuse: bool = False) -> Outcome:
@@ -89,4 +92,5 @@ def outcome_of(state: RunState) -> Outcome:
         scores=state.scores[job.base_drops],
         training=state.training,
         serving=state.serving,
+        panels=state.panels,
     )

@@ -11,6 +11,8 @@ LOGGED_SAMPLES = "samples.parquet"
 DIVERGENCE = "divergence.parquet"
 PANEL = "divergence.json"
 RECONSTRUCTION = "reconstruction.parquet"
+GATES = "gates.json"
+GATE_ITEMS = "gates.parquet"
 SERVING = "serving.parquet"
 SERVING_FACTS = "serving.json"
 

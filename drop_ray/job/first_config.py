@@ -145,6 +145,7 @@ def _values(facts: ModelFacts) -> dict[str, Any]:
             "divergence": {"source": HELD_OUT_TEXT, **held_out},
             "tasks": Off([{"name": "arc_challenge", "num_fewshot": 25}, {"name": "boolq", "num_fewshot": 0}]),
             "limit": Off(200),
+            "gates": Off({"cliffs": ["attention"]}),
         },
         "quantization": Off([{"method": "awq", "group_size": 128}, {"method": "gptq", "group_size": 128}]),
         "serving": Off(
@@ -160,6 +161,7 @@ def _values(facts: ModelFacts) -> dict[str, Any]:
         "execution": {
             "num_workers": 1,
             "gpus_per_worker": 0,
+            "hardware": Off("h100"),
             "layers": Off("streamed"),
             "cache_dir": Off("/mnt/nvme/drop-ray"),
             "store_options": Off({"endpoint_url": "https://minio.example.org:9000"}),

@@ -158,6 +158,23 @@ def perplexity_step(job: Job, variant: Variant, text: PerplexitySpec) -> Step:
     )
 
 
+def gates_step(job: Job, variant: Variant) -> Step:
+    """The damage gates of one variant. What is made of the answers, such as the tolerance, decides none of them."""
+    evaluation = job.config.evaluation
+    assert evaluation.gates is not None
+    drawn = {"seed", "num_items", "needle_lengths", "generated_tokens"}
+    return Step(
+        "gates",
+        {
+            "versions": _versions(variant, *_backend_libraries(job), "tokenizers"),
+            **evaluation.gates.model_dump(mode="json", include=drawn),
+            **evaluation.model_dump(include={"max_length"}),
+            **({"share_prefixes": True} if evaluation.share_prefixes else {}),
+            **_evaluation_identity(job, variant),
+        },
+    )
+
+
 def bench_step(job: Job, variant: Variant) -> Step:
     """The serving benchmark of one variant against the base; of the base itself, the base against itself."""
     serving, execution = job.config.serving, job.config.execution

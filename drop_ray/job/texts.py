@@ -8,7 +8,7 @@ import torch
 
 from drop_ray.calibration import packing, text_files
 from drop_ray.config import DivergenceSpec, TextSection, resolve_path, text_sections
-from drop_ray.errors import UserError
+from drop_ray.errors import CorruptArtifactError, UserError
 from drop_ray.job import steps
 from drop_ray.job.artifacts import SAMPLES
 from drop_ray.job.job import Job
@@ -44,11 +44,12 @@ def load_divergence(job: Job) -> Any:
     Without a source of their own they are what follows the calibration samples in the calibration text: no token is in
     both. Read from the store, if they are there. UserError if a text that the config names is too short.
     """
-    commit = job.store.find(steps.divergence_text_step(job))
-    if commit is not None:
-        samples = packing.from_table(read_table(job.store, commit, SAMPLES))
-    else:
-        samples = _make_divergence(job)
+    try:
+        commit = job.store.find(steps.divergence_text_step(job))
+        stored = None if commit is None else packing.from_table(read_table(job.store, commit, SAMPLES))
+    except CorruptArtifactError:
+        stored = None  # the stage finds it too, and has it made anew
+    samples = _make_divergence(job) if stored is None else stored
     check_divergence(job, len(samples))
     return samples
 

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from drop_ray.report.costs import CostRow
 from drop_ray.report.divergence import DivergenceRow, DivergenceSampleRow, DivergenceText
+from drop_ray.report.gate_rows import CliffRow, GateRow, VerdictRow
 from drop_ray.report.judgement import CalibrationRow, ScreenRow, TargetRow
 from drop_ray.report.rows import (
     ArtifactRow,
@@ -32,6 +34,8 @@ OF_VARIANTS = {
     "quantization_errors": "quantization errors",
     "serving": "serving measurements",
     "engines": "serving measurements",
+    "verdicts": "verdicts",
+    "gates": "verdicts",
     "calibrations": "evaluations",
     "targets": "evaluations",
     "screening": "screening",
@@ -101,6 +105,14 @@ class Results:
     """What the panels are made of, by sample."""
     divergence_text: DivergenceText | None = None
     """The text that the panels are of; none where nothing was to be compared."""
+    verdicts: Sequence[VerdictRow] = ()
+    """What the damage gates say of variants."""
+    gates: Sequence[GateRow] = ()
+    """What each gate says of them."""
+    cliffs: Sequence[CliffRow] = ()
+    """How far strategies go until a gate stops them."""
+    costs: Sequence[CostRow] = ()
+    """What the units took, by stage."""
 
     def __post_init__(self) -> None:
         names = [variant.name for variant in self.variants]

@@ -19,8 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tabulate import tabulate
 
-from drop_ray.report import judgement, rows
+from drop_ray.report import gate_rows, judgement, rows
 from drop_ray.report.answers import FlipRow, flips
+from drop_ray.report.costs import CostRow
 from drop_ray.report.divergence import DivergencePair, DivergenceRow, DivergenceSampleRow, neighbours
 from drop_ray.report.quantization import DifferenceRow, EffectsRow, differences, effects, perplexity_tasks
 from drop_ray.report.results import Results
@@ -39,6 +40,9 @@ TOPICS: dict[str, tuple[type, Callable[[Results], Iterable[Any]]]] = {
     "divergence_samples": (DivergenceSampleRow, lambda results: results.divergence_samples),
     "divergence_pairs": (DivergencePair, neighbours),
     "comparisons": (Standing, standings),
+    "verdicts": (gate_rows.VerdictRow, lambda results: results.verdicts),
+    "gates": (gate_rows.GateRow, lambda results: results.gates),
+    "cliffs": (gate_rows.CliffRow, lambda results: results.cliffs),
     "told_apart": (ToldApartRow, told_apart),
     "screening": (judgement.ScreenRow, lambda results: results.screening),
     "flips": (FlipRow, flips),
@@ -50,6 +54,7 @@ TOPICS: dict[str, tuple[type, Callable[[Results], Iterable[Any]]]] = {
     "serving": (rows.ServingRow, lambda results: results.serving),
     "gamma": (GammaRow, lambda results: gamma_rows(standings(results), references(results))),
     "engines": (rows.EngineRow, lambda results: results.engines),
+    "costs": (CostRow, lambda results: results.costs),
     "artifacts": (rows.ArtifactRow, lambda results: results.artifacts),
 }
 """The type of a topic's rows, and the rows."""

@@ -91,6 +91,7 @@ def worker_setup(job: Job) -> WorkerSetup:
         cache_dir=execution.cache_dir,
         cache_bytes=execution.cache_bytes,
         libraries=(*LIBRARIES, *_further_libraries(job)),
+        run=job.config.name,
     )
 
 

@@ -47,6 +47,7 @@ class _Request:
             detokenize=False,
             logprob_token_ids=self.last_tokens,
             prompt_logprobs=None if self.is_short else 0,
+            flat_logprobs=True,  # no objects for the rows that nobody reads
             skip_reading_prefix_cache=skip_cache,
         )
 

@@ -25,6 +25,7 @@ from drop_ray.serving.engine import EngineSettings
 from drop_ray.serving.preflight import kv_shards, serving_size
 from drop_ray.serving.spec import BenchSpec
 from drop_ray.serving.workloads import equal_memory_batch
+from drop_ray.stages.bench_cost import bench_phases
 from drop_ray.stages.engines import gate_text, prompt_tokens, variant_folder
 from drop_ray.store import Commit
 from drop_ray.store.tables import read_table, write_table
@@ -150,15 +151,22 @@ def _workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
     is_gpu = execution.device == "cuda"
     return WorkerRequest(
         "bench",
-        num_workers=execution.num_workers if is_gpu else 1,
+        num_workers=None if is_gpu else 1,
         num_gpus=execution.tensor_parallel if is_gpu else 0,
     )
 
 
 def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
-    del line, todo
-    serving = run.job.config.serving
-    return Cost(note=f"{serving.engine}, {serving.mode}" if serving else "")
+    del line
+    job, serving = run.job, run.job.config.serving
+    if serving is None:
+        return Cost()
+    units = [unit for unit in todo if isinstance(unit, BenchUnit)]
+    phases = [
+        phase for unit in units for phase in bench_phases(serving, unit.size, job.vocab_size, unit.base, unit.variant)
+    ]
+    flops = round(sum(phase.flops for phase in phases))
+    return Cost(flops=flops, note=f"{serving.engine}, {serving.mode}", phases=tuple(phases))
 
 
 def _check(config: RunConfig) -> None:

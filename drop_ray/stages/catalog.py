@@ -40,6 +40,7 @@ STAGES = (
         "do everything up to the comparison of predictions with the base's, and stop",
     ),
     Entry("evaluate", "drop_ray.stages.evaluate", "do everything up to the evaluation in 16 bits, and stop"),
+    Entry("gates", "drop_ray.stages.gates", "do everything up to the damage gates in 16 bits, and stop"),
     Entry(
         "quantize",
         "drop_ray.stages.quantize",

@@ -17,6 +17,7 @@ from drop_ray.job.worker import Worker
 from drop_ray.planning.variants import Variant, distinct
 from drop_ray.stages.engine_evaluated import EngineRequest, engine_request
 from drop_ray.stages.evaluated import Evaluated, asked
+from drop_ray.stages.evaluation_cost import evaluation_cost
 from drop_ray.stages.evaluation_files import write_result
 from drop_ray.stages.screening import kept
 from drop_ray.stages.targets import base_answers, in_turns, targeted_base
@@ -97,13 +98,9 @@ def _workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
 
 
 def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
-    job = run.job
-    text = next((text for text in job.config.evaluation.perplexity if line == f"evaluate {text.name}"), None)
-    if text is None:
-        return Cost(note="compute depends on the task's documents")
-    tokens = text.num_samples * text.seq_len
-    drops = [unit.variant.drops for unit in todo if isinstance(unit, EvaluationUnit)]
-    return Cost(flops=sum(job.size.forward_flops(each, tokens, text.seq_len) for each in drops))
+    variants = [unit.variant for unit in todo if isinstance(unit, EvaluationUnit)]
+    first, *_ = steps.evaluation_steps(run.job, run.base)
+    return evaluation_cost(run.job, line.removeprefix("evaluate "), variants, loads=line == f"evaluate {first}")
 
 
 def _commit(worker: Worker, unit: EvaluationUnit, result: TaskResult, measured: Mapping[str, float]) -> Commit:

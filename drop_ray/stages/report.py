@@ -20,8 +20,10 @@ from drop_ray.report.results import Results, RunFacts
 from drop_ray.report.rows import ArtifactRow, ScoreRow, TrainingRow
 from drop_ray.report.tables import TOPICS, parquet_files
 from drop_ray.stages.lm_eval_files import write_lm_eval_files
+from drop_ray.stages.report_costs import cost_rows
 from drop_ray.stages.report_divergence import divergence_results
 from drop_ray.stages.report_evaluations import Named, read_evaluations
+from drop_ray.stages.report_gates import cliff_rows, gate_rows, verdict_rows
 from drop_ray.stages.report_judgement import calibration_rows, screen_rows
 from drop_ray.stages.report_rows import (
     engine_row,
@@ -95,6 +97,9 @@ def collect(run: RunState, evaluated: Sequence[Named]) -> Results:
             for row in serving_rows(name, read_table(job.store, commit, SERVING).to_pylist())
         ],
         engines=[engine_row(name, json.loads(job.store.read_bytes(commit, SERVING_FACTS))) for name, commit in served],
+        verdicts=[*verdict_rows(run)],
+        gates=[*gate_rows(run)],
+        cliffs=[*cliff_rows(run)],
         quantization_errors=[row for variant in everything for row in quantization_error_rows(job, variant, done)],
         calibrations=[
             row
@@ -104,6 +109,7 @@ def collect(run: RunState, evaluated: Sequence[Named]) -> Results:
         ],
         targets=[row for one in evaluated for row in one.result.target_rows(one.variant)],
         screening=screen_rows(run),
+        costs=list(cost_rows(run)),
         **divergence_results(run, everything, done),
     )
 

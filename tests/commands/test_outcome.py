@@ -5,6 +5,8 @@ import sys
 import pytest
 
 from drop_ray.cli import main
+from drop_ray.commands.summary import panel_table
+from drop_ray.evaluation.panel import Panel
 from drop_ray.pipeline import Outcome
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.scores import Importance, ScoreTable
@@ -31,3 +33,11 @@ def test_the_strip_is_coloured_in_a_terminal_that_is_not_told_otherwise(
     assert ("\x1b[" in output) == coloured
     assert "mlp  " in output
     assert ("▁<▃▃▆▆× " in output) != coloured
+
+
+def test_panels_are_a_row_each():
+    values = {"kl": 0.00713, "kl_stderr": 0.00051, "kl_p99": 0.125, "top1_agreement": 0.944, "acceptance": 0.98}
+    panel = Panel(**{**dict.fromkeys(Panel.__dataclass_fields__, 1), **values})
+    heading, row = panel_table({"attention-1": panel})
+    assert heading.split("  ")[0] == "variant"
+    assert row.split() == ["attention-1", "0.00713", "(se", "0.00051)", "0.125", "94.4%", "98.0%"]

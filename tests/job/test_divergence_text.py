@@ -138,6 +138,17 @@ def test_what_the_store_has_is_not_tokenized_again(job_of, monkeypatch):
     assert load_divergence(job).shape == (32, LENGTH)
 
 
+def test_a_damaged_text_is_tokenized_again(job_of, tmp_path):
+    job = job_of()
+    state = run_state(job)
+    state.texts = Texts(job)
+    with pytest.raises(AssertionError, match="the cluster was asked for"):
+        diverge(state, [variant(job, "a", (1,))])
+    (path,) = (tmp_path / "store").glob("artifacts/divergence-text-*/*/calibration.parquet")
+    path.write_bytes(b"no table")
+    assert load_divergence(job).shape == (32, LENGTH)
+
+
 def test_null_turns_it_off(job_of):
     job = job_of(None)
     assert not any("divergence" in field for field in Texts(job))

@@ -190,16 +190,24 @@ def test_a_base_that_lacks_layers_itself_is_what_its_plans_are_compared_with(job
     assert torch.tensor(state.panels["b"].kl).isfinite()
 
 
-def test_the_command_stops_behind_it_and_the_dry_run_counts_it(make_config, caplog):
-    config = make_config(divergence=TEXT, plans=PLANS, execution={"num_workers": 2, "cpus_per_worker": 0.5})
+def test_the_command_stops_behind_it_and_the_dry_run_counts_it(make_config, job_of):
+    """On three workers of a cluster, with streamed layers, the bytes are those of one share in this process."""
+    execution = {"num_workers": 3, "cpus_per_worker": 0.5, "layers": "streamed"}
+    config = make_config(divergence=TEXT, plans=PLANS, scoring={"micro_batch": 2}, execution=execution)
     line = next(line for line in forecast_lines(config) if line.startswith("diverge"))
     assert line.split()[1:3] == ["3", "3"]
     assert "FLOP" in line
-    run(config, "diverge")
+    outcome = run(config, "diverge")
+    assert [*outcome.panels] == [plan.name for plan in outcome.plans] == ["attention-1", "attention-2", "mlp-1"]
     stages = {stage for stage, _, _ in read_manifest(open_store(config.store), "runs/run")}
     assert "diverge" in stages
     assert "evaluate" not in stages
     assert next(line.split()[1:3] for line in forecast_lines(config) if line.startswith("diverge")) == ["3", "0"]
+    here = job_of("here")
+    state = state_of(here, [variant_of(here.checkpoint.identity, plan) for plan in outcome.plans])
+    diverge(state, state.variants)
+    state.record()
+    assert checksums(here) == checksums(open_job(config))
 
 
 def test_a_config_that_compares_nothing_cannot_end_with_it(make_config):
