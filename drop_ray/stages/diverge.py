@@ -22,9 +22,6 @@ from drop_ray.stages.layer_placement import is_streamed
 from drop_ray.store import Commit
 from drop_ray.store.filesystem import READS_AT_ONCE
 
-# Standard errors take two samples.
-LEAST_SAMPLES = 2
-
 
 def diverge(run: RunState, variants: Sequence[Variant]) -> None:
     """Compare variants with the base, and take up their panels. Equal variants are compared once.
@@ -35,7 +32,7 @@ def diverge(run: RunState, variants: Sequence[Variant]) -> None:
     if job.config.evaluation.divergence is None or not variants:
         return
     committed, samples = _samples(run)
-    if len(samples) < LEAST_SAMPLES:
+    if len(samples) < texts.LEAST_SAMPLES:
         return
     identity = packing.token_identity(samples)
     found = {variant: steps.divergence_step(job, variant, identity) for variant in distinct(variants)}
@@ -56,7 +53,7 @@ def shortage(job: Job, count: int) -> str | None:
         f"{texts.divergence_source(job)} has {count} of the {wanted} samples of {texts.divergence_length(job)} tokens "
         "on which predictions are compared with the base's"
     )
-    if count >= LEAST_SAMPLES:
+    if count >= texts.LEAST_SAMPLES:
         return f"{what}; the panels are of these {count}"
     return (
         f"{what}, so no variant has a panel; name a text in {texts.DIVERGENCE}.source, give more calibration text, or "
