@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from drop_ray.config import RunConfig
+from drop_ray.evaluation.gates.cliff import Cliff
+from drop_ray.evaluation.gates.verdict import Verdict
 from drop_ray.evaluation.panel import Panel
 from drop_ray.job.drivers import Presence
 from drop_ray.job.ledger import Ledger
@@ -52,6 +54,10 @@ class Outcome:
     """Rows of serving.parquet by variant; those of the base come first and are the control."""
     panels: Mapping[str, Panel] = field(default_factory=dict)
     """Divergence panels by variant."""
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    """What the damage gates say of each variant; empty without `evaluation.gates`."""
+    cliffs: tuple[Cliff, ...] = ()
+    """How much strategies can drop until a gate stops them, as `evaluation.gates.cliffs` names them."""
 
 
 def run(config: RunConfig, until: str = LAST, reuse: bool = False) -> Outcome:
@@ -91,6 +97,8 @@ def outcome_of(state: RunState) -> Outcome:
         num_layers=job.size.num_layers,
         scores=state.scores[job.base_drops],
         training=state.training,
+        verdicts=state.verdicts,
+        cliffs=tuple(state.cliffs),
         serving=state.serving,
         panels=state.panels,
     )

@@ -6,6 +6,8 @@ from typing import Any
 from rich.console import Console
 
 from drop_ray.commands.heat_strip import heat_strip
+from drop_ray.evaluation.gates.cliff import Cliff
+from drop_ray.evaluation.gates.verdict import Verdict
 from drop_ray.evaluation.panel import Panel
 from drop_ray.pipeline import Outcome
 from drop_ray.planning.plans import DropPlan
@@ -30,6 +32,12 @@ def outcome_lines(outcome: Outcome, console: Console = PLAIN) -> Iterator[str]:
     for metric in next(iter(outcome.training.values()), {}):
         tables = {revision: tables[metric] for revision, tables in outcome.training.items()}
         yield from training_table(metric, tables, console)
+        yield ""
+    if outcome.verdicts:
+        yield from verdict_table(outcome.verdicts, console)
+        yield ""
+    if outcome.cliffs:
+        yield from cliff_table(outcome.cliffs, console)
         yield ""
     if outcome.serving:
         yield from serving_table(outcome.serving, console)
@@ -75,6 +83,25 @@ def panel_table(panels: Mapping[str, Panel], console: Console = PLAIN) -> list[s
         for name, panel in panels.items()
     ]
     columns = (names("variant"), *map(numbers, ("KL to the base", "99% of tokens", "same top token", "acceptance")))
+    return table_lines(console, columns, rows)
+
+
+def verdict_table(verdicts: Mapping[str, Verdict], console: Console = PLAIN) -> list[str]:
+    """One row per variant: what the damage gates say of it, and why."""
+    rows = [(name, verdict.outcome, verdict.reason) for name, verdict in verdicts.items()]
+    return table_lines(console, (names("damage gates"), words("verdict"), words("why")), rows)
+
+
+def cliff_table(cliffs: Sequence[Cliff], console: Console = PLAIN) -> list[str]:
+    """One row per strategy: how many drops pass, of how many, and after how many evaluations that is known."""
+    rows = [
+        (
+            *(cliff.strategy, str(cliff.largest), str(cliff.num_counts), str(len(cliff.asked))),
+            cliff.reason and f"{cliff.fails}: {cliff.reason}",
+        )
+        for cliff in cliffs
+    ]
+    columns = (names("cliff"), numbers("passes"), numbers("of"), numbers("evaluations"), words("the next larger"))
     return table_lines(console, columns, rows)
 
 

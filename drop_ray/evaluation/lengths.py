@@ -5,7 +5,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 
-def evaluated_length(config: Any, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> int:
+def evaluated_length(config: Any, tokenizer: PreTrainedTokenizerBase | None, max_length: int | None) -> int:
     """Tokens of a sequence at most: `evaluation.max_length`, or else what lm-eval takes as the model's own limit."""
     from lm_eval.models.utils import resolve_max_length  # takes a second
 

@@ -1,5 +1,6 @@
 """A model that answers from memory what it was asked before, so that a task's end costs no second computation."""
 
+import hashlib
 import json
 from collections import deque
 from collections.abc import Callable
@@ -46,4 +47,6 @@ class Remembering:
 
 
 def _key(request: Any) -> str:
-    return json.dumps([request.request_type, request.task_name, request.args], default=handle_non_serializable)
+    """A hash: prompts of thousands of documents are not kept a second time."""
+    text = json.dumps([request.request_type, request.task_name, request.args], default=handle_non_serializable)
+    return hashlib.sha256(text.encode()).hexdigest()

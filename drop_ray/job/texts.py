@@ -18,6 +18,8 @@ from drop_ray.store.tables import read_table
 
 DIVERGENCE = "evaluation.divergence"
 """The field of the text on which predictions are compared."""
+LEAST_SAMPLES = 2
+"""Samples that a panel takes: standard errors are over samples."""
 
 
 def load_calibration(job: Job) -> Any:
@@ -59,6 +61,11 @@ def check_divergence(job: Job, count: int) -> None:
         raise UserError(
             f"{DIVERGENCE}: {divergence_source(job)} gives {count} samples of {divergence_length(job)} tokens, "
             f"{wanted.num_samples} are asked for; give more text, lower num_samples or seq_len, or set it to null"
+        )
+    if job.config.evaluation.screen is not None and count < LEAST_SAMPLES:
+        raise UserError(
+            f"evaluation.screen chooses by panels, and {divergence_source(job)} has {count} samples of "
+            f"{divergence_length(job)} tokens, where a panel takes {LEAST_SAMPLES}; name a text in {DIVERGENCE}.source"
         )
 
 

@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from drop_ray.evaluation.panel import KlDifference, Panel, kl_difference
+from drop_ray.report.series import strategy_series
 
 if TYPE_CHECKING:
     from drop_ray.report.results import Results
@@ -72,14 +73,16 @@ class DivergenceSampleRow:
 
 @dataclass(frozen=True)
 class DivergencePair:
-    """Two variants that follow each other in the order of KL, paired by sample."""
+    """Two variants that follow each other, paired by sample: both read the same text."""
 
-    nearer: str
-    """The one with the smaller KL to the base."""
-    farther: str
-    """The other."""
+    order: Literal["size", "kl"]
+    """In which order: of one strategy by what is dropped, or of all variants by their KL."""
+    variant: str
+    """The one that comes first."""
+    following: str
+    """The next."""
     difference: float
-    """Mean KL of the farther less that of the nearer, in nats per token."""
+    """Mean KL of the next less that of the first, in nats per token."""
     stderr: float
     """Its standard error over samples."""
     standard_errors: float
@@ -88,17 +91,30 @@ class DivergencePair:
     """Whether that is enough to tell them apart."""
 
 
-def neighbours(results: "Results") -> list[DivergencePair]:
-    """Each variant and the next one in the order of KL. Variants that are equal are one, by the name of the first."""
+def pairs(results: "Results") -> list[DivergencePair]:
+    """Neighbours within each strategy, then in the order of KL. There equal variants are one, by the first's name."""
     samples = kl_by_sample(results)
-    rows: dict[tuple[float, ...], DivergenceRow] = {}
-    for row in results.divergences:
-        rows.setdefault(tuple(samples[row.variant].values()), row)
-    ranked = sorted(rows.values(), key=lambda row: row.kl)
-    return [
-        _pair(one, other, kl_difference(samples[other.variant], samples[one.variant]))
-        for one, other in pairwise(ranked)
-    ]
+    first: dict[tuple[float, ...], str] = {}
+    for variant, values in samples.items():
+        first.setdefault(tuple(values.values()), variant)
+    ranked = sorted(first.values(), key=lambda variant: sum(samples[variant].values()))
+    found: list[tuple[Literal["size", "kl"], str, str]]
+    found = [("size", *pair) for names in _sizes(results) for pair in pairwise(names)]
+    found += [("kl", *pair) for pair in pairwise(ranked)]
+    return [_pair(order, one, other, kl_difference(samples[other], samples[one])) for order, one, other in found]
+
+
+def _sizes(results: "Results") -> list[list[str]]:
+    """Names of each strategy's variants by what is dropped; where several drop as much, the first."""
+    compared = {row.variant for row in results.divergences}
+    found = []
+    for series in strategy_series([row for row in results.variants if row.quantization is None]):
+        sizes: dict[int, str] = {}
+        for row in series.variants if series.connected else ():
+            if row.name in compared:
+                sizes.setdefault(row.sublayers_dropped, row.name)
+        found.append([sizes[size] for size in sorted(sizes)])
+    return found
 
 
 def kl_by_sample(results: "Results") -> dict[str, dict[int, float]]:
@@ -117,12 +133,6 @@ def equal_variants(results: "Results") -> list[Sequence[str]]:
     return [names for names in groups.values() if len(names) > 1]
 
 
-def _pair(nearer: DivergenceRow, farther: DivergenceRow, found: KlDifference) -> DivergencePair:
-    return DivergencePair(
-        nearer.variant,
-        farther.variant,
-        found.value,
-        found.stderr,
-        found.standard_errors,
-        found.standard_errors >= SEPARATED,
-    )
+def _pair(order: Literal["size", "kl"], one: str, other: str, found: KlDifference) -> DivergencePair:
+    apart = found.standard_errors
+    return DivergencePair(order, one, other, found.value, found.stderr, apart, apart >= SEPARATED)

@@ -22,7 +22,7 @@ from tabulate import tabulate
 from drop_ray.report import gate_rows, judgement, rows
 from drop_ray.report.answers import FlipRow, flips
 from drop_ray.report.costs import CostRow
-from drop_ray.report.divergence import DivergencePair, DivergenceRow, DivergenceSampleRow, neighbours
+from drop_ray.report.divergence import DivergencePair, DivergenceRow, DivergenceSampleRow, pairs
 from drop_ray.report.quantization import DifferenceRow, EffectsRow, differences, effects, perplexity_tasks
 from drop_ray.report.results import Results
 from drop_ray.report.serving import GammaRow, gamma_rows, references
@@ -38,7 +38,7 @@ TOPICS: dict[str, tuple[type, Callable[[Results], Iterable[Any]]]] = {
     "documents": (rows.DocumentRow, lambda results: results.documents),
     "divergences": (DivergenceRow, lambda results: results.divergences),
     "divergence_samples": (DivergenceSampleRow, lambda results: results.divergence_samples),
-    "divergence_pairs": (DivergencePair, neighbours),
+    "divergence_pairs": (DivergencePair, pairs),
     "comparisons": (Standing, standings),
     "verdicts": (gate_rows.VerdictRow, lambda results: results.verdicts),
     "gates": (gate_rows.GateRow, lambda results: results.gates),

@@ -55,10 +55,7 @@ class EngineSettings:
     quantized: bool = False
     """Whether the checkpoint is quantized."""
     evaluates: bool = False
-    """Whether vLLM takes sequences of `max_model_len` tokens whole, to predict one more, and stop strings.
-
-    Then it may have no position for that token, which is never read.
-    """
+    """Whether it answers the evaluation: vLLM has a place for a token after `max_model_len`, and stop strings."""
     prefix_caching: bool = False
     """Whether vLLM keeps what prompts begin with for the next ones."""
 

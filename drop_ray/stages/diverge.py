@@ -22,9 +22,6 @@ from drop_ray.stages.layer_placement import is_streamed
 from drop_ray.store import Commit
 from drop_ray.store.filesystem import READS_AT_ONCE
 
-# Standard errors take two samples.
-LEAST_SAMPLES = 2
-
 
 def diverge(run: RunState, variants: Sequence[Variant]) -> None:
     """Compare variants with the base, and take up their panels. Equal variants are compared once.
@@ -35,7 +32,7 @@ def diverge(run: RunState, variants: Sequence[Variant]) -> None:
     if job.config.evaluation.divergence is None or not variants:
         return
     committed, samples = _samples(run)
-    if len(samples) < LEAST_SAMPLES:
+    if len(samples) < texts.LEAST_SAMPLES:
         return
     identity = packing.token_identity(samples)
     found = {variant: steps.divergence_step(job, variant, identity) for variant in distinct(variants)}
@@ -56,7 +53,7 @@ def shortage(job: Job, count: int) -> str | None:
         f"{texts.divergence_source(job)} has {count} of the {wanted} samples of {texts.divergence_length(job)} tokens "
         "on which predictions are compared with the base's"
     )
-    if count >= LEAST_SAMPLES:
+    if count >= texts.LEAST_SAMPLES:
         return f"{what}; the panels are of these {count}"
     return (
         f"{what}, so no variant has a panel; name a text in {texts.DIVERGENCE}.source, give more calibration text, or "
@@ -110,9 +107,19 @@ def _shares(run: RunState, todo: Sequence[Unit]) -> Sequence[Share]:
     size = -(-len(together) // job.config.execution.num_devices) or 1
     groups = [together[start : start + size] for start in range(0, len(together), size)]
     groups += [[unit] for unit in units if unit.is_apart]
-    base = job.size.kept_parameters(job.base_drops) * job.size.bytes_per_parameter
     tokens = texts.divergence_spec(job).num_samples * texts.divergence_length(job)
-    return [DivergenceShare(tuple(group), is_streamed(run, base * (1 + group[0].is_apart)), tokens) for group in groups]
+    return [DivergenceShare(tuple(group), is_streamed(run, _needed(job, group[0].variant)), tokens) for group in groups]
+
+
+def _needed(job: Job, variant: Variant) -> int:
+    """Bytes of all weights that a share of the variant takes: the base's, and those of a model of its own."""
+    size = job.size
+    base = size.kept_parameters(job.base_drops) * size.bytes_per_parameter
+    if variant.remake is not None:
+        decoder = size.kept_parameters(variant.drops) - size.outside_parameters
+        own = size.outside_parameters * size.bytes_per_parameter + int(decoder * variant.remake.bytes_per_weight)
+        return base + own
+    return 2 * base if variant.edits else base
 
 
 def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:

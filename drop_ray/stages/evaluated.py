@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from drop_ray.errors import WorkerFailedError
+from drop_ray.errors import UserError, WorkerFailedError
 from drop_ray.evaluation import TaskRequest, TaskResult
 from drop_ray.evaluation.base_answers import BaseAnswers
 from drop_ray.evaluation.token_model import TokenModel
@@ -44,7 +44,7 @@ class Evaluated(Protocol):
         """Let go of what the worker's process does not free by itself."""
 
 
-def held(worker: Worker, variant: Variant, made: Commit | None, request: EngineRequest | None) -> Evaluated:
+def held(worker: Worker, variant: Variant, made: Commit | None, request: EngineRequest | None = None) -> Evaluated:
     """The variant, loaded if the worker does not hold it yet.
 
     made: its own checkpoint's commit, if it has one. request: `engine_request(run)`, which is None for models in
@@ -52,6 +52,8 @@ def held(worker: Worker, variant: Variant, made: Commit | None, request: EngineR
     """
 
     def load() -> Evaluated:
+        # Base and plans are judged by one backend, whoever asks.
+        assert (request is None) == (worker.setup.evaluation.backend == "hf"), "a run has one backend"
         if request is None:
             return _HfEvaluated(worker, variant, made)
         return EngineEvaluated(worker, variant, made, request)
@@ -94,7 +96,18 @@ class _HfEvaluated:
     def __init__(self, worker: Worker, variant: Variant, made: Commit | None):
         self._worker, self._settings = worker, worker.setup.evaluation
         self._model = worker.load(variant, made)
-        self._tokenizer = load_tokenizer(worker.checkpoint().folder)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return load_tokenizer(self._worker.checkpoint().folder)
+
+    @property
+    def _known_tokenizer(self) -> Any:
+        """None where there is none: tokens can be asked for without."""
+        try:
+            return self._tokenizer
+        except UserError:
+            return None
 
     @property
     def tokens(self) -> TokenModel:
@@ -111,7 +124,7 @@ class _HfEvaluated:
         return HfTokenModel(
             self._model,
             batch_size=self._settings.batch_size,
-            max_length=evaluated_length(self._model.config, self._tokenizer, self._settings.max_length),
+            max_length=evaluated_length(self._model.config, self._known_tokenizer, self._settings.max_length),
             shares=self._settings.share_prefixes,
         )
 

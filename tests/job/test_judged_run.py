@@ -167,6 +167,17 @@ def test_a_dry_run_counts_as_many_plans_as_will_be_kept(inputs, tmp_path):
         assert lines["diverge"].units == 3
 
 
+def test_a_screen_without_text_for_panels_is_refused_before_any_work(inputs, tmp_path):
+    values = tiny_run.config_values(inputs, tmp_path / "store")
+    del values["evaluation"]["divergence"]
+    values["evaluation"]["screen"] = {"keep": 1}
+    values["calibration"] |= {"source": str(tmp_path / "short.txt"), "num_samples": 3}
+    (tmp_path / "short.txt").write_text("red green two " * 8)
+    job = open_job(tiny_run.parse_config(values, "test"))
+    with pytest.raises(UserError, match=r"evaluation.screen chooses by panels, .* has 0 samples .*divergence.source"):
+        run_stages(job)
+
+
 def test_a_screen_that_keeps_none_says_what_is_wrong(done):
     odd = {name: replace(panel, kl=float("nan")) for name, panel in done.panels.items()}
     with pytest.raises(UserError, match=r"evaluation.screen: keeps no plan \(.*its KL is nan"):

@@ -8,7 +8,7 @@ import pytest
 from test_report_render import EVIL, Page, example
 
 from drop_ray.evaluation.panel import panel_of
-from drop_ray.report.divergence import DivergenceRow, DivergenceSampleRow, DivergenceText, equal_variants, neighbours
+from drop_ray.report.divergence import DivergenceRow, DivergenceSampleRow, DivergenceText, equal_variants, pairs
 from drop_ray.report.html import render_html
 from drop_ray.report.markdown import render_markdown
 from drop_ray.report.results import Results
@@ -42,8 +42,8 @@ def section(results):
 
 def test_neighbours_are_compared_in_the_order_of_kl_and_equal_variants_are_one():
     results = with_panels()
-    found = neighbours(results)
-    assert [(pair.nearer, pair.farther) for pair in found] == [("attention-1", "mlp-1"), ("mlp-1", "block-2")]
+    found = [pair for pair in pairs(results) if pair.order == "kl"]
+    assert [(pair.variant, pair.following) for pair in found] == [("attention-1", "mlp-1"), ("mlp-1", "block-2")]
     assert found[0].difference == pytest.approx(13 / 15)
     assert found[0].standard_errors == pytest.approx(
         (13 / 15) / (math.sqrt(((0.8 - 13 / 15) ** 2 + 2 * (0.9 - 13 / 15) ** 2) / 2) / math.sqrt(3))
@@ -58,11 +58,33 @@ def test_the_section_has_text_table_chart_and_pairs():
     assert "the same 3 samples of 9 tokens (corpus.txt, behind the 8 calibration samples)" in text
     assert "0.200 ± 0.058" in text
     assert "1.221 [1.091, 1.368]" in text  # exp(0.2), and 1.96 standard errors around 0.2
-    assert "1 of 2 pairs of neighbours is at least 3 standard errors apart" in text
+    assert "That holds of 1 of 2 neighbours in the order of KL." in text
     assert "mlp-1, by-hand have the same numbers" in text
     page = Page(render_html(results))
     assert "KL to the base" in page.text
     assert "attention-1: 0.200 ± 0.058 nats per token, 1 dropped" in page.text
+
+
+def test_variants_of_one_strategy_are_compared_in_the_order_of_what_they_drop():
+    base, one, *_ = example().variants
+    names = {"two": (0, 2), "three": (0, 1, 2), "again": (1, 2)}
+    more = [replace(one, name=name, drop_attn=layers) for name, layers in names.items()]
+    values = {
+        "three": [0.1, 0.2, 0.3],
+        "attention-1": [0.2, 0.3, 0.5],
+        "two": [1.0, 1.1, 1.4],
+        "again": [2.0, 2.0, 2.1],
+    }
+    results = replace(with_panels({}), variants=[base, more[1], one, more[0], more[2]], evaluations=[], documents=[])
+    rows = [panel_rows(*pair) for pair in values.items()]
+    results = replace(
+        results, divergences=[row for row, _ in rows], divergence_samples=[row for _, found in rows for row in found]
+    )
+    found = [pair for pair in pairs(results) if pair.order == "size"]
+    assert [(pair.variant, pair.following, pair.difference > 0) for pair in found] == [
+        ("attention-1", "two", True),
+        ("two", "three", False),
+    ]
 
 
 def test_a_shortage_is_said_with_panels_and_without():
@@ -82,9 +104,9 @@ def test_a_variant_that_is_the_base_stands_in_the_table_and_in_no_logarithmic_ch
     results = with_panels({"attention-1": [0.0, 0.0, 0.0], "mlp-1": [0.1, 0.3, 0.2]})
     assert "attention-1" in section(results)
     assert "mlp-1: 0.200" in Page(render_html(results)).text
-    assert neighbours(results)[0].difference == pytest.approx(0.2)
+    assert pairs(results)[0].difference == pytest.approx(0.2)
     alone = with_panels({"attention-1": [0.0, 0.0, 0.0]})
-    assert "pairs of neighbours" not in section(alone)
+    assert "tells apart" not in section(alone)
 
 
 def test_names_are_escaped_and_panels_of_unknown_variants_refused():

@@ -1,12 +1,15 @@
 """The stage gates: a unit for each variant, and the verdicts and cliffs that follow from their answers."""
 
+import shutil
 from dataclasses import dataclass
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from here_cluster import run_here
 from local_run import variant
-from tiny_run import config_of
+from tiny_run import config_of, config_values
 
 from drop_ray.config import parse_config
 from drop_ray.errors import UserError
@@ -141,6 +144,23 @@ def test_a_plan_whose_logits_are_not_finite_is_a_regression_and_no_crash(job):
     verdict = run.verdicts["broken"]
     assert verdict.outcome == "regression"
     assert "log-likelihoods are not finite" in verdict.reason
+
+
+def test_a_run_of_token_ids_on_a_model_without_a_tokenizer_asks_what_needs_none(inputs, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(inputs / "model", model)
+    for path in model.glob("tokenizer*"):
+        path.unlink()
+    pq.write_table(pa.table({"input_ids": [[3 + number % 90 for number in range(32)]] * 20}), tmp_path / "ids.parquet")
+    values = config_values(inputs, tmp_path / "store", evaluation={"divergence": None, "gates": SMALL})
+    values["model"]["path"] = str(model)
+    values["calibration"] = {"token_ids": str(tmp_path / "ids.parquet"), "num_samples": 20, "seq_len": 32}
+    job = open_job(parse_config(values, "test"))
+    run = run_here(job, [variant(job, "a", (1,))])
+    gates.STAGE.run(run)
+    found = {one.gate: one for one in run.verdicts["a"].gates}
+    assert {gate for gate, one in found.items() if one.outcome != "skipped"} == {"copying", "repetition", "early-stop"}
+    assert "has no tokenizer that transformers can load" in found["arithmetic"].reason
 
 
 def test_without_the_section_nothing_is_asked_and_the_command_says_what_to_write(inputs, tmp_path):

@@ -80,7 +80,8 @@ def engine(job, plan, request_):
 
 @pytest.fixture(scope="module")
 def hf(job, plan):
-    return held(start_worker(job), plan, None, None)
+    evaluation = job.config.evaluation.model_copy(update={"backend": "hf"})
+    return held(start_worker(job, evaluation=evaluation), plan, None)
 
 
 def documents(result):

@@ -12,7 +12,7 @@ from drop_ray.evaluation.gates.writer import Writer
 
 NAME, TITLE = "brackets", "bracket matching"
 CLOSES = {"(": ")", "[": "]", "{": "}"}
-COMPLETE = 4
+COMPLETE = 3
 # Pairs of brackets of a sequence, and how many may be open at once.
 PAIRS, DEEPEST = 6, 4
 

@@ -12,8 +12,7 @@ SHOWN_ROWS = 40
 FLIPS = (
     "Two variants with the same accuracy may answer other questions rightly. Of the documents that base and variant "
     "both have: how many answers were right and are wrong, and the other way round, with the exact two-sided p of "
-    "McNemar's test. A small p says that the counts differ by more than chance; few flips, that little changed at all. "
-    "Those of quantized variants are in tables/flips.parquet."
+    "McNemar's test. A small p says that the counts differ by more than chance; few flips, that little changed at all."
 )
 CALIBRATION = (
     "The confidence of an answer to a multiple-choice question is the probability of the most likely choice among the "

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from drop_ray.report import blocks, formatting
-from drop_ray.report.blocks import Cell, Column, Strong, Table, table
+from drop_ray.report.blocks import Cell, Column, Table, table
 from drop_ray.report.charts.axes import whole_ticks
 from drop_ray.report.charts.xy import Axis, Curve, Point, XyChart, charts
 from drop_ray.report.divergence import (
@@ -13,12 +13,13 @@ from drop_ray.report.divergence import (
     DivergenceRow,
     DivergenceText,
     equal_variants,
-    neighbours,
+    pairs,
 )
 from drop_ray.report.results import Results
 from drop_ray.report.sections.quality import MAIN_SIZE
 from drop_ray.report.series import Series, strategy_series
 
+ORDERS = {"size": "Within a strategy", "kl": "In the order of KL"}
 MEANING = (
     "KL is what a variant's prediction of a token loses against the base's, in nats, on average; 0 is the same "
     "prediction. Same top token is the share of tokens at which both find the same one most probable. Acceptance is "
@@ -41,11 +42,12 @@ def divergence_sections(results: Results) -> list[blocks.Section]:
         found.append(blocks.Paragraph(_sentence(text.shortage), note=True))
     found += charts([_chart(results.unquantized())])
     found.append(_panels(results.divergences))
-    if pairs := neighbours(results):
+    if all_pairs := pairs(results):
+        tables = [_pairs(all_pairs, *each) for each in ORDERS.items()]
         found += [
             blocks.Heading("Which variants KL tells apart"),
-            blocks.Paragraph(_verdict(pairs)),
-            _pairs(pairs),
+            blocks.Paragraph(_verdict(all_pairs)),
+            *(one for one in tables if one.rows),
         ]
     found += [
         blocks.Paragraph(f"{', '.join(names)} have the same numbers: they drop the same.", note=True)
@@ -135,38 +137,32 @@ def _panels(rows: Sequence[DivergenceRow]) -> Table:
     return table(columns, lines, look="stacked")
 
 
-def _verdict(pairs: Sequence[DivergencePair]) -> Sequence[str]:
-    apart = sum(pair.separated for pair in pairs)
-    ranked = [pairs[0].nearer, *(pair.farther for pair in pairs)]
+def _verdict(found: Sequence[DivergencePair]) -> str:
+    parts = []
+    for order, title in ORDERS.items():
+        apart = [pair.separated for pair in found if pair.order == order]
+        if apart:
+            parts.append(f"of {sum(apart)} of {len(apart)} neighbours {title[0].lower()}{title[1:]}")
     return (
-        "In the order of KL, from ",
-        Strong(ranked[0]),
-        " to ",
-        Strong(ranked[-1]),
-        f", {apart} of {formatting.count(len(pairs), 'pair')} of neighbours {'is' if apart == 1 else 'are'} at least "
-        f"{SEPARATED:g} standard errors apart. Differences are paired by sample: both variants read the same text.",
+        f"Apart are two variants with at least {SEPARATED:g} standard errors between them; differences are paired by "
+        f"sample, as both read the same text. That holds {', and '.join(parts)}."
     )
 
 
-def _pairs(pairs: Sequence[DivergencePair]) -> Table:
-    columns = (
-        "nearer to the base",
-        "next",
-        Column("difference in KL", note="nats per token"),
-        "standard errors",
-        "told apart",
-    )
+def _pairs(found: Sequence[DivergencePair], order: str, title: str) -> Table:
+    difference = Column("difference in KL", note="nats per token")
     lines = [
         (
-            pair.nearer,
-            pair.farther,
+            pair.variant,
+            pair.following,
             _with_error(pair.difference, pair.stderr),
             formatting.number(pair.standard_errors, 1),
             "yes" if pair.separated else "no",
         )
-        for pair in pairs
+        for pair in found
+        if pair.order == order
     ]
-    return table(columns, lines, names=2)
+    return table(("variant", "next", difference, "standard errors", "apart"), lines, names=2, title=title)
 
 
 def _with_error(value: float, stderr: float) -> Cell:
