@@ -37,7 +37,7 @@ class GateRow:
     outcome: str
     """`accept`, `regression`, `cannot tell`, `not informative` or `skipped`."""
     reason: str
-    """Why."""
+    """Why, in words and numbers."""
     items: int
     """Number of items; 0 of a gate that was skipped."""
     chance: float | None

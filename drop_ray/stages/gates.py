@@ -91,14 +91,14 @@ def _run(run: RunState) -> None:
 
 
 def ask_gates(run: RunState, variants: Sequence[Variant]) -> None:
-    """Ask the base and the variants, and take up the verdicts. Equal variants are asked once."""
+    """Ask the base and the variants that get tasks, and take up the verdicts. Equal variants are asked once."""
     config = run.job.config.evaluation.gates
     if config is None:
         return
-    for variant, verdict in zip(variants, verdicts(run, config, variants), strict=True):
+    kept = [variant for variant in variants if run.screened.get(variant.name, (True, ""))[0]]
+    for variant, verdict in zip(kept, verdicts(run, config, kept), strict=True):
         if verdict is not None:
             run.verdicts[variant.name] = verdict
-            run.tell("gates: %s: %s: %s", variant.name, verdict.outcome, verdict.reason)
 
 
 def verdicts(
