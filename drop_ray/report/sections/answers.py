@@ -8,7 +8,7 @@ from drop_ray.report.blocks import NOTHING, Cell, Column, Table, table
 from drop_ray.report.judgement import CalibrationRow, TargetRow
 from drop_ray.report.results import Results
 
-SHOWN_ROWS = 40
+SHOWN_ROWS = 15
 FLIPS = (
     "Two variants with the same accuracy may answer other questions rightly. Of the documents that base and variant "
     "both have: how many answers were right and are wrong, and the other way round, with the exact two-sided p of "
