@@ -13,7 +13,7 @@ from typing import Any
 
 from huggingface_hub import HfApi
 
-from drop_ray.config import CalibrationConfig, resolve_path
+from drop_ray.config import CalibrationConfig, CalibrationSource, resolve_path
 from drop_ray.errors import UserError
 from drop_ray.models.location import HUB_NAME
 from drop_ray.reading.files import BYTE_ORDER_MARK
@@ -39,6 +39,8 @@ class CalibrationDataset:
     """Commit on the hub; None for a folder."""
     files_sha256: str | None
     """sha256 over names and contents of a folder's files; None for a dataset of the hub."""
+    section: str = "calibration"
+    """The section of the config that names it, for messages."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -57,12 +59,12 @@ class CalibrationDataset:
 
         Empty ones are left out, and no more are read than taken. UserError names the field and the remedy.
         """
-        with _errors_named(self.path):
+        with _errors_named(self.path, self.section):
             rows = self._open_split()
             if shuffle_seed is not None:
                 rows = rows.shuffle(seed=shuffle_seed, buffer_size=SHUFFLE_BUFFER)
             for row in rows:
-                text = _text_of(row, text_field, self.path)
+                text = _text_of(row, text_field, self.path, self.section)
                 if text:
                     yield text
 
@@ -70,23 +72,23 @@ class CalibrationDataset:
         from datasets import load_dataset
 
         if self.commit is None:
-            _check_first_values(Path(self.path))
+            _check_first_values(Path(self.path), self.section)
         try:
             splits = load_dataset(self.path, self.config, revision=self.commit, streaming=True)
         except ValueError as error:
             if "BuilderConfig" not in str(error) and "Config name" not in str(error):
                 raise
             reason = " ".join(str(error).partition("Example of usage")[0].split())
-            raise UserError(f"calibration.dataset_config: {self.path}: {reason}") from error
+            raise UserError(f"{self.section}.dataset_config: {self.path}: {reason}") from error
         if self.split not in splits:
             raise UserError(
-                f"calibration.dataset_split: {self.path} has no split {self.split}; it has {', '.join(splits)}"
+                f"{self.section}.dataset_split: {self.path} has no split {self.split}; it has {', '.join(splits)}"
             )
         return splits[self.split]
 
 
-def open_dataset(settings: CalibrationConfig) -> CalibrationDataset:
-    """Find what `calibration.dataset` names. The hub is asked for the commit, unless `dataset_revision` is one.
+def open_dataset(settings: CalibrationConfig | CalibrationSource, section: str = "calibration") -> CalibrationDataset:
+    """Find what the `dataset` of a section names. The hub is asked for the commit, unless `dataset_revision` is one.
 
     UserError if it is neither a folder nor a dataset that the hub gives.
     """
@@ -95,21 +97,23 @@ def open_dataset(settings: CalibrationConfig) -> CalibrationDataset:
     config, split, revision = settings.dataset_config, settings.dataset_split, settings.dataset_revision
     if folder.is_dir():
         if revision is not None:
-            raise UserError("calibration.dataset_revision: a folder has no revisions; remove it")
+            raise UserError(f"{section}.dataset_revision: a folder has no revisions; remove it")
         # Absolute: the library reads a relative `json` or `text` as the name of a format.
-        return CalibrationDataset(str(folder.absolute()), config, split, None, _files_sha256(folder))
+        return CalibrationDataset(str(folder.absolute()), config, split, None, _files_sha256(folder), section)
     if not HUB_NAME.fullmatch(settings.dataset):
         raise UserError(
-            f"calibration.dataset: {settings.dataset} is neither a folder nor a Hugging Face name "
+            f"{section}.dataset: {settings.dataset} is neither a folder nor a Hugging Face name "
             "(organisation/dataset); a single file goes into `source`"
         )
-    return CalibrationDataset(settings.dataset, config, split, _commit(settings.dataset, revision), None)
+    return CalibrationDataset(
+        settings.dataset, config, split, _commit(settings.dataset, revision, section), None, section
+    )
 
 
-def _commit(name: str, revision: str | None) -> str:
+def _commit(name: str, revision: str | None, section: str) -> str:
     if revision is not None and COMMIT.fullmatch(revision):
         return revision
-    with _errors_named(name):
+    with _errors_named(name, section):
         sha = HfApi().dataset_info(name, revision=revision).sha
     assert sha is not None
     return sha
@@ -126,31 +130,31 @@ def _files_sha256(folder: Path) -> str:
     return json_sha256(contents)
 
 
-def _check_first_values(folder: Path) -> None:
+def _check_first_values(folder: Path, section: str) -> None:
     """pyarrow ends the process where the first value of a JSON file is null."""
     for path in sorted([*folder.rglob("*.json"), *folder.rglob("*.jsonl")]):
         if path.is_file():
             with path.open("rb") as file:
                 start = file.read(1 << 16)
             if start.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"null"):
-                raise UserError(f"calibration.dataset: {path} begins with null; it must hold objects")
+                raise UserError(f"{section}.dataset: {path} begins with null; it must hold objects")
 
 
-def _text_of(row: Mapping[str, Any], text_field: str, path: str) -> str | None:
+def _text_of(row: Mapping[str, Any], text_field: str, path: str, section: str) -> str | None:
     columns = ", ".join(row)
     if text_field not in row:
-        raise UserError(f"calibration.text_field: {path} has no column {text_field}; it has {columns}")
+        raise UserError(f"{section}.text_field: {path} has no column {text_field}; it has {columns}")
     text = row[text_field]
     if not isinstance(text, str | None):
         raise UserError(
-            f"calibration.text_field: column {text_field} of {path} holds no text but {type(text).__name__}; "
+            f"{section}.text_field: column {text_field} of {path} holds no text but {type(text).__name__}; "
             f"columns: {columns}"
         )
     return text
 
 
 @contextmanager
-def _errors_named(path: str) -> Iterator[None]:
+def _errors_named(path: str, section: str) -> Iterator[None]:
     """Turn every error into a UserError about the dataset.
 
     The hub, the file systems and the readers of each format have errors of their own, without a common base.
@@ -161,6 +165,6 @@ def _errors_named(path: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise UserError(
-            f"calibration.dataset: {path} cannot be read ({with_cause(error)}); check the name and the "
+            f"{section}.dataset: {path} cannot be read ({with_cause(error)}); check the name and the "
             "revision, the network, HF_TOKEN for a gated dataset, or give a folder of data files"
         ) from error

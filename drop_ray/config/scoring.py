@@ -2,6 +2,7 @@
 
 from pydantic import Field, field_validator, model_validator
 
+from drop_ray.config.calibration_source import CalibrationSource, check_dataset_fields
 from drop_ray.config.names import MetricName
 from drop_ray.config.section import InnerPath, Location, Section
 
@@ -18,6 +19,10 @@ class CalibrationConfig(Section):
     dataset_split: str = Field("train", description="split of the dataset")
     dataset_revision: InnerPath | None = Field(None, description="branch, tag or commit; null is the newest commit")
     text_field: str = Field("text", description="field or column that holds the text")
+    sources: tuple[CalibrationSource, ...] = Field(
+        (), description="instead of one text: several, mixed by their shares; their order means nothing"
+    )
+    mix_seed: int = Field(0, description="seed of the order in which the samples of `sources` follow each other")
     num_samples: int = Field(
         256, ge=2, description="samples of the text; two at least, since scores come with a standard error"
     )
@@ -26,13 +31,21 @@ class CalibrationConfig(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> "CalibrationConfig":
-        if [self.source, self.token_ids, self.dataset].count(None) != 2:
-            raise ValueError("give either `source` (a text file), `token_ids` or `dataset`, and only one of them")
-        fields = [(name, field) for name, field in type(self).model_fields.items() if name.startswith("dataset_")]
-        stray = [name for name, field in fields if getattr(self, name) != field.default]
-        if self.dataset is None and stray:
-            raise ValueError(f"`{stray[0]}` goes with `dataset`")
+        if [self.source, self.token_ids, self.dataset, self.sources or None].count(None) != 3:
+            raise ValueError(
+                "give either `source` (a text file), `token_ids`, `dataset` or `sources` (a mix), and only one of them"
+            )
+        if self.sources and self.text_field != "text":
+            raise ValueError("`text_field` goes into each of the `sources`")
+        if not self.sources and self.mix_seed != 0:
+            raise ValueError("`mix_seed` goes with `sources`")
+        check_dataset_fields(self)
         return self
+
+    @property
+    def reads_datasets(self) -> bool:
+        """Whether a library for data sets reads the text, or a part of it."""
+        return self.dataset is not None or any(text.dataset is not None for text in self.sources)
 
 
 class ScoringConfig(Section):

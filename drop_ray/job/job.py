@@ -10,6 +10,7 @@ from drop_ray.config import RunConfig, resolve_path
 from drop_ray.evaluation import TaskRequest
 from drop_ray.job.change_sections import change_sections
 from drop_ray.job.file_hash import file_sha256
+from drop_ray.job.mix import MixedText, mixed_texts
 from drop_ray.job.task_volumes import TaskVolumes
 from drop_ray.models.accounting import ModelSize
 from drop_ray.models.checkpoint import Checkpoint
@@ -92,9 +93,24 @@ class Job:
         config = self.config.calibration
         if config.dataset is not None:
             return {"dataset": self.dataset.identity}
+        if config.sources:
+            return {"sources": [text.identity for text in self.mixed], "mix_seed": config.mix_seed}
         field, path = ("source", config.source) if config.source else ("token_ids", config.token_ids)
         assert path is not None
         return {field: file_sha256(resolve_path(path), f"calibration.{field}")}
+
+    @cached_property
+    def mixed(self) -> tuple[MixedText, ...]:
+        """The texts of `calibration.sources`; none where the calibration text is one."""
+        return mixed_texts(self.config.calibration)
+
+    @property
+    def calibration_label(self) -> str:
+        """The calibration text, for people."""
+        config = self.config.calibration
+        if config.sources:
+            return "a mix of " + " and ".join(f"{text.label} ({float(text.part):.3g})" for text in self.mixed)
+        return self.dataset.label if config.dataset else str(config.source or config.token_ids)
 
     @cached_property
     def vocab_size(self) -> int:

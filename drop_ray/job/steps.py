@@ -18,7 +18,7 @@ from drop_ray.store.versions import public_versions
 def calibration_step(job: Job) -> Step:
     config = job.config.calibration
     # The library decides the order of a shuffled stream.
-    libraries = ["transformers", "tokenizers", *(["datasets"] if config.dataset else [])]
+    libraries = ["transformers", "tokenizers", *(["datasets"] if config.reads_datasets else [])]
     return Step(
         "calibrate",
         {
@@ -46,7 +46,7 @@ def divergence_text_step(job: Job) -> Step:
         # What follows the calibration samples depends on how many they are, and of which length.
         settings = {"text_field", "num_samples", "seq_len", "shuffle_seed"}
         content = {"behind": {**job.calibration_content, **config.model_dump(include=settings)}}
-        libraries += ["datasets"] if config.dataset else []
+        libraries += ["datasets"] if config.reads_datasets else []
     return Step(
         "divergence-text",
         {
@@ -179,7 +179,10 @@ def bench_step(job: Job, variant: Variant) -> Step:
     """The serving benchmark of one variant against the base; of the base itself, the base against itself."""
     serving, execution = job.config.serving, job.config.execution
     assert serving is not None
-    settings = job.config.calibration.model_dump(include={"text_field", "seq_len", "shuffle_seed"})
+    calibration = job.config.calibration
+    settings = calibration.model_dump(include={"text_field", "seq_len", "shuffle_seed"})
+    # How many samples a mix has decides which text each of them is of.
+    settings |= {"num_samples": calibration.num_samples} if calibration.sources else {}
     return Step(
         "bench",
         {

@@ -12,6 +12,7 @@ from drop_ray.errors import CorruptArtifactError, UserError
 from drop_ray.job import steps
 from drop_ray.job.artifacts import SAMPLES
 from drop_ray.job.job import Job
+from drop_ray.job.mix import mix_samples, mix_samples_behind
 from drop_ray.models.dropped import read_config
 from drop_ray.models.location import load_tokenizer
 from drop_ray.store.tables import read_table
@@ -31,6 +32,9 @@ def load_calibration(job: Job) -> Any:
     if config.token_ids is not None:
         field = "calibration.token_ids"
         samples = text_files.read_token_ids(resolve_path(config.token_ids), config.num_samples, config.seq_len, field)
+    elif config.sources:
+        field = "calibration.sources"
+        samples = mix_samples(config, job.mixed, *_tokenizer_of(job, field))
     else:
         field = "calibration.dataset" if config.dataset is not None else "calibration.source"
         samples = _pack(job, _calibration_documents(job), config.num_samples, config.seq_len, field)
@@ -83,11 +87,10 @@ def divergence_length(job: Job) -> int:
 
 def divergence_source(job: Job) -> str:
     """The text, for people."""
-    config, source = job.config.calibration, divergence_spec(job).source
+    source = divergence_spec(job).source
     if source is not None:
         return source
-    whole = job.dataset.label if config.dataset else config.source or config.token_ids
-    return f"{whole}, behind the {config.num_samples} calibration samples,"
+    return f"{job.calibration_label}, behind the {job.config.calibration.num_samples} calibration samples,"
 
 
 class Texts(Mapping[str, torch.Tensor]):
@@ -129,6 +132,9 @@ def _make_divergence(job: Job) -> Any:
         samples = text_files.read_token_ids_behind(
             path, config.num_samples, spec.num_samples, seq_len, "calibration.token_ids"
         )
+    elif spec.source is None and config.sources:
+        tokenizer = _tokenizer_of(job, "calibration.sources")
+        samples = mix_samples_behind(config, job.mixed, *tokenizer, spec.num_samples, seq_len)
     else:
         field = f"{DIVERGENCE}.source"
         documents = (

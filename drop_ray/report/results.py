@@ -12,6 +12,7 @@ from drop_ray.report.costs import CostRow
 from drop_ray.report.divergence import DivergenceRow, DivergenceSampleRow, DivergenceText
 from drop_ray.report.gate_rows import CliffRow, GateRow, VerdictRow
 from drop_ray.report.judgement import CalibrationRow, ScreenRow, TargetRow
+from drop_ray.report.mix import MixRow
 from drop_ray.report.rows import (
     ArtifactRow,
     DocumentRow,
@@ -113,6 +114,8 @@ class Results:
     """How far strategies go until a gate stops them."""
     costs: Sequence[CostRow] = ()
     """What the units took, by stage."""
+    mix: Sequence[MixRow] = ()
+    """The texts that the calibration text was mixed from; none where it is one text."""
 
     def __post_init__(self) -> None:
         names = [variant.name for variant in self.variants]

@@ -23,6 +23,7 @@ from drop_ray.report import gate_rows, judgement, rows
 from drop_ray.report.answers import FlipRow, flips
 from drop_ray.report.costs import CostRow
 from drop_ray.report.divergence import DivergencePair, DivergenceRow, DivergenceSampleRow, pairs
+from drop_ray.report.mix import MixRow
 from drop_ray.report.quantization import DifferenceRow, EffectsRow, differences, effects, perplexity_tasks
 from drop_ray.report.results import Results
 from drop_ray.report.serving import GammaRow, gamma_rows, references
@@ -54,6 +55,7 @@ TOPICS: dict[str, tuple[type, Callable[[Results], Iterable[Any]]]] = {
     "serving": (rows.ServingRow, lambda results: results.serving),
     "gamma": (GammaRow, lambda results: gamma_rows(standings(results), references(results))),
     "engines": (rows.EngineRow, lambda results: results.engines),
+    "calibration_texts": (MixRow, lambda results: results.mix),
     "costs": (CostRow, lambda results: results.costs),
     "artifacts": (rows.ArtifactRow, lambda results: results.artifacts),
 }

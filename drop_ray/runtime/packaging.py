@@ -100,13 +100,16 @@ def _inside(folder: Path, store: str) -> Iterator[str]:
 def _paths(config: RunConfig) -> Iterator[tuple[str, str]]:
     """(field, path) of every file or folder that the config names. A Hugging Face name is neither."""
     # As in models.location and calibration.dataset, a path that is no folder here is a Hugging Face name.
-    for field, name in (("model.path", config.model.path), ("calibration.dataset", config.calibration.dataset)):
+    mixed = [(f"calibration.sources[{i}]", one) for i, one in enumerate(config.calibration.sources)]
+    folders = [("model.path", config.model.path), ("calibration.dataset", config.calibration.dataset)]
+    for field, name in (*folders, *((f"{place}.dataset", one.dataset) for place, one in mixed)):
         if name is not None and (Path(name).is_dir() or Path(name).is_absolute()):
             yield field, name
     texts = [(f"evaluation.perplexity ({text.name})", text.source) for text in config.evaluation.perplexity]
     texts += [(f"quantization[{i}].text", spec.text.source) for i, spec in enumerate(config.quantization) if spec.text]
     named = {
         "calibration.source": config.calibration.source,
+        **{f"{place}.source": one.source for place, one in mixed},
         "calibration.token_ids": config.calibration.token_ids,
         "evaluation.include_path": config.evaluation.include_path,
         **{f"plans[{position}].file": spec.file for position, spec in enumerate(config.plans)},

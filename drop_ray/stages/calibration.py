@@ -32,7 +32,8 @@ def _run(run: RunState) -> None:
 
 def _cost(run: RunState, line: str, todo: object) -> Cost:
     del line, todo
-    return Cost(_size(run.job), note=run.job.dataset.label if run.job.config.calibration.dataset else "")
+    config = run.job.config.calibration
+    return Cost(_size(run.job), note=run.job.calibration_label if config.dataset or config.sources else "")
 
 
 def _size(job: Job) -> int:

@@ -27,6 +27,7 @@ from drop_ray.stages.report_gates import cliff_rows, gate_rows, verdict_rows
 from drop_ray.stages.report_judgement import calibration_rows, screen_rows
 from drop_ray.stages.report_rows import (
     engine_row,
+    mix_rows,
     quantization_error_rows,
     serving_rows,
     variant_row,
@@ -110,6 +111,7 @@ def collect(run: RunState, evaluated: Sequence[Named]) -> Results:
         targets=[row for one in evaluated for row in one.result.target_rows(one.variant)],
         screening=screen_rows(run),
         costs=list(cost_rows(run)),
+        mix=mix_rows(job),
         **divergence_results(run, everything, done),
     )
 
@@ -139,14 +141,13 @@ def _served(job: Job, variants: Sequence[Variant], done: Mapping[str, Commit]) -
 
 def _run_facts(job: Job, done: Mapping[str, Commit]) -> RunFacts:
     settings = job.config.calibration
-    text = job.dataset.label if settings.dataset else settings.source or settings.token_ids
     return RunFacts(
         name=job.config.name,
         model=job.config.model.name,
         model_identity=job.checkpoint.identity,
         num_layers=job.size.num_layers,
         dtype=job.config.model.dtype,
-        calibration=f"{text}: {settings.num_samples} samples of {settings.seq_len} tokens",
+        calibration=f"{job.calibration_label}: {settings.num_samples} samples of {settings.seq_len} tokens",
         started=min(commit.created for commit in done.values()),
         versions=full_versions(),
         config_yaml=job.config.to_yaml(),

@@ -12,6 +12,7 @@ from drop_ray.planning.changes import Drop
 from drop_ray.planning.variants import Variant
 from drop_ray.quantization.change import Quantize
 from drop_ray.quantization.reconstruction import LayerError
+from drop_ray.report.mix import MixRow
 from drop_ray.report.rows import EngineRow, Quantization, QuantizationErrorRow, ServingRow, VariantRow
 from drop_ray.store import Commit
 from drop_ray.store.tables import read_table
@@ -124,3 +125,14 @@ def _checkpoints(job: Job, variant: Variant, done: Done) -> str | None:
     if len(paths) < 2:
         return next(iter(paths.values()), None)
     return ", ".join(f"{format}: {path}" for format, path in paths.items())
+
+
+def mix_rows(job: Job) -> list[MixRow]:
+    """What the calibration text is mixed from, in the order of the config."""
+    seq_len = job.config.calibration.seq_len
+    found = {text.spec: text for text in job.mixed}
+    return [
+        MixRow(text.label, spec.share, float(text.part), text.count, text.count * seq_len)
+        for spec in job.config.calibration.sources
+        if (text := found[spec])
+    ]

@@ -22,6 +22,7 @@ def test_the_reference_has_every_section_where_it_stands():
         "",
         "model",
         "calibration",
+        "calibration.sources[]",
         "scoring",
         "plans[]",
         "evaluation",

@@ -108,6 +108,8 @@ def test_files_of_the_config_that_are_uploaded_on_the_hub_or_in_the_package_are_
         ({"calibration": {"source": "../text.txt"}}, "calibration.source"),
         ({"calibration": {"token_ids": "ids.json"}}, "calibration.token_ids"),
         ({"calibration": {"dataset": "ignored"}}, "calibration.dataset"),
+        ({"calibration": {"sources": [{"source": "missing.txt"}]}}, r"calibration.sources\[0\].source"),
+        ({"calibration": {"sources": [{"source": "text.txt"}, {"dataset": "ignored"}]}}, r"sources\[1\].dataset"),
         ({"model": {"path": "ignored"}}, "model.path"),
         ({"plans": [{"strategy": "mlp", "drop": 1}, {"file": "plan.json"}]}, r"plans\[1\].file"),
         ({"evaluation": {"include_path": "tasks"}}, "evaluation.include_path"),
