@@ -101,7 +101,7 @@ class Job:
 
     @cached_property
     def mixed(self) -> tuple[MixedText, ...]:
-        """The texts of `calibration.sources`; none where the calibration text is one."""
+        """The texts of `calibration.sources`, in the order that their contents decide; none where there is one text."""
         return mixed_texts(self.config.calibration)
 
     @property
@@ -109,7 +109,8 @@ class Job:
         """The calibration text, for people."""
         config = self.config.calibration
         if config.sources:
-            return "a mix of " + " and ".join(f"{text.label} ({float(text.part):.3g})" for text in self.mixed)
+            texts = sorted(self.mixed, key=lambda text: text.number)
+            return "a mix of " + " and ".join(f"{text.label} ({100 * float(text.part):.3g} %)" for text in texts)
         return self.dataset.label if config.dataset else str(config.source or config.token_ids)
 
     @cached_property

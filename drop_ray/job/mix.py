@@ -17,8 +17,10 @@ from drop_ray.store.identity import canonical_json
 class MixedText:
     """One of the texts of a mix."""
 
+    number: int
+    """Its place in the list of the config, from 0."""
     field: str
-    """Its place in the config, such as `calibration.sources[1].source`."""
+    """The field that names it, such as `calibration.sources[1].source`."""
     dataset: CalibrationDataset | None
     """The dataset that it is; None for a file."""
     content: dict[str, Any]
@@ -64,14 +66,14 @@ def mixed_texts(config: CalibrationConfig) -> tuple[MixedText, ...]:
     order = sorted(range(len(read)), key=lambda number: canonical_json(read[number][2]))
     counts = mix.counts_of([parts[number] for number in order], config.num_samples)
     texts = tuple(
-        MixedText(*read[number], config.sources[number], parts[number], count)
+        MixedText(number, *read[number], config.sources[number], parts[number], count)
         for number, count in zip(order, counts, strict=True)
     )
-    for number, text in zip(order, texts, strict=True):
+    for text in texts:
         if not text.count:
             raise UserError(
-                f"calibration.sources[{number}].share: {text.spec.share:g} is less than one of {config.num_samples} "
-                "samples; raise it, or num_samples"
+                f"calibration.sources[{text.number}].share: {text.spec.share:g} is less than one of "
+                f"{config.num_samples} samples; raise it, or num_samples"
             )
     return texts
 
@@ -97,18 +99,30 @@ def mix_samples_behind(
     eos_token_id: int,
     num_samples: int,
     seq_len: int,
+    *,
+    wanted_by: str | None,
 ) -> packing.Samples:
     """What follows the calibration samples in each text, in the same shares: int32 [at most num_samples, seq_len].
 
-    They are as many as the text gives that ends first: another composition would be another text.
+    They are as many as the text gives that ends first: another composition would be another text. wanted_by: the field
+    that asks for all of them; UserError names it and the text that ends first. None takes what there is.
     """
     parts = [text.part for text in texts]
+    wanted = mix.counts_of(parts, num_samples)
     found = [
         packing.packed_behind(
             text.documents(config.shuffle_seed), tokenize, eos_token_id, text.count * config.seq_len, count, seq_len
         )
-        for text, count in zip(texts, mix.counts_of(parts, num_samples), strict=True)
+        for text, count in zip(texts, wanted, strict=True)
     ]
+    short = [one for one in zip(texts, wanted, map(len, found), strict=True) if one[1] > one[2]]
+    if wanted_by and short:
+        text, count, there = min(short, key=lambda one: one[2] / one[1])
+        raise UserError(
+            f"{wanted_by}: {text.label} has {there} samples of {seq_len} tokens behind its {text.count} calibration "
+            f"samples, and {count} of the {num_samples} that are asked for are to be of it; give more of it, lower "
+            "num_samples or seq_len, or name a source"
+        )
     number = mix.most_samples(parts, [len(samples) for samples in found], num_samples)
     counts = mix.counts_of(parts, number)
     return mix.interleaved([samples[:count] for samples, count in zip(found, counts, strict=True)], config.mix_seed)
@@ -126,7 +140,7 @@ def _read(section: str, spec: CalibrationSource) -> tuple[str, CalibrationDatase
 
 def _too_short(config: CalibrationConfig, text: MixedText, available: int) -> str:
     shares = [spec.share for spec in config.sources]
-    share = mix.largest_share(shares, config.sources.index(text.spec), available, config.num_samples)
+    share = mix.largest_share(shares, text.number, available, config.num_samples)
     remedy = f"lower its share to {share:g}, " if share else "leave it out, " if len(shares) > 1 else ""
     return (
         f"{text.field}: {text.label} gives {available} samples of {config.seq_len} tokens, its share of "

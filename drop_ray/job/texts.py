@@ -134,7 +134,8 @@ def _make_divergence(job: Job) -> Any:
         )
     elif spec.source is None and config.sources:
         tokenizer = _tokenizer_of(job, "calibration.sources")
-        samples = mix_samples_behind(config, job.mixed, *tokenizer, spec.num_samples, seq_len)
+        asked = DIVERGENCE if "divergence" in job.config.evaluation.model_fields_set else None
+        samples = mix_samples_behind(config, job.mixed, *tokenizer, spec.num_samples, seq_len, wanted_by=asked)
     else:
         field = f"{DIVERGENCE}.source"
         documents = (

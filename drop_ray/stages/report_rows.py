@@ -130,9 +130,7 @@ def _checkpoints(job: Job, variant: Variant, done: Done) -> str | None:
 def mix_rows(job: Job) -> list[MixRow]:
     """What the calibration text is mixed from, in the order of the config."""
     seq_len = job.config.calibration.seq_len
-    found = {text.spec: text for text in job.mixed}
     return [
-        MixRow(text.label, spec.share, float(text.part), text.count, text.count * seq_len)
-        for spec in job.config.calibration.sources
-        if (text := found[spec])
+        MixRow(text.label, text.spec.share, float(text.part), text.count, text.count * seq_len)
+        for text in sorted(job.mixed, key=lambda text: text.number)
     ]

@@ -7,18 +7,20 @@ import pytest
 from local_run import run_stages, run_state
 from tiny_run import config_of, config_values, write_inputs
 
-from drop_ray.calibration import packing
 from drop_ray.config import parse_config
 from drop_ray.errors import UserError
 from drop_ray.job import steps
 from drop_ray.job.file_hash import file_sha256
 from drop_ray.job.opening import open_job
 from drop_ray.job.texts import load_calibration, load_divergence
+from drop_ray.models.location import load_tokenizer
 from drop_ray.report.markdown import render_markdown
+from drop_ray.stages.calibration import calibrate
 from drop_ray.stages.diverge import shortage
 from drop_ray.stages.report import collect
 
 LENGTH = 32
+SERVING = {"engine": "transformers", "workloads": [{"prompt": 4, "output": 4}]}
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +62,8 @@ def letters(job, samples):
 
 
 def packed(job, letter):
-    from drop_ray.job.texts import _tokenizer_of
-
-    tokenize, eos = _tokenizer_of(job, "")
-    return packing.packed_behind([letter * 10], tokenize, eos, 0, 1, 2)
+    tokenizer = load_tokenizer(job.checkpoint.folder)
+    return np.array([tokenizer(letter * 10, add_special_tokens=False)["input_ids"]])
 
 
 def test_the_composition_is_exact(job_of):
@@ -81,10 +81,13 @@ def test_a_seed_changes_the_order_and_nothing_else(job_of):
     assert steps.calibration_step(jobs[0]).path != steps.calibration_step(jobs[2]).path
 
 
-def test_neither_the_order_of_the_texts_nor_the_scale_of_shares_decides_anything(job_of):
+def test_neither_the_order_of_the_texts_nor_the_scale_of_shares_decides_anything(job_of, inputs):
     one, same = job_of(MIX), job_of([("c", 0.2), ("a", 0.5), ("b", 0.3)])
     assert steps.calibration_step(one).path == steps.calibration_step(same).path
     assert np.array_equal(load_calibration(one), load_calibration(same))
+    assert same.calibration_label.startswith(
+        f"a mix of {inputs / 'corpus'}, train (20 %) and {inputs / 'a.txt'} (50 %)"
+    )
     assert steps.calibration_step(job_of([("a", 4), *MIX[1:]])).path != steps.calibration_step(one).path
 
 
@@ -119,9 +122,19 @@ def test_what_is_compared_on_follows_in_each_text_in_the_same_shares(job_of):
 def test_of_a_text_that_ends_the_rest_keeps_its_composition(job_of, inputs):
     (inputs / "short.txt").write_text("b" * (6 * LENGTH + 2 * LENGTH + 5))  # two samples more than are scored
     job = job_of([("a", 7), ("short", 3)], divergence={"num_samples": 50})
-    with pytest.raises(UserError, match=r"a mix of .*short.txt \(0.3\).*gives 8 samples of 32 tokens, 50 are asked"):
+    message = (
+        "evaluation.divergence: .*short.txt has 2 samples of 32 tokens behind its 6 calibration samples, and 15 of "
+    )
+    with pytest.raises(UserError, match=message):
         load_divergence(job)
-    assert "behind the 20 calibration samples, has 8 of the 50 samples" in shortage(job, 8)
+    # A config that does not name the section takes what there is: of 9 samples 3 would be of the short text.
+    values = job.config.model_dump(exclude_unset=True)
+    values["evaluation"].pop("divergence")
+    job = open_job(parse_config(values, "test"))
+    rest = load_divergence(job)
+    assert letters(job, rest) == {"a": 6, "b": 2, "c": 0}
+    said = shortage(job, len(rest))
+    assert "short.txt (30 %), behind the 20 calibration samples, has 8 of the 32 samples" in said
 
 
 def test_a_text_that_is_too_short_says_which_share_would_do(job_of, inputs):
@@ -178,6 +191,18 @@ def test_what_a_config_says_of_a_mix_is_checked(inputs, tmp_path, calibration, m
         parse_config(config_values(inputs, tmp_path, calibration=calibration), "test")
 
 
+def test_the_first_samples_that_a_benchmark_takes_depend_on_how_many_a_mix_has(inputs, tmp_path):
+    def bench(number, **text):
+        text |= {"num_samples": number, "seq_len": LENGTH}
+        job = open_job(config_of(inputs, tmp_path / "store", calibration=text, serving=SERVING))
+        return steps.bench_step(job, job.base_variant).path
+
+    texts = [of(inputs, *one) for one in MIX]
+    assert bench(20, sources=texts) == bench(20, sources=texts[::-1]) != bench(30, sources=texts)
+    alone = str(inputs / "a.txt")
+    assert bench(20, source=alone) == bench(30, source=alone)
+
+
 def test_the_report_says_what_was_mixed(job_of, inputs):
     job = job_of(MIX)
     state = run_stages(job, "plan")
@@ -198,6 +223,4 @@ def test_the_report_says_what_was_mixed(job_of, inputs):
 def test_the_same_texts_again_are_not_tokenized_anew(job_of):
     first = run_stages(job_of(MIX), "score").calibrated
     again = run_state(job_of(list(reversed(MIX))))
-    from drop_ray.stages.calibration import calibrate
-
     assert calibrate(again) == first
