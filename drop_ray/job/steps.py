@@ -55,7 +55,7 @@ def export_step(variant: Variant, format: ExportFormat = "dropped") -> Step:
         "export" if format == "dropped" else f"export-{format}",
         {
             "algorithm": 1,
-            "versions": public_versions(["transformers"]),
+            "versions": _versions(variant, "transformers"),
             "model": variant.base,
             **variant.identity(),
         },
@@ -153,4 +153,4 @@ def _evaluation_identity(job: Job, variant: Variant) -> dict[str, object]:
 
 
 def _versions(variant: Variant, *libraries: str) -> dict[str, str]:
-    return public_versions([*libraries, *(variant.remake.libraries if variant.remake else ())])
+    return public_versions([*libraries, *variant.libraries])

@@ -14,7 +14,7 @@ from drop_ray.refit.ridge import NormalEquations, Solution
 from drop_ray.refit.streams import Stream
 from drop_ray.refit.sublayers import alone, projection_of, recorded
 
-RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+RIDGES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """What `ridge: auto` chooses from, beside leaving the projection as it is."""
 UNCHANGED = math.inf
 """The ridge of a projection that is left as it is."""

@@ -38,6 +38,12 @@ def projection_of(layer: nn.Module, kind: Kind) -> tuple[str, nn.Linear] | None:
     return None
 
 
+def projections_of(layer: nn.Module) -> list[nn.Linear]:
+    """The output projections of a layer."""
+    kinds: tuple[Kind, ...] = ("attention", "mlp")
+    return [found[1] for kind in kinds if (found := projection_of(layer, kind))]
+
+
 def has_output_norm(layer: nn.Module) -> bool:
     """Whether what a sub-layer adds is normalised after its projection (OLMo 2 and 3, Gemma 2 and 3)."""
     return hasattr(layer, "post_feedforward_layernorm")
