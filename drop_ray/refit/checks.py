@@ -4,17 +4,12 @@ from transformers import PreTrainedModel
 
 from drop_ray.errors import UserError
 from drop_ray.models.dropped import decoder_layers
-from drop_ray.refit.sublayers import has_output_norm, projections_of
+from drop_ray.refit.sublayers import projections_of
 
 
 def check_refittable(skeleton: PreTrainedModel) -> None:
-    """UserError for a model whose sub-layers have no output projections, or do not add what these give."""
+    """UserError for a model without an output projection that is known."""
     name = type(skeleton).__name__.removeprefix("Dropped")
-    if any(has_output_norm(layer) for layer in decoder_layers(skeleton)):
-        raise UserError(
-            f"refit: a {name} normalises what a sub-layer adds after its output projection, which takes away what a "
-            "refit changes; leave out `refit`"
-        )
     if not widest_projection(skeleton):
         raise UserError(f"refit: no output projection of a {name} is known; leave out `refit`")
 

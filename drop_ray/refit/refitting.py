@@ -17,7 +17,7 @@ from drop_ray.models.checkpoint import Checkpoint
 from drop_ray.models.dropped import build_skeleton, decoder_layers, drop_lists_of, read_config
 from drop_ray.models.families import DropLists
 from drop_ray.models.loading import Weights, release
-from drop_ray.refit.fitting import Fit, Missing, fit_sublayer, put
+from drop_ray.refit.fitting import Fit, fit_sublayer, put
 from drop_ray.refit.head import Head
 from drop_ray.refit.order import SubLayer, first_refitted, kept_sublayers
 from drop_ray.refit.streams import Layers, MicroBatch, Stream, Walk
@@ -108,7 +108,7 @@ class Refitting:
         self.held_out: list[HeldOut] = []
         """Set when all layers are done."""
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def layers(
         self,
         known: Callable[[int], Tensors | None] = lambda layer: None,
@@ -186,7 +186,7 @@ class Refitting:
                 sublayer,
                 layer,
                 stream,
-                Missing(stream, base.stream.states),
+                base.stream.states,
                 self._settings.ridge,
                 {part: stored[name] for part, name in names.items()},
                 exact=self._settings.exact,

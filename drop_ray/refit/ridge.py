@@ -24,6 +24,11 @@ class Solution:
     bias: torch.Tensor | None
     """To its bias, float64 [outputs]; None where it has none."""
 
+    def outputs(self, inputs: torch.Tensor) -> torch.Tensor:
+        """What is added to the projection's outputs, [tokens, outputs], for inputs of any dtype."""
+        outputs = inputs @ self.weight.to(inputs.dtype)
+        return outputs if self.bias is None else outputs + self.bias.to(inputs.dtype)
+
 
 class NormalEquations:
     """Sums over tokens, in float64 on the device of the inputs.
