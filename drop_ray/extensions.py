@@ -142,7 +142,17 @@ SECTIONS = Registry(
     "collections.abc:Callable",
     {
         name: f"drop_ray.report.sections.{name}:{name}_sections"
-        for name in ("answer", "scores", "training", "quality", "variants", "quantization", "serving", "provenance")
+        for name in (
+            "answer",
+            "scores",
+            "training",
+            "quality",
+            "variants",
+            "refit",
+            "quantization",
+            "serving",
+            "provenance",
+        )
     },
 )
 """Functions from the report's results to sections, in the order of the report; the first one provides its title."""

@@ -44,7 +44,10 @@ class RefitSection(ChangeSection):
             **job.config.model.model_dump(include={"dtype", "attn_implementation"}),
             "micro_batch": job.config.scoring.micro_batch,
         }
-        return [Refit(spec, settings, text_identity(job, spec.text, refit_field(spec.label))) for spec in self.lines(job.config)]
+        return [
+            Refit(spec, settings, text_identity(job, spec.text, refit_field(spec.label)))
+            for spec in self.lines(job.config)
+        ]
 
     def names(self, config: RunConfig, variants: Sequence[str]) -> list[str]:
         return super().names(config, [name for name in variants if name != BASE])

@@ -12,8 +12,10 @@ from drop_ray.store.versions import public_versions
 
 @dataclass(frozen=True, eq=False)
 class Refit(Patch):
-    """One line of the config's `refit`, with what it is fitted to. Lines that differ in their names or in the plans that
-    they are for are equal."""
+    """One line of the config's `refit`, with what it is fitted to.
+
+    Lines that differ in their names or in the plans that they are for are equal.
+    """
 
     kind: ClassVar[str] = "refit"
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers")
@@ -36,8 +38,14 @@ class Refit(Patch):
             "samples": self.samples,
         }
 
+    @property
+    def description(self) -> str:
+        """What was done, for who finds a checkpoint without its run."""
+        ridge = "chosen by held-out samples" if self.spec.ridge == "auto" else f"{self.spec.ridge:g}"
+        return f"output projections solved anew to bring the residual stream back to the base's; ridge {ridge}"
+
     def step(self, base: str, before: Mapping[str, Any]) -> Step:
-        """The changed tensors, with what each sub-layer lacked before and after, and divergences on held-out samples."""
+        """The changed tensors, with what each sub-layer lacked, and divergences on held-out samples."""
         versions = public_versions(self.libraries)
         return Step("refit", {"versions": versions, "model": base, **before, **self.identity()})
 

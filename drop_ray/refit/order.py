@@ -42,15 +42,18 @@ def kept_sublayers(num_layers: int, drops: DropLists) -> Iterator[SubLayer]:
             yield SubLayer(number, target)
 
 
-def first_refitted(num_layers: int, drops: DropLists, lacking: DropLists) -> int | None:
-    """Number of the first sub-layer that is refitted: the last one before what is dropped, or what follows it.
+def refitted_sublayers(num_layers: int, drops: DropLists, lacking: DropLists) -> list[SubLayer]:
+    """Those from the last one before what is dropped on; where nothing is before it, those that follow it.
 
-    lacking: what the base lacks itself. None if nothing else is dropped, or nothing is left to be refitted.
+    lacking: what the base lacks itself. Empty if nothing else is dropped, or nothing is left.
     """
     new = _numbers(drops) - _numbers(lacking)
-    if not new:
-        return None
-    return next((one.number for one in kept_sublayers(num_layers, drops) if one.target > min(new)), None)
+    return [one for one in kept_sublayers(num_layers, drops) if new and one.target > min(new)]
+
+
+def parting(kept: list[SubLayer], drops: DropLists, lacking: DropLists) -> int:
+    """The last place at which base and refitted model have the same states. kept: those that are refitted."""
+    return min([kept[0].number, *(_numbers(drops) - _numbers(lacking))])
 
 
 def _numbers(drops: DropLists) -> set[int]:

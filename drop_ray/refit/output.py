@@ -1,8 +1,8 @@
 """What a sub-layer adds to the residual stream, as a linear function of its projection's inputs.
 
 Most sub-layers add what their output projection gives. Where a norm follows (OLMo 2 and 3, Gemma 2 and 3), z = a W
-becomes g z / |z|, with the root mean square |z| of the token and a gain g for each output. The regression is then made
-in front of the norm: |z| is taken as it is, so that a / |z| are the inputs and r / g the outputs that are lacking.
+becomes g z / |z|, with a scale |z| of each token, its root mean square, and a gain g of each output. The regression is
+then made in front of the norm: |z| is taken as it is, so that a / |z| are the inputs and r / g the outputs that lack.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ LARGE = 1e3
 # Outputs whose gain is a smaller part of the mean gain are left as they are: hardly anything of them is heard.
 SMALLEST_GAIN = 0.01
 # How far an update may differ from what is expected of it, relative to its length, by rounding.
-ROUNDING = {torch.float32: 1e-3, torch.float64: 1e-6}
+ROUNDING = {torch.float32: 1e-3, torch.float64: 1e-4}
 ROUNDING_IN_16_BITS = 0.1
 
 
@@ -30,8 +30,10 @@ class Output:
 
     projection: nn.Linear
     """The projection."""
-    gains: torch.Tensor | None
-    """Gain of each output, [hidden_size], of a norm that follows; None without a norm."""
+    norm: nn.Module | None = None
+    """The norm that follows it."""
+    gains: torch.Tensor | None = None
+    """The norm's gain of each output, [hidden_size]; None without a norm."""
 
     @property
     def has_bias(self) -> bool:
@@ -40,7 +42,7 @@ class Output:
 
     def inputs(self, inputs: torch.Tensor) -> torch.Tensor:
         """Inputs of the regression from those of the projection, both [tokens, inputs]."""
-        return inputs if self.gains is None else inputs / self._scales(self._given(inputs))
+        return inputs if self.norm is None else inputs / self._scales(self._given(inputs))
 
     def missing(self, missing: torch.Tensor) -> torch.Tensor:
         """Outputs of the regression from what the residual stream lacks, both [tokens, hidden_size]."""
@@ -56,7 +58,7 @@ class Output:
     def check(self, sublayer: SubLayer, inputs: torch.Tensor, update: torch.Tensor) -> None:
         """UserError unless the update of a sub-layer, [tokens, hidden_size], is what is expected for these inputs."""
         given = self._given(inputs)
-        expected = given if self.gains is None else given / self._scales(given) * self.gains
+        expected = given if self.norm is None else self.added(given / self._scales(given))
         tolerance = ROUNDING.get(update.dtype, ROUNDING_IN_16_BITS)
         if (expected - update).norm() > tolerance * update.norm():
             raise UserError(
@@ -69,15 +71,17 @@ class Output:
         return nn.functional.linear(inputs, self.projection.weight, self.projection.bias)
 
     def _scales(self, given: torch.Tensor) -> torch.Tensor:
-        """Root mean square of each token, [tokens, 1]; tiny for a token of zeros, which no norm makes larger."""
-        return given.float().pow(2).mean(-1, keepdim=True).sqrt().clamp_min(1e-12)
+        """What the norm divides each token by, [tokens, 1]; 1 for a token of zeros."""
+        assert self.norm is not None
+        before, after = (values.norm(dim=-1, keepdim=True) for values in (self.added(given), self.norm(given)))
+        return torch.where(after > 0, before / after, 1)
 
 
 def output_of(layer: nn.Module, sublayer: SubLayer, projection: nn.Linear) -> Output:
     """How a sub-layer adds what its projection gives. layer: loaded."""
     if not has_output_norm(layer):
-        return Output(projection, None)
+        return Output(projection)
     norm = getattr(layer, sublayer_names(layer)[sublayer.kind][-1])
     weight = projection.weight
     ones = torch.full((1, projection.out_features), LARGE, dtype=weight.dtype, device=weight.device)
-    return Output(projection, norm(ones)[0].float())
+    return Output(projection, norm, norm(ones)[0])

@@ -54,7 +54,9 @@ class PatchTensors:
 
 def _entry(name: str, tensor: torch.Tensor) -> TensorEntry:
     view = byte_view(tensor)
-    return TensorEntry(name, DTYPE_NAMES[tensor.dtype], tuple(tensor.shape), view.nbytes, lambda file: _write(file, view))
+    return TensorEntry(
+        name, DTYPE_NAMES[tensor.dtype], tuple(tensor.shape), view.nbytes, lambda file: _write(file, view)
+    )
 
 
 def _write(file: object, view: memoryview) -> None:

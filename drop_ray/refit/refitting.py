@@ -19,7 +19,7 @@ from drop_ray.models.families import DropLists
 from drop_ray.models.loading import Weights, release
 from drop_ray.refit.fitting import Fit, fit_sublayer, put
 from drop_ray.refit.head import Head
-from drop_ray.refit.order import SubLayer, first_refitted, kept_sublayers
+from drop_ray.refit.order import SubLayer, kept_sublayers, parting, refitted_sublayers
 from drop_ray.refit.streams import Layers, MicroBatch, Stream, Walk
 from drop_ray.refit.sublayers import alone, projection_of
 from drop_ray.scoring.inputs import InputRecorder
@@ -96,14 +96,17 @@ class Refitting:
         self._settings, self._samples, self._held_out = settings, samples, held_out
         lacking = drop_lists_of(base)
         config = read_config(base)
-        make = lambda lists: build_skeleton(config, lists, settings.dtype, settings.attn_implementation)  # noqa: E731
-        self._base, self._model = make(lacking), make(drops)
+        self._base, self._model = (
+            build_skeleton(config, lists, settings.dtype, settings.attn_implementation) for lists in (lacking, drops)
+        )
         self._base_weights, self._weights = Weights(self._base, base), Weights(self._model, source)
         self._source = source
-        first = first_refitted(config.num_hidden_layers, drops, lacking)
+        kept = refitted_sublayers(config.num_hidden_layers, drops, lacking)
         # A model with other values is another one from its first layer on.
-        self._start = None if first is None else 0 if source is not base else first
-        self._kept = [one for one in kept_sublayers(config.num_hidden_layers, drops) if one.number >= (self._start or 0)]
+        if kept and source is not base:
+            kept = list(kept_sublayers(config.num_hidden_layers, drops))
+        self._kept = kept
+        self._start = 0 if source is not base or not kept else parting(kept, drops, lacking)
         self._last = 2 * config.num_hidden_layers
         self.held_out: list[HeldOut] = []
         """Set when all layers are done."""
@@ -111,7 +114,7 @@ class Refitting:
     @torch.no_grad()
     def layers(
         self,
-        known: Callable[[int], Tensors | None] = lambda layer: None,
+        known: Callable[[int], Tensors | None] = lambda _: None,
         progress: Callable[[int, int], None] = ignore_progress,
     ) -> Iterator[LayerFit]:
         """Refit the layers one after the other.
@@ -119,19 +122,19 @@ class Refitting:
         known: the changed tensors of a layer that was refitted before, which is then not done again. `progress` is told
         (layers done, layers in all). Raises NotFiniteError at the first state that is not finite.
         """
-        if self._start is None:
+        if not self._kept:
             return
         groups = [(number, list(group)) for number, group in groupby(self._kept, lambda one: one.layer)]
         with ExitStack() as stack:
             base = Walk(self._enter(), Layers(stack.enter_context(self._base_layers.wave()), 0))
             base.go_to(self._start)
-            stream, plain = base.stream.copy(), base.stream.copy(lambda batch: batch.held_out)
-            first = self._start // 2
+            stream, plain = base.stream.copy(), base.stream.copy(held_out_only=True)
+            first = self._kept[0].layer
             prefix = f"{self._model.base_model_prefix}.layers"
             source = StreamedLayers(decoder_layers(self._model), prefix, self._weights, self._settings.device, first)
             layers = Layers(stack.enter_context(source.wave()), first)
             for done, (number, sublayers) in enumerate(groups, 1):
-                layer, _ = layers.at(number)
+                layer = layers.at(number)
                 self._pass_unchanged(plain, layer, sublayers)
                 tensors = known(number)
                 if tensors is not None:
@@ -161,7 +164,7 @@ class Refitting:
     def _pass_unchanged(self, plain: Stream, layer: nn.Module, sublayers: list[SubLayer]) -> None:
         """Take the held-out states of the model that is not refitted on, from where all models part."""
         number = sublayers[0].layer
-        if sublayers[0].number == self._start and self._start % 2:
+        if sublayers[0].kind == "mlp":  # the attention is dropped, or before the place where the models part
             with alone(layer, "mlp"):
                 plain.pass_through(layer, number)
         else:
@@ -206,7 +209,7 @@ class Refitting:
 
     def _divergences(self, base: Stream, plain: Stream, refitted: Stream) -> list[HeldOut]:
         head = Head(self._base, self._base_weights, self._settings.device)
-        held_out = [base.copy(lambda batch: batch.held_out), plain, refitted.copy(lambda batch: batch.held_out)]
+        held_out = [base.copy(held_out_only=True), plain, refitted.copy(held_out_only=True)]
         found = []
         for index, batch in enumerate(plain.batches):
             for row, sample in enumerate(batch.samples):

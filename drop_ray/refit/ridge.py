@@ -39,24 +39,24 @@ class NormalEquations:
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool, device: torch.device | str, exact: bool):
         """inputs, outputs: widths of the projection; bias: whether it has one."""
-        zeros = {"dtype": torch.float64, "device": device}
-        self._gram = torch.zeros(inputs, inputs, **zeros)  # type: ignore[arg-type]
-        self._products = torch.zeros(inputs, outputs, **zeros)  # type: ignore[arg-type]
-        self._sums = (torch.zeros(inputs, **zeros), torch.zeros(outputs, **zeros)) if bias else None  # type: ignore[arg-type]
+        self._gram, self._products = (
+            torch.zeros(inputs, width, dtype=torch.float64, device=device) for width in (inputs, outputs)
+        )
+        self._sums = (self._gram.new_zeros(inputs), self._gram.new_zeros(outputs)) if bias else None
         self._dtype = torch.float64 if exact else torch.float32
         self.tokens = 0
 
     def add(self, inputs: torch.Tensor, missing: torch.Tensor) -> None:
         """inputs: [tokens, inputs] of the projection; missing: [tokens, outputs] that its output lacks."""
-        for a, r in zip(inputs.split(CHUNK), missing.split(CHUNK), strict=True):
-            a, r = a.to(self._dtype), r.to(self._dtype)
+        for start in range(0, len(inputs), CHUNK):
+            a, r = (part[start : start + CHUNK].to(self._dtype) for part in (inputs, missing))
             if self._dtype == torch.float64:
                 self._gram.addmm_(a.T, a)
                 self._products.addmm_(a.T, r)
             else:
                 # By columns, so that the product in float32 takes little beside the sum.
-                for start in range(0, a.shape[1], CHUNK):
-                    self._gram[start : start + CHUNK] += a[:, start : start + CHUNK].T @ a
+                for first in range(0, a.shape[1], CHUNK):
+                    self._gram[first : first + CHUNK] += a[:, first : first + CHUNK].T @ a
                 self._products += a.T @ r
             if self._sums is not None:
                 self._sums[0].add_(a.double().sum(0))

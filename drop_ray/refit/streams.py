@@ -1,6 +1,6 @@
 """The residual states of all samples on the host, on their way through the layers of one model."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,9 +34,10 @@ class Stream:
         """The state of a micro-batch, on the device."""
         return self.states[index].to(self._device, non_blocking=True)
 
-    def copy(self, chosen: Callable[[MicroBatch], bool] = lambda batch: True) -> "Stream":
-        """The states of some micro-batches, which go on apart from these."""
-        pairs = [pair for pair in zip(self.batches, self.states, strict=True) if chosen(pair[0])]
+    def copy(self, *, held_out_only: bool = False) -> "Stream":
+        """The states of all micro-batches, or of those held out, which go on apart from these."""
+        everything = zip(self.batches, self.states, strict=True)
+        pairs = [pair for pair in everything if pair[0].held_out or not held_out_only]
         return Stream([batch for batch, _ in pairs], [state for _, state in pairs], self._device)
 
     def after(self, layer: nn.Module, number: int, index: int) -> torch.Tensor:
@@ -57,13 +58,12 @@ class Layers:
         self._layers, self._number = layers, first - 1
         self._layer: nn.Module | None = None
 
-    def at(self, number: int) -> tuple[nn.Module, bool]:
-        """The layer of that number, no lower than the last one, and whether it was loaded just now."""
-        is_new = number > self._number
+    def at(self, number: int) -> nn.Module:
+        """The layer of that number, which is no lower than the last one."""
         while self._number < number:
             self._layer, self._number = next(self._layers), self._number + 1
         assert self._layer is not None
-        return self._layer, is_new
+        return self._layer
 
 
 class Walk:
@@ -76,7 +76,7 @@ class Walk:
         """Take the states on to that place, or leave them where they are if they have come farther."""
         while self.place < place:
             number, kind = self.place // 2, kind_of(self.place)
-            layer, _ = self._layers.at(number)
+            layer = self._layers.at(number)
             if kind == "attention" and place >= self.place + 2:
                 self.stream.pass_through(layer, number)
                 self.place += 2

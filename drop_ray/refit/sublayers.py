@@ -20,7 +20,7 @@ def alone(layer: nn.Module, kind: Kind) -> Iterator[nn.Module]:
     modules = {name: getattr(layer, name) for name in other}
     for name in other:
         # As in a model that is built without it.
-        setattr(layer, name, nn.Identity() if "norm" in name else Nothing(name == "self_attn"))
+        setattr(layer, name, nn.Identity() if "norm" in name else Nothing(name == "self_attn"))  # type: ignore[no-untyped-call]
     try:
         yield layer
     finally:

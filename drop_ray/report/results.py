@@ -6,7 +6,7 @@ be empty: a run without an evaluation still reports its scores and variants.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from drop_ray.report.rows import (
     ArtifactRow,
@@ -20,6 +20,9 @@ from drop_ray.report.rows import (
     VariantRow,
 )
 
+if TYPE_CHECKING:
+    from drop_ray.report.refit import RefitErrorRow, RefitRow
+
 Row = TypeVar("Row")
 Key = TypeVar("Key")
 OF_VARIANTS = {
@@ -28,6 +31,8 @@ OF_VARIANTS = {
     "quantization_errors": "quantization errors",
     "serving": "serving measurements",
     "engines": "serving measurements",
+    "refits": "refits",
+    "refit_errors": "refits",
 }
 """The tables whose rows name a variant, and what messages call their rows."""
 
@@ -82,6 +87,11 @@ class Results:
     """Memory and acceptance gate of the engines."""
     quantization_errors: Sequence[QuantizationErrorRow] = ()
     """Output errors of quantized sub-layers."""
+
+    refits: Sequence["RefitRow"] = ()
+    """What variants were refitted with, and what that brought back."""
+    refit_errors: Sequence["RefitErrorRow"] = ()
+    """What the residual stream lacked after each refitted sub-layer."""
 
     def __post_init__(self) -> None:
         names = [variant.name for variant in self.variants]

@@ -21,6 +21,7 @@ from tabulate import tabulate
 
 from drop_ray.report import rows
 from drop_ray.report.quantization import DifferenceRow, EffectsRow, differences, effects, perplexity_tasks
+from drop_ray.report.refit import RefitErrorRow, RefitRow
 from drop_ray.report.results import Results
 from drop_ray.report.serving import GammaRow, gamma_rows, references
 from drop_ray.report.statistics import Standing, Task, standings
@@ -36,6 +37,8 @@ TOPICS: dict[str, tuple[type, Callable[[Results], Iterable[Any]]]] = {
     "quantization_differences": (DifferenceRow, lambda results: _of_texts(results, differences)),
     "quantization_effects": (EffectsRow, lambda results: _of_texts(results, effects)),
     "quantization_errors": (rows.QuantizationErrorRow, lambda results: results.quantization_errors),
+    "refits": (RefitRow, lambda results: results.refits),
+    "refit_errors": (RefitErrorRow, lambda results: results.refit_errors),
     "serving": (rows.ServingRow, lambda results: results.serving),
     "gamma": (GammaRow, lambda results: gamma_rows(standings(results), references(results))),
     "engines": (rows.EngineRow, lambda results: results.engines),

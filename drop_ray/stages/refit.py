@@ -20,7 +20,7 @@ from drop_ray.job.worker import Worker
 from drop_ray.planning.refit import Refit, layer_step
 from drop_ray.planning.variants import Variant, distinct
 from drop_ray.refit.patch import layer_file, read_tensors, write_tensors
-from drop_ray.refit.refitting import LayerFit, Refitting, RefitSettings, Tensors
+from drop_ray.refit.refitting import LayerFit, RefitSettings, Refitting, Tensors
 from drop_ray.stages.score_units import remembered_samples
 from drop_ray.store import Commit, Step
 from drop_ray.store.tables import read_table, write_table

@@ -20,6 +20,7 @@ from drop_ray.report.results import Results, RunFacts
 from drop_ray.report.rows import ArtifactRow, ScoreRow, TrainingRow
 from drop_ray.report.tables import TOPICS, parquet_files
 from drop_ray.stages.report_evaluations import Evaluated
+from drop_ray.stages.report_refits import refit_error_rows, refit_rows
 from drop_ray.stages.report_rows import (
     engine_row,
     quantization_error_rows,
@@ -97,6 +98,8 @@ def collect(run: RunState) -> Results:
             for row in serving_rows(name, read_table(job.store, commit, SERVING).to_pylist())
         ],
         engines=[engine_row(name, json.loads(job.store.read_bytes(commit, SERVING_FACTS))) for name, commit in served],
+        refits=[row for variant in everything for row in refit_rows(job, variant)],
+        refit_errors=[row for variant in everything for row in refit_error_rows(job, variant)],
         quantization_errors=[row for variant in everything for row in quantization_error_rows(job, variant, done)],
     )
 
