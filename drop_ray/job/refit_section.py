@@ -37,6 +37,8 @@ class RefitSection(ChangeSection):
         check_refittable(skeleton)
         inputs = widest_projection(skeleton)
         for spec in config.refit:
+            if BASE in spec.plans:
+                raise UserError(f"refit ({spec.label}).plans: the base drops nothing; name plans")
             _check_tokens(config, spec, inputs)
 
     def changes(self, job: Job) -> Sequence[Change]:

@@ -13,7 +13,7 @@ from drop_ray.models.families import DropLists
 from drop_ray.models.loading import load_model
 from drop_ray.refit.fitting import RIDGES
 from drop_ray.refit.patch import PatchTensors, layer_file, write_tensors
-from drop_ray.refit.refitting import Refitting, RefitSettings
+from drop_ray.refit.refitting import RefitSettings, Refitting
 
 IDS = tiny_models.token_ids(24, 32)
 FITTED, HELD_OUT = 20, range(20, 24)
