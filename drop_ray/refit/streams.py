@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from drop_ray.models.files.stored_tensors import empty_pages
 from drop_ray.refit.order import Kind
 from drop_ray.refit.sublayers import alone
 
@@ -27,8 +28,9 @@ class Stream:
     """States of micro-batches at one place of a model, [samples, seq_len, hidden_size] in its dtype, on the host."""
 
     def __init__(self, batches: Iterable[MicroBatch], states: Iterable[torch.Tensor], device: torch.device | str):
-        self.batches, self.states = list(batches), [state.to("cpu") for state in states]
-        self._device = device
+        self.batches, self._device = list(batches), device
+        # Each in memory of its own for good: small pieces that come and go between large ones split the heap up.
+        self.states = [empty_pages(tuple(state.shape), state.dtype).copy_(state) for state in states]
 
     def state(self, index: int) -> torch.Tensor:
         """The state of a micro-batch, on the device."""
@@ -47,7 +49,7 @@ class Stream:
     def pass_through(self, layer: nn.Module, number: int) -> None:
         """Take all states through a layer of that number, or through what is in it."""
         for index in range(len(self.batches)):
-            self.states[index] = self.after(layer, number, index).to("cpu")
+            self.states[index].copy_(self.after(layer, number, index))
 
 
 class Layers:

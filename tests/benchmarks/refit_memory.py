@@ -55,9 +55,7 @@ def main():
     for num_layers in DEPTHS:
         weights, peak = peak_of(options.hidden, num_layers)
         first = first or peak
-        print(
-            f"{num_layers:3} layers, {weights:6.0f} MiB of weights: peak {peak:6.0f} MiB, {peak / first:.3f} of the first"
-        )
+        print(f"{num_layers:3} layers, {weights:6.0f} MiB of weights: peak {peak:6.0f} MiB, {peak / first:.3f}")
 
 
 if __name__ == "__main__":

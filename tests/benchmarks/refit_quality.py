@@ -96,8 +96,8 @@ def main():
             seconds = time.perf_counter() - started
             found = divergences(base, model, drops, judged)
             print(
-                f"  ridge {ridge or 'auto'}: KL {mean(found)}, {100 * (1 - found.mean() / dropped.mean()):.0f} % back, paired "
-                f"difference {mean(found - dropped)}; {seconds:.1f} s, {seconds / forward:.2f} forward passes",
+                f"  ridge {ridge or 'auto'}: KL {mean(found)}, {100 * (1 - found.mean() / dropped.mean()):.0f} % back, "
+                f"paired difference {mean(found - dropped)}; {seconds:.1f} s, {seconds / forward:.2f} forward passes",
                 flush=True,
             )
 
