@@ -11,7 +11,7 @@ from drop_ray.errors import NotFiniteError
 from drop_ray.models.finite import state_fault
 from drop_ray.refit.order import Kind, SubLayer
 from drop_ray.refit.output import Output, output_of
-from drop_ray.refit.ridge import NormalEquations, Solution, own_memory
+from drop_ray.refit.ridge import NormalEquations, Solution
 from drop_ray.refit.streams import Stream
 from drop_ray.refit.sublayers import alone, projection_of, recorded
 
@@ -171,7 +171,8 @@ def changed(stored: Mapping[str, torch.Tensor], solution: Solution | None) -> di
         return dict(stored)
     changes = {"weight": solution.weight.T, "bias": solution.bias}
     return {
-        name: tensor if (change := changes[name]) is None else _sum(tensor, change) for name, tensor in stored.items()
+        name: tensor if (change := changes[name]) is None else (tensor.double() + change.to("cpu")).to(tensor.dtype)
+        for name, tensor in stored.items()
     }
 
 
@@ -179,12 +180,6 @@ def put(projection: nn.Linear, tensors: Mapping[str, torch.Tensor]) -> None:
     """Give a projection other values."""
     for name, tensor in tensors.items():
         getattr(projection, name).copy_(tensor)
-
-
-def _sum(tensor: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
-    wide = own_memory(tuple(tensor.shape), torch.float64, "cpu").copy_(tensor)
-    wide += change.to("cpu")
-    return own_memory(tuple(tensor.shape), tensor.dtype, "cpu").copy_(wide)
 
 
 def _square(values: torch.Tensor) -> float:

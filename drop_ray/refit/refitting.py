@@ -19,6 +19,7 @@ from drop_ray.models.families import DropLists
 from drop_ray.models.loading import Weights, release
 from drop_ray.refit.fitting import Fit, fit_sublayer, put
 from drop_ray.refit.head import Head
+from drop_ray.refit.memory import give_back_freed
 from drop_ray.refit.order import SubLayer, kept_sublayers, parting, refitted_sublayers
 from drop_ray.refit.streams import Layers, MicroBatch, Stream, Walk
 from drop_ray.refit.sublayers import alone, projection_of
@@ -195,6 +196,7 @@ class Refitting:
                 exact=self._settings.exact,
             )
             if found is not None:
+                give_back_freed()
                 tensors |= {names[part]: tensor for part, tensor in found[0].items()}
                 fits.append(found[1])
         return LayerFit(sublayers[0].layer, tensors, tuple(fits)) if fits else None

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 import torch
 
-from drop_ray.models.files.stored_tensors import empty_pages
-
 # Tokens whose products are summed at a time: what is converted to float64 stays small, and a sum in float32 short.
 CHUNK = 1024
 
@@ -42,7 +40,7 @@ class NormalEquations:
     def __init__(self, inputs: int, outputs: int, *, bias: bool, device: torch.device | str, exact: bool):
         """inputs, outputs: widths of the projection; bias: whether it has one."""
         self._gram, self._products = (
-            own_memory((inputs, width), torch.float64, device).zero_() for width in (inputs, outputs)
+            torch.zeros(inputs, width, dtype=torch.float64, device=device) for width in (inputs, outputs)
         )
         self._sums = (self._gram.new_zeros(inputs), self._gram.new_zeros(outputs)) if bias else None
         self._dtype = torch.float64 if exact else torch.float32
@@ -77,25 +75,16 @@ class NormalEquations:
 
         Inputs that are all zero change nothing.
         """
-        gram, weight = (one if last else _copied(one) for one in (self._gram, self._products))
+        gram = self._gram if last else self._gram.clone()
         strength = ridge * gram.diagonal().mean()
         if strength == 0:
-            weight.zero_()
+            weight = torch.zeros_like(self._products)
         else:
             gram.diagonal().add_(strength)
             # The sums are symmetric: seen transposed they have LAPACK's order, and are factored where they lie.
             factor = torch.linalg.cholesky(gram.mT, out=gram.mT)
-            weight.copy_(torch.cholesky_solve(weight, factor))
+            weight = torch.cholesky_solve(self._products, factor)
         if self._sums is None:
             return Solution(weight, None)
         a, r = self._sums
         return Solution(weight, (r - a @ weight) / self.tokens)
-
-
-def own_memory(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device | str) -> torch.Tensor:
-    """An uninitialized tensor, on a host on pages of its own: of large ones that come and go, the heap keeps much."""
-    return empty_pages(shape, dtype) if str(device) == "cpu" else torch.empty(shape, dtype=dtype, device=device)
-
-
-def _copied(tensor: torch.Tensor) -> torch.Tensor:
-    return own_memory(tuple(tensor.shape), tensor.dtype, tensor.device).copy_(tensor)
