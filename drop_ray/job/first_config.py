@@ -44,6 +44,7 @@ NOTES = {
     "model is used for. Instead of a file: dataset, dataset_config, dataset_split, such as allenai/c4, en, validation",
     "evaluation.perplexity": "Another text than the calibration's; this one comes with drop_ray too",
     "evaluation.tasks": "Their data come from the Hugging Face hub; tasks of your own lie in a folder, `include_path`",
+    "refit": "Solves what is left of every plan anew, to make up for what is dropped; wants text of many kinds",
     "quantization": "Needs `pip install 'drop-ray[quantization]'`",
     "serving": "Needs vLLM: `pip install 'drop-ray[gpu]'`",
     "execution.gpus_per_worker": "On a machine or cluster with GPUs: 1, and num_workers as many as there are GPUs",
@@ -136,6 +137,7 @@ def _values(facts: ModelFacts) -> dict[str, Any]:
             **_samples(facts.calibration_tokens, facts.max_positions, MIN_CALIBRATION_SAMPLES),
         },
         "plans": _plans(facts),
+        "refit": Off([{"ridge": "auto", "held_out": 8}]),
         "evaluation": {
             "batch_size": 8,
             "perplexity": [
