@@ -20,7 +20,7 @@ Find the attention layers, MLPs and blocks that a language model does not need, 
 A run is a YAML file: a model, a text to calibrate on, the plans to try, the tasks to judge them by.
 
   drop-ray init MODEL                               a commented config for a model, that runs as it is
-  drop-ray run jobs/configs/demo.yaml               everything, from scores to the report
+  drop-ray run jobs/configs/demo.yaml               every stage: score, plan, export, evaluate, gates, quantize, ...
   drop-ray run my.yaml --dry-run                    what would be done, and how much work it is
   drop-ray run my.yaml --set execution.num_workers=8 --set model.dtype=float32
   drop-ray status my.yaml                           what of it is done

@@ -1,15 +1,18 @@
 """A run from a model and a text to a report, stage by stage. Units that the store already has are not done again.
 
-score -> plan -> refit -> export -> evaluate -> quantize (and evaluate again) -> bench -> report
+score -> plan -> refit -> export -> diverge -> evaluate -> gates -> quantize (and these three again) -> bench -> report
 
 `drop_ray.stages.catalog` lists the stages. Each lists its units; `RunState.complete` does those that are not done.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from drop_ray.config import RunConfig
+from drop_ray.evaluation.gates.cliff import Cliff
+from drop_ray.evaluation.gates.verdict import Verdict
+from drop_ray.evaluation.panel import Panel
 from drop_ray.job.drivers import Presence
 from drop_ray.job.ledger import Ledger
 from drop_ray.job.opening import open_job
@@ -49,6 +52,12 @@ class Outcome:
     """Score tables of every training checkpoint by revision, oldest first; empty without `model.revisions`."""
     serving: Mapping[str, list[dict[str, Any]]]
     """Rows of serving.parquet by variant; those of the base come first and are the control."""
+    panels: Mapping[str, Panel] = field(default_factory=dict)
+    """Divergence panels by variant."""
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    """What the damage gates say of each variant; empty without `evaluation.gates`."""
+    cliffs: tuple[Cliff, ...] = ()
+    """How much strategies can drop until a gate stops them, as `evaluation.gates.cliffs` names them."""
 
 
 def run(config: RunConfig, until: str = LAST, reuse: bool = False) -> Outcome:
@@ -61,11 +70,11 @@ def run(config: RunConfig, until: str = LAST, reuse: bool = False) -> Outcome:
         stages[-1].check_last(config)
     job = open_job(config)
     ledger = Ledger(job.store, job.run_folder, reuse)
-    evaluates = "evaluate" in [stage.name for stage in stages]
-    if evaluates:
+    names = {stage.name for stage in stages}
+    if "evaluate" in names:
         # Before any work, although evaluation comes last: data that cannot be read must not cost a night of scoring.
         open_task_data(job, ledger)
-    texts = Texts(job) if evaluates else {}
+    texts = Texts(job) if "diverge" in names else {}
     with Presence(job.store, job.run_folder) as presence, RayCluster(config.execution, presence) as cluster:
         state = RunState(job, ledger, cluster, texts)
         for stage in stages:
@@ -88,5 +97,8 @@ def outcome_of(state: RunState) -> Outcome:
         num_layers=job.size.num_layers,
         scores=state.scores[job.base_drops],
         training=state.training,
+        verdicts=state.verdicts,
+        cliffs=tuple(state.cliffs),
         serving=state.serving,
+        panels=state.panels,
     )

@@ -18,6 +18,9 @@ from drop_ray.store.identity import canonical_json
 SCHEMA = pa.schema([("sample", pa.int32()), ("token_ids", pa.list_(pa.int32()))])
 DOCUMENTS_AT_ONCE = 256
 
+Samples = NDArray[np.int32]
+"""Token ids of samples, int32 [num_samples, seq_len]."""
+
 # Texts -> one list of token ids each, without special tokens.
 Tokenize = Callable[[list[str]], list[list[int]]]
 
@@ -45,22 +48,37 @@ def pack(
     No more documents are taken than needed, a few hundred at a time. If they are too few, UserError says how many
     samples the text gives.
     """
+    samples = packed_behind(documents, tokenize, eos_token_id, 0, num_samples, seq_len)
+    if len(samples) < num_samples:
+        raise UserError(
+            f"{field}: the text gives {len(samples)} samples of {seq_len} tokens, {num_samples} are asked "
+            "for; give more text, or lower num_samples or seq_len"
+        )
+    return samples
+
+
+def packed_behind(
+    documents: Iterable[str], tokenize: Tokenize, eos_token_id: int, skipped: int, num_samples: int, seq_len: int
+) -> NDArray[np.int32]:
+    """The blocks that follow the first `skipped` tokens of the joined documents, at most `num_samples` of them.
+
+    int32 [whole samples that there are, seq_len].
+    """
     wanted = num_samples * seq_len
     token_ids: list[int] = []
     remaining = iter(documents)
-    while batch := list(islice(remaining, DOCUMENTS_AT_ONCE)):
+    while len(token_ids) < wanted and (batch := list(islice(remaining, DOCUMENTS_AT_ONCE))):
         for ids in tokenize(batch):
             token_ids += [*ids, eos_token_id]
-        if len(token_ids) >= wanted:
-            return np.array(token_ids[:wanted], dtype=np.int32).reshape(num_samples, seq_len)
-    raise UserError(
-        f"{field}: the text gives {len(token_ids) // seq_len} samples of {seq_len} tokens, {num_samples} are asked "
-        "for; give more text, or lower num_samples or seq_len"
-    )
+        passed = min(skipped, len(token_ids))
+        del token_ids[:passed]
+        skipped -= passed
+    count = min(num_samples, len(token_ids) // seq_len)
+    return np.array(token_ids[: count * seq_len], dtype=np.int32).reshape(count, seq_len)
 
 
 def check_vocabulary(token_ids: NDArray[np.int32], vocab_size: int, field: str) -> None:
-    if token_ids.min() < 0 or token_ids.max() >= vocab_size:
+    if token_ids.size and (token_ids.min() < 0 or token_ids.max() >= vocab_size):
         bad = int(token_ids.max() if token_ids.max() >= vocab_size else token_ids.min())
         raise UserError(f"{field}: token id {bad} is outside the model's vocabulary of {vocab_size}")
 

@@ -49,6 +49,30 @@ def read_token_ids(path: Path, num_samples: int, seq_len: int, field: str) -> ND
     The file is .json with a list of lists of ints, or .parquet with such a column `token_ids`. UserError if there are
     too few samples, or if one is too short.
     """
+    what, samples = _id_lists(path, field)
+    if len(samples) < num_samples:
+        raise UserError(f"{what} holds {len(samples)} samples, {num_samples} are asked for")
+    for number, ids in enumerate(samples[:num_samples]):
+        if len(ids) < seq_len:
+            raise UserError(f"{field}: sample {number} of {path} has {len(ids)} tokens, seq_len is {seq_len}")
+        _check_ids(ids[:seq_len], number, path, field)
+    return np.array([ids[:seq_len] for ids in samples[:num_samples]], dtype=np.int32)
+
+
+def read_token_ids_behind(path: Path, skipped: int, num_samples: int, seq_len: int, field: str) -> NDArray[np.int32]:
+    """As `read_token_ids`, of the samples behind the first `skipped`: as many as there are of those long enough.
+
+    int32 [at most num_samples, seq_len].
+    """
+    _, samples = _id_lists(path, field)
+    found = [(number, ids[:seq_len]) for number, ids in enumerate(samples) if len(ids) >= seq_len and number >= skipped]
+    for number, ids in found[:num_samples]:
+        _check_ids(ids, number, path, field)
+    return np.array([ids for _, ids in found[:num_samples]], dtype=np.int32).reshape(-1, seq_len)
+
+
+def _id_lists(path: Path, field: str) -> tuple[str, list[list[int]]]:
+    """What the file is called in messages, and all of its samples."""
     what = _checked(path, TOKEN_ID_SUFFIXES, field)
     if path.suffix == ".parquet":
         samples = _values(_parquet_column(path, "token_ids", what), what)
@@ -56,15 +80,13 @@ def read_token_ids(path: Path, num_samples: int, seq_len: int, field: str) -> ND
         samples = [entry for _, entry in _json_entries(path, what)]
     if not all(isinstance(ids, list) and all(type(token) is int for token in ids) for ids in samples):
         raise UserError(f"{what} must hold lists of ints")
-    if len(samples) < num_samples:
-        raise UserError(f"{what} holds {len(samples)} samples, {num_samples} are asked for")
-    for number, ids in enumerate(samples[:num_samples]):
-        if len(ids) < seq_len:
-            raise UserError(f"{field}: sample {number} of {path} has {len(ids)} tokens, seq_len is {seq_len}")
-        bad = next((token for token in ids[:seq_len] if not 0 <= token < 2**31), None)
-        if bad is not None:
-            raise UserError(f"{field}: sample {number} of {path} has the token id {bad}, which no vocabulary has")
-    return np.array([ids[:seq_len] for ids in samples[:num_samples]], dtype=np.int32)
+    return what, samples
+
+
+def _check_ids(ids: list[int], number: int, path: Path, field: str) -> None:
+    bad = next((token for token in ids if not 0 <= token < 2**31), None)
+    if bad is not None:
+        raise UserError(f"{field}: sample {number} of {path} has the token id {bad}, which no vocabulary has")
 
 
 def _checked(path: Path, suffixes: tuple[str, ...], field: str) -> str:

@@ -6,6 +6,9 @@ from typing import Any
 from rich.console import Console
 
 from drop_ray.commands.heat_strip import heat_strip
+from drop_ray.evaluation.gates.cliff import Cliff
+from drop_ray.evaluation.gates.verdict import Verdict
+from drop_ray.evaluation.panel import Panel
 from drop_ray.pipeline import Outcome
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.scores import ScoreTable
@@ -23,9 +26,18 @@ def outcome_lines(outcome: Outcome, console: Console = PLAIN) -> Iterator[str]:
     if outcome.plans:
         yield from plan_table(outcome.base, outcome.plans, console)
         yield ""
+    if outcome.panels:
+        yield from panel_table(outcome.panels, console)
+        yield ""
     for metric in next(iter(outcome.training.values()), {}):
         tables = {revision: tables[metric] for revision, tables in outcome.training.items()}
         yield from training_table(metric, tables, console)
+        yield ""
+    if outcome.verdicts:
+        yield from verdict_table(outcome.verdicts, console)
+        yield ""
+    if outcome.cliffs:
+        yield from cliff_table(outcome.cliffs, console)
         yield ""
     if outcome.serving:
         yield from serving_table(outcome.serving, console)
@@ -56,6 +68,41 @@ def plan_table(base: DropPlan, plans: Sequence[DropPlan], console: Console = PLA
         for plan in plans
     ]
     return table_lines(console, (names("plan"), numbers("params saved"), numbers("KV saved"), words("drops")), rows)
+
+
+def panel_table(panels: Mapping[str, Panel], console: Console = PLAIN) -> list[str]:
+    """One row per variant: how far its predictions are from the base's."""
+    rows = [
+        (
+            name,
+            f"{panel.kl:.3g} (se {panel.kl_stderr:.2g})",
+            f"{panel.kl_p99:.3g}",
+            f"{panel.top1_agreement:.1%}",
+            f"{panel.acceptance:.1%}",
+        )
+        for name, panel in panels.items()
+    ]
+    columns = (names("variant"), *map(numbers, ("KL to the base", "99% of tokens", "same top token", "acceptance")))
+    return table_lines(console, columns, rows)
+
+
+def verdict_table(verdicts: Mapping[str, Verdict], console: Console = PLAIN) -> list[str]:
+    """One row per variant: what the damage gates say of it, and why."""
+    rows = [(name, verdict.outcome, verdict.reason) for name, verdict in verdicts.items()]
+    return table_lines(console, (names("damage gates"), words("verdict"), words("why")), rows)
+
+
+def cliff_table(cliffs: Sequence[Cliff], console: Console = PLAIN) -> list[str]:
+    """One row per strategy: how many drops pass, of how many, and after how many evaluations that is known."""
+    rows = [
+        (
+            *(cliff.strategy, str(cliff.largest), str(cliff.num_counts), str(len(cliff.asked))),
+            cliff.reason and f"{cliff.fails}: {cliff.reason}",
+        )
+        for cliff in cliffs
+    ]
+    columns = (names("cliff"), numbers("passes"), numbers("of"), numbers("evaluations"), words("the next larger"))
+    return table_lines(console, columns, rows)
 
 
 def training_table(metric: str, training: Mapping[str, ScoreTable], console: Console = PLAIN) -> list[str]:

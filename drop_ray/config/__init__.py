@@ -1,5 +1,6 @@
 """RunConfig, a run as its user writes it, and its sections. Every section but ExecutionConfig changes numbers."""
 
+from drop_ray.config.divergence import DivergenceSpec
 from drop_ray.config.evaluation import EvaluationConfig, PerplexitySpec, TaskSpec
 from drop_ray.config.execution import ExecutionConfig, Placement
 from drop_ray.config.loading import load_config, parse_config
@@ -15,6 +16,7 @@ from drop_ray.config.serving import MIN_MODEL_LEN, ServingConfig, WorkloadSpec
 __all__ = [
     "MIN_MODEL_LEN",
     "CalibrationConfig",
+    "DivergenceSpec",
     "EvaluationConfig",
     "ExecutionConfig",
     "ModelConfig",

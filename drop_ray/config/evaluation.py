@@ -57,6 +57,17 @@ class EvaluationConfig(Section):
     apply_chat_template: bool = Field(False, description="put prompts into the tokenizer's chat template")
     system_instruction: str | None = Field(None, description="text that stands before every prompt")
     max_length: int | None = Field(None, ge=1, description="tokens of a prompt at most; null is the model's own limit")
+    kv_cache_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="KV cache of each engine of backend vllm on each device; null is 1 GiB on a CPU, vLLM's own choice "
+        "on a GPU",
+    )
+
+    log_samples: bool = Field(
+        True,
+        description="keep prompts and responses, and write lm-eval's samples_*.jsonl of every plan; no number changes",
+    )
 
     @field_validator("batch_size", mode="before")
     @classmethod
@@ -77,4 +88,6 @@ class EvaluationConfig(Section):
         twice = first_twice([task.name for task in self.tasks] + [text.name for text in self.perplexity])
         if twice is not None:
             raise ValueError(f"`{twice}` is named twice")
+        if self.screen is not None and self.divergence is None:
+            raise ValueError("screen needs the divergence by which it chooses; state `divergence`, or omit `screen`")
         return self

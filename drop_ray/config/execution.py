@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_serializer, field_validator
 
+from drop_ray.config.gpus import GpuName
+from drop_ray.config.hardware import HardwareSpec, named
 from drop_ray.config.secrets import check_options, masked
 from drop_ray.config.section import Location, Section
 
@@ -18,7 +20,9 @@ class ExecutionConfig(Section):
 
     num_workers: int = Field(1, ge=1, description="processes that do units of work at the same time")
     gpus_per_worker: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
-        0, description="GPUs of each worker; 0 computes on CPUs; auto is 1, and in evaluation as many as hold the model"
+        0,
+        description="GPUs of each worker; 0 computes on CPUs; auto is 1, and in evaluation as many as hold the model. "
+        "Where a worker computes on one GPU, as in scoring, 2 workers of 4 GPUs are 8 workers of one",
     )
     cpus_per_worker: float = Field(1, gt=0, description="CPUs that Ray sets aside for each worker")
     threads_per_worker: int = Field(1, ge=1, description="threads of a CPU worker, and of a serving engine on a CPU")
@@ -29,7 +33,9 @@ class ExecutionConfig(Section):
         "and replaced. auto is ten times the median of the finished units of the kind, at least 900",
     )
     start_timeout_s: float = Field(1800, gt=0, description="seconds to wait for a first worker")
-    tensor_parallel: int = Field(1, ge=1, description="GPUs of one engine in the serving benchmark")
+    tensor_parallel: int = Field(
+        1, ge=1, description="GPUs of one engine: in the serving benchmark, and in evaluation by vllm"
+    )
     layers: Placement = Field("auto", description="resident in memory, or streamed from the checkpoint")
     wave_bytes: int = Field(4 << 30, ge=1, description="host memory for residual states when layers are streamed")
     cache_dir: Location | None = Field(
@@ -39,6 +45,9 @@ class ExecutionConfig(Section):
     )
     cache_bytes: int | None = Field(
         None, ge=1, description="limit of cache_dir in bytes; null is whatever the disk has free"
+    )
+    hardware: HardwareSpec | None = Field(
+        None, description="name of the GPUs, such as h100, or more about them: the dry run forecasts hours for it"
     )
     store_outage_s: float = Field(
         120, ge=0, description="seconds for which s3:// may be out of reach before the run ends"
@@ -50,6 +59,18 @@ class ExecutionConfig(Section):
         "bucket in the path, config_kwargs: {s3: {addressing_style: path}}; no credentials, which belong into the "
         "environment",
     )
+
+    @field_validator("hardware", mode="before", json_schema_input_type=GpuName | HardwareSpec | None)
+    @classmethod
+    def _names_are_gpus(cls, value: Any) -> Any:
+        return named(value)
+
+    @field_validator("gpus_per_worker")
+    @classmethod
+    def _whole_above_one(cls, value: float | str) -> float | str:
+        if isinstance(value, float) and value > 1 and not value.is_integer():
+            raise ValueError(f"above 1 it is a whole number of GPUs, not {value:g}; workers share a GPU by 0.5")
+        return value
 
     @field_validator("store_options")
     @classmethod
@@ -66,3 +87,8 @@ class ExecutionConfig(Section):
     def device(self) -> Literal["cpu", "cuda"]:
         """The device that the run's workers compute on."""
         return "cuda" if self.gpus_per_worker else "cpu"
+
+    @property
+    def num_devices(self) -> int:
+        """Workers of a stage in which each computes on one device: all GPUs compute."""
+        return self.num_workers * (1 if self.gpus_per_worker == "auto" else max(1, int(self.gpus_per_worker)))

@@ -3,6 +3,7 @@ names the field and the remedy.
 """
 
 import difflib
+import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ KINDS = {
     "dict_type": "must be a section, with fields of its own below it",
     "invalid_key": "names of fields are text",
 }
+# Parts of a place that stand in no file: pydantic's names of what a value was tried as.
+UNNAMED = ("tuple[", "literal[", "one of: ")
 
 
 def load_config(path: Path | str, overrides: Iterable[str] = ()) -> RunConfig:
@@ -73,9 +76,7 @@ def _position(values: list[Any], text: str, key: str) -> int:
 
 
 def _explain(detail: Mapping[str, Any]) -> str:
-    location = [
-        part for part in detail["loc"] if not (isinstance(part, str) and part.startswith(("tuple[", "literal[")))
-    ]
+    location = [part for part in detail["loc"] if not (isinstance(part, str) and part.startswith(UNNAMED))]
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{_word(part)}" for part in location).lstrip(".")
     if detail["type"] == "extra_forbidden":
         valid = _valid_names(location[:-1])
@@ -102,7 +103,7 @@ def _valid_names(location: list[Any]) -> list[str]:
 
 
 def _section_of(annotation: Any) -> Any:
-    """The config section in an annotation such as `ModelConfig` or `tuple[TaskSpec, ...]`."""
+    """The config section in an annotation such as `ModelConfig`, `tuple[TaskSpec, ...]` or `int | PrecisionTarget`."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
-    return annotation.__args__[0]
+    return next(filter(None, map(_section_of, typing.get_args(annotation))), None)

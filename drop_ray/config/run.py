@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from drop_ray.config.evaluation import EvaluationConfig
 from drop_ray.config.execution import ExecutionConfig
+from drop_ray.config.hardware import HardwareSpec
 from drop_ray.config.model import ModelConfig
 from drop_ray.config.plans import PlanSpec
 from drop_ray.config.quantization import QuantizationSpec
@@ -98,6 +99,11 @@ class RunConfig(Section):
     def serving_dtype(self) -> str:
         """The dtype that models are served in."""
         return (self.serving and self.serving.dtype) or self.model.dtype
+
+    @property
+    def hardware(self) -> HardwareSpec | None:
+        """The GPUs that hours are forecast for; None on CPUs, and where none are stated."""
+        return self.execution.hardware if self.execution.device == "cuda" else None
 
     def to_yaml(self) -> str:
         return str(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True))

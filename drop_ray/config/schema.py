@@ -16,6 +16,11 @@ class _Untitled(GenerateJsonSchema):
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
         return False
 
+    def tagged_union_schema(self, schema: Any) -> Schema:
+        """As of a union without tags, which stand in no file."""
+        found = super().tagged_union_schema(schema)
+        return {"anyOf": found["oneOf"]}
+
 
 def run_schema() -> Schema:
     """The schema of a config file. `name` is not required, since it defaults to the file's name."""

@@ -1,17 +1,33 @@
 """`evaluation.screen` and a target as `evaluation.limit`: which variants get the tasks, and how much of each task."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from drop_ray.config.section import Section
+
+
+def _number_or_word(value: Any) -> str:
+    return "one of: word" if isinstance(value, str) else "one of: number"
+
+
+def _number_or_section(value: Any) -> str:
+    return "one of: section" if isinstance(value, dict | Section) else "one of: number"
+
+
+# Of a union without tags each member would have its own say about a wrong value.
+Keep = Annotated[
+    Annotated[Annotated[int, Field(ge=1)], Tag("one of: number")] | Annotated[Literal["pareto"], Tag("one of: word")],
+    Discriminator(_number_or_word),
+]
+"""A number of plans, or a word."""
 
 
 class ScreenSpec(Section):
     """Which plans get the tasks, after all got the divergence panel. The base always gets them."""
 
     by: Literal["kl"] = Field("kl", description="what decides: the mean KL divergence from the base, per token")
-    keep: Annotated[int, Field(ge=1)] | Literal["pareto"] = Field(
+    keep: Keep = Field(
         description="number of plans with the lowest divergence; pareto keeps every plan that no other beats in both "
         "divergence and kept parameters"
     )
@@ -26,5 +42,8 @@ class PrecisionTarget(Section):
     )
 
 
-Limit = Annotated[int, Field(ge=1)] | PrecisionTarget
+Limit = Annotated[
+    Annotated[Annotated[int, Field(ge=1)], Tag("one of: number")] | Annotated[PrecisionTarget, Tag("one of: section")],
+    Discriminator(_number_or_section),
+]
 """A number of documents, or how well the difference to the base is to be known."""

@@ -1,10 +1,5 @@
-"""lm-eval's model of transformers, which names NaN and infinity, and stops at tokens that the model does not have.
+"""lm-eval's model of transformers, with answers that are checked, and with prefixes that are computed once."""
 
-lm-eval would rank the choices of a document by the former, and report the accuracy of that. The latter end the process
-on a GPU.
-"""
-
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,49 +7,35 @@ from typing import Any
 import torch
 from lm_eval.models.huggingface import HFLM
 
-from drop_ray.errors import UserError
+from drop_ray.evaluation.finite_answers import FiniteAnswers
+from drop_ray.evaluation.hf_token_model import HfTokenModel
+from drop_ray.evaluation.token_answers import TokenAnswers
+from drop_ray.evaluation.token_model import TokenCounts
 from drop_ray.models.finite import fault_of
 
 
-class FiniteModel(HFLM):  # type: ignore[misc]  # lm-eval has no types
-    """Keeps, for each task with an answer that is not finite, a line that names it, the document and the cause."""
+class _HfAnswers(FiniteAnswers):
+    """What both models of transformers do alike."""
 
-    def __init__(self, **arguments: Any) -> None:
+    def __init__(self, counts: TokenCounts, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self.faults: dict[str, str] = {}
+        self.counts = counts
+        self.faults = {}
+        self.vocabulary = self.model.get_input_embeddings().weight.shape[0]  # type: ignore[attr-defined]
 
     def tok_encode(self, string: str, *args: Any, **kwargs: Any) -> list[int]:
-        ids: list[int] = super().tok_encode(string, *args, **kwargs)
-        rows = self.model.get_input_embeddings().weight.shape[0]
-        if ids and max(ids) >= rows:
-            raise UserError(
-                f"evaluation.tasks: a document has the token id {max(ids)} ({string[:40]!a}...), and the model's "
-                f"embedding has {rows} rows; give the model the tokenizer that it was trained with"
-            )
-        return ids
-
-    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        answers: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=disable_tqdm)
-        self._check(requests, [likelihood for likelihood, _ in answers])
-        return answers
-
-    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
-        likelihoods: list[float] = super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
-        self._check(requests, likelihoods)
-        return likelihoods
+        return self._checked(string, super().tok_encode(string, *args, **kwargs))  # type: ignore[misc]
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         with self._watched() as fine:
-            texts: list[str] = super().generate_until(requests, disable_tqdm=disable_tqdm)
+            texts: list[str] = super().generate_until(requests, disable_tqdm=disable_tqdm)  # type: ignore[misc]
         if not all(fine):
             for request in requests:
                 self._keep(request, "text was generated from logits that are not finite")
+        pairs = zip(requests, texts, strict=True)
+        total = sum(len(self.tok_encode(request.args[0])) + len(self.tok_encode(text)) for request, text in pairs)
+        self.counts.add(total)
         return texts
-
-    def _check(self, requests: Sequence[Any], likelihoods: Sequence[float]) -> None:
-        for request, likelihood in zip(requests, likelihoods, strict=True):
-            if not math.isfinite(likelihood):
-                self._keep(request, f"document {request.doc_id} has the log-likelihood {likelihood}")
 
     @contextmanager
     def _watched(self) -> Iterator[list[torch.Tensor]]:
@@ -66,16 +47,31 @@ class FiniteModel(HFLM):  # type: ignore[misc]  # lm-eval has no types
             # One for the whole call, on the device: nothing waits for it.
             fine[:] = [last if not fine else fine[0] & last.to(fine[0].device)]
 
-        hook = self.model.register_forward_hook(look)
+        hook = self.model.register_forward_hook(look)  # type: ignore[attr-defined]
         try:
             yield fine
         finally:
             hook.remove()
 
-    def _keep(self, request: Any, what: str) -> None:
-        """Only the first fault of a task: to find its cause takes a forward pass."""
-        if request.task_name in self.faults:
-            return
+    def _cause(self, request: Any) -> str:
         token_ids = torch.tensor([self.tok_encode("".join(text for text in request.args if isinstance(text, str)))])
-        cause = fault_of(self.model, token_ids[:, -self.max_length :])
-        self.faults[request.task_name] = f"{request.task_name}: {what}: {cause}"
+        return fault_of(self.model, token_ids[:, -self.max_length :])  # type: ignore[attr-defined]
+
+
+class FiniteModel(_HfAnswers, HFLM):  # type: ignore[misc]  # lm-eval has no types
+    """lm-eval's own computation."""
+
+    def _loglikelihood_tokens(self, requests: Sequence[Any], *args: Any, **kwargs: Any) -> list[tuple[float, bool]]:
+        answers: list[tuple[float, bool]] = super()._loglikelihood_tokens(requests, *args, **kwargs)
+        inputs = [(*context, *target)[-self.max_length - 1 : -1] for _, context, target in requests]
+        # Equal inputs, such as those of choices that differ in their last token, are computed once.
+        self.counts.add(sum(map(len, inputs)), sum(map(len, {*inputs})))
+        return answers
+
+
+class SharingModel(_HfAnswers, TokenAnswers, HFLM):  # type: ignore[misc]
+    """Log-likelihoods come from `HfTokenModel`; text is generated by lm-eval's own code."""
+
+    def __init__(self, tokens: HfTokenModel, **arguments: Any) -> None:
+        super().__init__(counts=tokens.counts, **arguments)
+        self.tokens = tokens

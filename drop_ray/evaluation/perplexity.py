@@ -6,16 +6,22 @@ samples as documents, so that the report treats both alike.
 
 import hashlib
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from transformers import PreTrainedModel
 
 from drop_ray.errors import NotFiniteError
 from drop_ray.evaluation.result import DocumentValue, MetricValue, TaskRequest, TaskResult, document_table
+from drop_ray.evaluation.streams import in_order
+from drop_ray.evaluation.token_model import ENGINE_CAUSE, Continuation, TokenModel
 from drop_ray.models.finite import fault_of
 
 
-def evaluate_perplexity(model: PreTrainedModel, token_ids: torch.Tensor, batch_size: int, name: str) -> TaskResult:
+def evaluate_perplexity(
+    model: PreTrainedModel, token_ids: torch.Tensor, batch_size: int, name: str, streams: int = 1
+) -> TaskResult:
     """Negative log-likelihood, in nats, of tokens 1..seq_len-1 of each sample given the tokens before them.
 
     `token_ids` is int64 [num_samples, seq_len]. Log-probabilities are float32, their sums float64. The model is put in
@@ -29,16 +35,41 @@ def evaluate_perplexity(model: PreTrainedModel, token_ids: torch.Tensor, batch_s
     Raises ValueError for an empty table, samples of fewer than 2 tokens or a batch size below 1. Raises NotFiniteError
     for NaN or infinity, with the sample and its cause.
     """
-    if token_ids.ndim != 2 or token_ids.shape[0] < 1 or token_ids.shape[1] < 2:
-        raise ValueError(f"token_ids must be [samples >= 1, tokens >= 2], not {list(token_ids.shape)}")
+    check_samples(token_ids)
     if batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
     model.eval()
-    totals = torch.cat([_batch_nll(model, batch) for batch in torch.split(token_ids, batch_size)])
+    batches = [partial(_batch_nll, model, batch) for batch in torch.split(token_ids, batch_size)]
+    totals = torch.cat(list(in_order(batches, streams)))
+    return perplexity_result(
+        totals, token_ids, batch_size, name, lambda index: fault_of(model, token_ids[index : index + 1])
+    )
+
+
+def engine_perplexity(tokens: TokenModel, token_ids: torch.Tensor, batch_size: int, name: str) -> TaskResult:
+    """As `evaluate_perplexity`, of a model in an engine."""
+    check_samples(token_ids)
+    requests = [Continuation((sample[0],), tuple(sample[1:])) for sample in token_ids.tolist()]
+    totals = torch.tensor([-answer.total for answer in tokens.likelihoods(requests)], dtype=torch.float64)
+    return perplexity_result(totals, token_ids, batch_size, name, lambda _: ENGINE_CAUSE)
+
+
+def check_samples(token_ids: torch.Tensor) -> None:
+    """ValueError unless there are samples that predict anything."""
+    if token_ids.ndim != 2 or token_ids.shape[0] < 1 or token_ids.shape[1] < 2:
+        raise ValueError(f"token_ids must be [samples >= 1, tokens >= 2], not {list(token_ids.shape)}")
+
+
+def perplexity_result(
+    totals: torch.Tensor, token_ids: torch.Tensor, batch_size: int, name: str, cause: Callable[[int], str]
+) -> TaskResult:
+    """The result from the summed nats of each sample, float64 [num_samples].
+
+    `cause` says why a sample's are not finite.
+    """
     for index, total in enumerate(totals.tolist()):
         if not math.isfinite(total):
-            fault = fault_of(model, token_ids[index : index + 1])
-            raise NotFiniteError(f"{name}: the log-likelihood of sample {index} is not finite: {fault}")
+            raise NotFiniteError(f"{name}: the log-likelihood of sample {index} is not finite: {cause(index)}")
     num_samples, num_predicted = token_ids.shape[0], token_ids.shape[1] - 1
     means = totals / num_predicted
     nll = means.mean()

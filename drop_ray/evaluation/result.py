@@ -1,12 +1,13 @@
 """What is asked of an evaluation and what comes back, in plain values that travel between driver and workers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from drop_ray.errors import UserError
+from drop_ray.evaluation.targets import Outcome, Target
 
 DOCUMENT_SCHEMA = pa.schema(
     [
@@ -31,6 +32,8 @@ class TaskRequest:
     """Examples in each prompt; None keeps the number that the task states, or 0 if it states none."""
     limit: int | None = None
     """Number of first documents of each leaf task to evaluate; None takes all."""
+    target: Target | None = None
+    """How well the difference to the base is to be known, at which the task ends; None takes what `limit` says."""
 
     def __post_init__(self) -> None:
         if self.num_fewshot is not None and self.num_fewshot < 0:
@@ -96,6 +99,10 @@ class TaskResult:
     """Table with `DOCUMENT_SCHEMA`, sorted so that equal results are equal bytes (`document_table`)."""
     raw: dict[str, Any]
     """lm-eval's result dictionary without the samples, as plain JSON values."""
+    outcomes: Sequence[Outcome] = ()
+    """How a task with a target ended, a value for each task or group that counts."""
+    samples: pa.Table | None = None
+    """Prompts and responses with `logged_samples.SCHEMA`, where they are to be kept."""
 
 
 def document_table(rows: Iterable[DocumentValue]) -> pa.Table:

@@ -10,7 +10,12 @@ REFIT = "refit.parquet"
 HELD_OUT = "held_out.parquet"
 METRICS = "metrics.json"
 DOCUMENTS = "documents.parquet"
+LOGGED_SAMPLES = "samples.parquet"
+DIVERGENCE = "divergence.parquet"
+PANEL = "divergence.json"
 RECONSTRUCTION = "reconstruction.parquet"
+GATES = "gates.json"
+GATE_ITEMS = "gates.parquet"
 SERVING = "serving.parquet"
 SERVING_FACTS = "serving.json"
 
@@ -25,6 +30,19 @@ SCORE_SCHEMA = pa.schema(
         ("tokens", pa.int64()),
     ]
 )
+
+DIVERGENCE_SCHEMA = pa.schema(
+    [
+        ("sample", pa.int32()),
+        ("tokens", pa.int32()),
+        ("kl", pa.float64()),
+        ("base_nll", pa.float64()),
+        ("variant_nll", pa.float64()),
+        ("agreed", pa.float64()),
+        ("acceptance", pa.float64()),
+    ]
+)
+"""A row per sample: its predicted tokens, and the sums over them of what `evaluation.divergence.Comparison` has."""
 
 RECONSTRUCTION_SCHEMA = pa.schema(
     [

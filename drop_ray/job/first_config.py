@@ -43,6 +43,8 @@ NOTES = {
     "calibration.source": "This one comes with drop_ray, so that a run works at once: give text of the kind that the "
     "model is used for. Instead of a file: dataset, dataset_config, dataset_split, such as allenai/c4, en, validation",
     "evaluation.perplexity": "Another text than the calibration's; this one comes with drop_ray too",
+    "evaluation.divergence": "All of the calibration text is scored here; of a longer one leave `source` out, and what "
+    "follows the calibration samples is taken",
     "evaluation.tasks": "Their data come from the Hugging Face hub; tasks of your own lie in a folder, `include_path`",
     "refit": "Solves what is left of every plan anew, to make up for what is dropped; wants text of many kinds",
     "quantization": "Needs `pip install 'drop-ray[quantization]'`",
@@ -130,6 +132,7 @@ def _values(facts: ModelFacts) -> dict[str, Any]:
     if not facts.is_listed:
         model["allow_unlisted"] = True
     half = min(REQUEST_TOKENS, facts.max_positions) // 2
+    held_out = _samples(facts.held_out_tokens, facts.max_positions, MIN_TEXT_SAMPLES)
     return {
         "model": model,
         "calibration": {
@@ -140,15 +143,11 @@ def _values(facts: ModelFacts) -> dict[str, Any]:
         "refit": Off([{"ridge": "auto", "held_out": 8}]),
         "evaluation": {
             "batch_size": 8,
-            "perplexity": [
-                {
-                    "name": "held_out",
-                    "source": HELD_OUT_TEXT,
-                    **_samples(facts.held_out_tokens, facts.max_positions, MIN_TEXT_SAMPLES),
-                }
-            ],
+            "perplexity": [{"name": "held_out", "source": HELD_OUT_TEXT, **held_out}],
+            "divergence": {"source": HELD_OUT_TEXT, **held_out},
             "tasks": Off([{"name": "arc_challenge", "num_fewshot": 25}, {"name": "boolq", "num_fewshot": 0}]),
             "limit": Off(200),
+            "gates": Off({"cliffs": ["attention"]}),
         },
         "quantization": Off([{"method": "awq", "group_size": 128}, {"method": "gptq", "group_size": 128}]),
         "serving": Off(
@@ -164,6 +163,7 @@ def _values(facts: ModelFacts) -> dict[str, Any]:
         "execution": {
             "num_workers": 1,
             "gpus_per_worker": 0,
+            "hardware": Off("h100"),
             "layers": Off("streamed"),
             "cache_dir": Off("/mnt/nvme/drop-ray"),
             "store_options": Off({"endpoint_url": "https://minio.example.org:9000"}),

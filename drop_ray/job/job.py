@@ -10,13 +10,16 @@ from drop_ray.config import RunConfig, resolve_path
 from drop_ray.evaluation import TaskRequest
 from drop_ray.job.change_sections import change_sections
 from drop_ray.job.file_hash import file_sha256
+from drop_ray.job.task_volumes import TaskVolumes
 from drop_ray.models.accounting import ModelSize
 from drop_ray.models.checkpoint import Checkpoint
+from drop_ray.models.dropped import read_config
 from drop_ray.models.families import DropLists
 from drop_ray.planning.changes import Change
 from drop_ray.planning.plans import BASE, DropPlan
 from drop_ray.planning.requests import PlanRequest
 from drop_ray.planning.variants import Variant, variant_of
+from drop_ray.serving.evaluation_preflight import engine_length
 from drop_ray.serving.preflight import kv_cache_bytes
 from drop_ray.store import Store
 
@@ -62,6 +65,13 @@ class Job:
         """The KV budget of each serving engine in bytes; None leaves it to vLLM."""
         return kv_cache_bytes(self.config)
 
+    @cached_property
+    def evaluated_length(self) -> int:
+        """Tokens of a sequence at most, in the evaluation by an engine."""
+        length = engine_length(self.config, self.checkpoint)
+        assert length is not None, "a job without one is refused"
+        return length
+
     @property
     def base_plan(self) -> DropPlan:
         return self.complete(DropPlan(BASE, self.base_drops.attn, self.base_drops.mlp, BASE))
@@ -85,6 +95,16 @@ class Job:
         field, path = ("source", config.source) if config.source else ("token_ids", config.token_ids)
         assert path is not None
         return {field: file_sha256(resolve_path(path), f"calibration.{field}")}
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """Rows of the output layer."""
+        return int(read_config(self.checkpoint).vocab_size)
+
+    @cached_property
+    def volumes(self) -> TaskVolumes:
+        """The tokens of the tasks, by name; counted when they are asked for."""
+        return TaskVolumes(self)
 
     @cached_property
     def dataset(self) -> CalibrationDataset:

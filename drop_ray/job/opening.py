@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 from transformers import PreTrainedModel
 
 from drop_ray.config import RunConfig, resolve_path, text_sections
+from drop_ray.config.evaluation import TaskSpec
+from drop_ray.config.screening import PrecisionTarget
 from drop_ray.errors import UserError
 from drop_ray.evaluation import TaskRequest
+from drop_ray.evaluation.targets import Target
 from drop_ray.job.change_sections import change_sections
 from drop_ray.job.job import Job
 from drop_ray.models.accounting import ModelSize, measure
@@ -26,6 +29,7 @@ from drop_ray.models.location import load_tokenizer, locate_model
 from drop_ray.models.probe import check_architecture
 from drop_ray.planning.plans import BASE, DropPlan, read_plan
 from drop_ray.planning.requests import PlanRequest, plan_requests
+from drop_ray.serving.evaluation_preflight import check_evaluation
 from drop_ray.serving.preflight import check_serving
 from drop_ray.store import open_store
 from drop_ray.store.hash_memory import HashMemory
@@ -59,12 +63,12 @@ def open_job(config: RunConfig) -> Job:
     for section in change_sections():
         section.check(config, checkpoint)
     check_serving(config, checkpoint.location, checkpoint.config, size, base_drops)
+    check_evaluation(config, checkpoint, size, base_drops)
     requests = tuple(plan_requests(config.plans, size.num_layers, base_drops, config.scoring.metrics[0]))
     given = _read_given_plans(config, size, checkpoint, base_drops)
     _check_names(config, requests, given)
     task_requests = tuple(
-        TaskRequest(task.name, task.num_fewshot, task.limit or config.evaluation.limit)
-        for task in config.evaluation.tasks
+        _task_request(task, task.limit or config.evaluation.limit) for task in config.evaluation.tasks
     )
     tasks = _resolve_tasks(config, task_requests)
     return Job(
@@ -120,7 +124,9 @@ def _check_parts(config: RunConfig, checkpoint: Checkpoint, rows: int) -> None:
     """UserError if the tokenizer, the embedding of that many rows, and other files of the model do not fit together."""
     folder, location = checkpoint.folder, checkpoint.location
     check_generation_config(folder, location)
-    if config.calibration.token_ids is None or text_sections(config) or config.evaluation.tasks:
+    divergence = config.evaluation.divergence
+    has_text = config.calibration.token_ids is None or text_sections(config) or (divergence and divergence.source)
+    if has_text or config.evaluation.tasks:
         tokenizer = load_tokenizer(folder)
         check_tokenizer(tokenizer, rows, location)
         if config.evaluation.tasks and config.evaluation.apply_chat_template:
@@ -130,6 +136,8 @@ def _check_parts(config: RunConfig, checkpoint: Checkpoint, rows: int) -> None:
 def _check_lengths(config: RunConfig, size: ModelSize) -> None:
     lengths = {"calibration.seq_len": config.calibration.seq_len}
     lengths |= {f"{field}.seq_len": text.seq_len for field, text in text_sections(config).items()}
+    if config.evaluation.divergence is not None and config.evaluation.divergence.seq_len is not None:
+        lengths["evaluation.divergence.seq_len"] = config.evaluation.divergence.seq_len
     if config.evaluation.max_length is not None:
         lengths["evaluation.max_length"] = config.evaluation.max_length
     for field, length in lengths.items():
@@ -180,6 +188,13 @@ def _check_names(config: RunConfig, requests: tuple[PlanRequest, ...], given: tu
             raise UserError(f"{field}: no plan is called {unknown[0]}; plans: {', '.join(known[1:])}")
 
 
+def _task_request(task: TaskSpec, limit: int | PrecisionTarget | None) -> TaskRequest:
+    """The request of a task, whose limit is a number of documents or a target."""
+    if isinstance(limit, PrecisionTarget):
+        return TaskRequest(task.name, task.num_fewshot, target=Target(limit.within, limit.confidence))
+    return TaskRequest(task.name, task.num_fewshot, limit)
+
+
 def _resolve_tasks(config: RunConfig, requests: tuple[TaskRequest, ...]) -> "Mapping[str, ResolvedTask]":
     if not requests:
         return {}
@@ -187,4 +202,8 @@ def _resolve_tasks(config: RunConfig, requests: tuple[TaskRequest, ...]) -> "Map
 
     path = config.evaluation.include_path
     folder = str(resolve_path(path)) if path else None
+    if config.evaluation.backend == "vllm":
+        from drop_ray.evaluation.generation_settings import check_generation
+
+        check_generation(requests, folder)
     return resolve_tasks(requests, folder, allow_code=config.evaluation.allow_task_code)

@@ -33,6 +33,10 @@ class RunFiles:
         self._untouched.discard(name)
         self._store.write_file(f"{self._run_folder}/{name}", data)
 
+    def under(self, folder: str) -> list[str]:
+        """Paths of the files in a folder of the run's folder that an earlier start or this one wrote."""
+        return [name for name in self._begin() if name.startswith(f"{folder}/")]
+
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
         self._begin().pop(name, None)

@@ -3,11 +3,13 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
 import torch
 
+from drop_ray.evaluation.gates.cliff import Cliff
+from drop_ray.evaluation.gates.verdict import Verdict
 from drop_ray.evaluation.panel import Panel
 from drop_ray.job.job import Job
 from drop_ray.job.ledger import Ledger
@@ -64,6 +66,8 @@ class Cluster(Protocol):
 class RunState:
     """What the stages of a run read and add to, one after the other."""
 
+    only_counts: ClassVar[bool] = False
+    """Whether units are counted and not done, as in a dry run."""
     job: Job
     """The checked run."""
     ledger: Ledger
@@ -86,6 +90,14 @@ class RunState:
     """Locations of checkpoints, by variant and format."""
     panels: dict[str, Panel] = field(default_factory=dict)
     """Divergence panels by variant, of those whose panel is done; made by the stage `diverge`."""
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    """What the damage gates say of each variant whose answers are known; made by the stage `gates`."""
+    cliffs: list[Cliff] = field(default_factory=list)
+    """The cliffs that were found; made by the stage `gates`."""
+    screened: dict[str, tuple[bool, str]] = field(default_factory=dict)
+    """Whether a variant gets the tasks, and why, where `evaluation.screen` chooses; made by the stage `evaluate`."""
+    gate_texts: dict[int, list[list[int]]] = field(default_factory=dict)
+    """Calibration samples that engines are checked on, by the longest sequence of the engines; read once."""
     serving: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Rows of serving.parquet by variant; those of the base are the control."""
     published: Any = None

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from drop_ray.job.expected import Expected, Phase
 from drop_ray.job.units import Share, Unit, WorkerRequest
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ class Cost:
     """Number of floating point operations; 0 where unknown."""
     note: str = ""
     """A remark for people."""
+    phases: tuple[Phase, ...] = ()
+    """What its time on GPUs is made of, one after the other; none is the operations alone."""
+    at_once: int | None = None
+    """Number of workers that find work at the same time; None is the number of units."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,10 @@ class Work:
     """Number of units that are not done."""
     cost: Cost = Cost()
     """Cost of the units that are not done."""
+    stage: str = ""
+    """Name of the stage of the units; empty where there are none."""
+    expected: Expected | None = None
+    """What that takes on the GPUs of `execution.hardware`; None where these are not stated, or nothing is computed."""
 
 
 def _all_todo(run: "RunState", todo: Sequence[Unit]) -> Sequence[Share]:

@@ -4,6 +4,7 @@ The `algorithm` of a step is raised by hand when its code would give other numbe
 """
 
 from drop_ray.config import PerplexitySpec, resolve_path
+from drop_ray.evaluation import targets
 from drop_ray.job.file_hash import file_sha256
 from drop_ray.job.job import Job
 from drop_ray.models.export_formats import ExportFormat
@@ -27,6 +28,51 @@ def calibration_step(job: Job) -> Step:
             "model": None if config.token_ids else job.checkpoint.identity,
             **job.calibration_content,
             **config.model_dump(include={"text_field", "num_samples", "seq_len", "shuffle_seed"}),
+        },
+    )
+
+
+def divergence_text_step(job: Job) -> Step:
+    """The samples on which variants are compared with the base."""
+    config, spec = job.config.calibration, job.config.evaluation.divergence
+    assert spec is not None
+    libraries, content = ["transformers", "tokenizers"], dict[str, object]()
+    if spec.source is not None:
+        content = {
+            "source": file_sha256(resolve_path(spec.source), "evaluation.divergence.source"),
+            "text_field": spec.text_field,
+        }
+    else:
+        # What follows the calibration samples depends on how many they are, and of which length.
+        settings = {"text_field", "num_samples", "seq_len", "shuffle_seed"}
+        content = {"behind": {**job.calibration_content, **config.model_dump(include=settings)}}
+        libraries += ["datasets"] if config.dataset else []
+    return Step(
+        "divergence-text",
+        {
+            "algorithm": 1,
+            "versions": public_versions(libraries),
+            "model": None if spec.source is None and config.token_ids else job.checkpoint.identity,
+            **content,
+            "num_samples": spec.num_samples,
+            "seq_len": spec.seq_len or config.seq_len,
+        },
+    )
+
+
+def divergence_step(job: Job, variant: Variant, text_identity: str) -> Step:
+    """The panel of one variant. text_identity: hash of the token ids."""
+    return Step(
+        "diverge",
+        {
+            "algorithm": 1,
+            "versions": _versions(variant, "torch", "transformers"),
+            "text": text_identity,
+            # The base's predictions are those of this model, with all that it has.
+            "model": variant.base,
+            **variant.identity(),
+            **job.config.model.model_dump(include={"dtype", "attn_implementation"}),
+            **job.config.scoring.model_dump(include={"micro_batch"}),
         },
     )
 
@@ -63,26 +109,67 @@ def export_step(variant: Variant, format: ExportFormat = "dropped") -> Step:
 
 
 def task_step(job: Job, variant: Variant, task: str) -> Step:
-    """One lm-eval task on one variant: equal variants of other names share it."""
+    """One lm-eval task on one variant: equal variants of other names share it.
+
+    With a target, the base is evaluated whole, as without one, and a variant on the documents that the target takes.
+    """
     settings = {"seed", "apply_chat_template", "system_instruction", "max_length"}
+    evaluation, target = job.config.evaluation, target_of(job, variant, task)
     return Step(
         "evaluate",
         {
-            "versions": _versions(variant, "torch", "transformers", "lm-eval"),
+            "versions": _versions(variant, *_backend_libraries(job), "lm-eval"),
             "task": job.tasks[task],
-            **job.config.evaluation.model_dump(include=settings),
+            **evaluation.model_dump(include=settings),
+            # Other sums in the last bits. Left out where it is off: what lm-eval's own path gave stays as it was.
+            **({"share_prefixes": True} if evaluation.share_prefixes else {}),
             **_evaluation_identity(job, variant),
+            **(
+                {
+                    "target": {
+                        "algorithm": targets.ALGORITHM,
+                        "within": target.within,
+                        "confidence": target.confidence,
+                        "base": task_step(job, job.base_variant, task).family,
+                    }
+                }
+                if target
+                else {}
+            ),
         },
     )
+
+
+def target_of(job: Job, variant: Variant, task: str) -> targets.Target | None:
+    """What a task seeks on a variant: the difference to the base, and nothing on the base itself."""
+    wanted = next(request.target for request in job.task_requests if request.name == task)
+    return None if variant == job.base_variant else wanted
 
 
 def perplexity_step(job: Job, variant: Variant, text: PerplexitySpec) -> Step:
     return Step(
         "perplexity",
         {
-            "versions": _versions(variant, "torch", "transformers", "tokenizers"),
+            "versions": _versions(variant, *_backend_libraries(job), "tokenizers"),
             "text": file_sha256(resolve_path(text.source), f"evaluation.perplexity ({text.name})"),
             **text.model_dump(include={"name", "text_field", "num_samples", "seq_len"}),
+            **_evaluation_identity(job, variant),
+        },
+    )
+
+
+def gates_step(job: Job, variant: Variant) -> Step:
+    """The damage gates of one variant. What is made of the answers, such as the tolerance, decides none of them."""
+    evaluation = job.config.evaluation
+    assert evaluation.gates is not None
+    drawn = {"seed", "num_items", "needle_lengths", "generated_tokens"}
+    return Step(
+        "gates",
+        {
+            "versions": _versions(variant, *_backend_libraries(job), "tokenizers"),
+            **evaluation.gates.model_dump(mode="json", include=drawn),
+            **evaluation.model_dump(include={"max_length"}),
+            **({"share_prefixes": True} if evaluation.share_prefixes else {}),
             **_evaluation_identity(job, variant),
         },
     )
@@ -143,13 +230,27 @@ def _score_identity(
 
 
 def _evaluation_identity(job: Job, variant: Variant) -> dict[str, object]:
+    model, evaluation = job.config.model, job.config.evaluation
+    if evaluation.backend == "vllm":
+        # It has an attention of its own, and puts batches together itself.
+        decides = {"length": job.evaluated_length, "tensor_parallel": job.config.execution.tensor_parallel}
+        computed: dict[str, object] = {**model.model_dump(include={"dtype"}), **decides}
+    else:
+        computed = {
+            **model.model_dump(include={"dtype", "attn_implementation"}),
+            **evaluation.model_dump(include={"batch_size"}),
+        }
     return {
         "algorithm": 1,
         "model": variant.base,
         **variant.identity(),
-        **job.config.model.model_dump(include={"dtype", "attn_implementation"}),
-        **job.config.evaluation.model_dump(include={"backend", "batch_size"}),
+        **computed,
+        "backend": evaluation.backend,
     }
+
+
+def _backend_libraries(job: Job) -> tuple[str, ...]:
+    return ("torch", "transformers", *(["vllm"] if job.config.evaluation.backend == "vllm" else []))
 
 
 def _versions(variant: Variant, *libraries: str) -> dict[str, str]:

@@ -7,11 +7,19 @@ from typing import Any
 import torch
 
 from drop_ray.calibration import packing, text_files
-from drop_ray.config import TextSection, resolve_path, text_sections
-from drop_ray.errors import UserError
+from drop_ray.config import DivergenceSpec, TextSection, resolve_path, text_sections
+from drop_ray.errors import CorruptArtifactError, UserError
+from drop_ray.job import steps
+from drop_ray.job.artifacts import SAMPLES
 from drop_ray.job.job import Job
 from drop_ray.models.dropped import read_config
 from drop_ray.models.location import load_tokenizer
+from drop_ray.store.tables import read_table
+
+DIVERGENCE = "evaluation.divergence"
+"""The field of the text on which predictions are compared."""
+LEAST_SAMPLES = 2
+"""Samples that a panel takes: standard errors are over samples."""
 
 
 def load_calibration(job: Job) -> Any:
@@ -23,18 +31,63 @@ def load_calibration(job: Job) -> Any:
     if config.token_ids is not None:
         field = "calibration.token_ids"
         samples = text_files.read_token_ids(resolve_path(config.token_ids), config.num_samples, config.seq_len, field)
-    elif config.dataset is not None:
-        field = "calibration.dataset"
-        stream = job.dataset.documents(config.text_field, config.shuffle_seed)
-        samples = _pack(job, stream, config.num_samples, config.seq_len, field)
     else:
-        assert config.source is not None
-        field = "calibration.source"
-        documents = text_files.read_documents(resolve_path(config.source), config.text_field, field)
-        documents = packing.shuffled(documents, config.shuffle_seed)
-        samples = _pack(job, documents, config.num_samples, config.seq_len, field)
+        field = "calibration.dataset" if config.dataset is not None else "calibration.source"
+        samples = _pack(job, _calibration_documents(job), config.num_samples, config.seq_len, field)
     packing.check_vocabulary(samples, read_config(job.checkpoint).vocab_size, field)
     return samples
+
+
+def load_divergence(job: Job) -> Any:
+    """The samples on which variants are compared with the base, int32 [at most num_samples, seq_len].
+
+    Without a source of their own they are what follows the calibration samples in the calibration text: no token is in
+    both. Read from the store, if they are there. UserError if a text that the config names is too short.
+    """
+    try:
+        commit = job.store.find(steps.divergence_text_step(job))
+        stored = None if commit is None else packing.from_table(read_table(job.store, commit, SAMPLES))
+    except CorruptArtifactError:
+        stored = None  # the stage finds it too, and has it made anew
+    samples = _make_divergence(job) if stored is None else stored
+    check_divergence(job, len(samples))
+    return samples
+
+
+def check_divergence(job: Job, count: int) -> None:
+    """UserError if that many samples are fewer than a config asks for that names the section."""
+    wanted, asked = divergence_spec(job), "divergence" in job.config.evaluation.model_fields_set
+    if asked and count < wanted.num_samples:
+        raise UserError(
+            f"{DIVERGENCE}: {divergence_source(job)} gives {count} samples of {divergence_length(job)} tokens, "
+            f"{wanted.num_samples} are asked for; give more text, lower num_samples or seq_len, or set it to null"
+        )
+    if job.config.evaluation.screen is not None and count < LEAST_SAMPLES:
+        raise UserError(
+            f"evaluation.screen chooses by panels, and {divergence_source(job)} has {count} samples of "
+            f"{divergence_length(job)} tokens, where a panel takes {LEAST_SAMPLES}; name a text in {DIVERGENCE}.source"
+        )
+
+
+def divergence_spec(job: Job) -> DivergenceSpec:
+    """The section, of a run that compares."""
+    spec = job.config.evaluation.divergence
+    assert spec is not None, "the config compares nothing"
+    return spec
+
+
+def divergence_length(job: Job) -> int:
+    """Tokens of a sample."""
+    return divergence_spec(job).seq_len or job.config.calibration.seq_len
+
+
+def divergence_source(job: Job) -> str:
+    """The text, for people."""
+    config, source = job.config.calibration, divergence_spec(job).source
+    if source is not None:
+        return source
+    whole = job.dataset.label if config.dataset else config.source or config.token_ids
+    return f"{whole}, behind the {config.num_samples} calibration samples,"
 
 
 class Texts(Mapping[str, torch.Tensor]):
@@ -62,7 +115,40 @@ def load_texts(job: Job) -> dict[str, torch.Tensor]:
 
     UserError if a text is too short.
     """
-    return {field: _load_text(job, field, text) for field, text in text_sections(job.config).items()}
+    texts = {field: _load_text(job, field, text) for field, text in text_sections(job.config).items()}
+    if job.config.evaluation.divergence is not None:
+        texts[DIVERGENCE] = torch.from_numpy(load_divergence(job)).long()
+    return texts
+
+
+def _make_divergence(job: Job) -> Any:
+    spec, config, seq_len = divergence_spec(job), job.config.calibration, divergence_length(job)
+    skipped = 0 if spec.source else config.num_samples * config.seq_len
+    if spec.source is None and config.token_ids is not None:
+        path = resolve_path(config.token_ids)
+        samples = text_files.read_token_ids_behind(
+            path, config.num_samples, spec.num_samples, seq_len, "calibration.token_ids"
+        )
+    else:
+        field = f"{DIVERGENCE}.source"
+        documents = (
+            text_files.read_documents(resolve_path(spec.source), spec.text_field, field)
+            if spec.source
+            else _calibration_documents(job)
+        )
+        samples = packing.packed_behind(documents, *_tokenizer_of(job, field), skipped, spec.num_samples, seq_len)
+    packing.check_vocabulary(samples, read_config(job.checkpoint).vocab_size, DIVERGENCE)
+    return samples
+
+
+def _calibration_documents(job: Job) -> Iterable[str]:
+    """The documents of the calibration text in the order in which they are packed."""
+    config = job.config.calibration
+    if config.dataset is not None:
+        return job.dataset.documents(config.text_field, config.shuffle_seed)
+    assert config.source is not None
+    documents = text_files.read_documents(resolve_path(config.source), config.text_field, "calibration.source")
+    return packing.shuffled(documents, config.shuffle_seed)
 
 
 def _load_text(job: Job, field: str, text: TextSection) -> torch.Tensor:
@@ -73,6 +159,12 @@ def _load_text(job: Job, field: str, text: TextSection) -> torch.Tensor:
 
 
 def _pack(job: Job, documents: Iterable[str], num_samples: int, seq_len: int, field: str) -> Any:
+    tokenize, eos_token_id = _tokenizer_of(job, field)
+    return packing.pack(documents, tokenize, eos_token_id, num_samples, seq_len, field=field)
+
+
+def _tokenizer_of(job: Job, field: str) -> tuple[packing.Tokenize, int]:
+    """The model's tokenizer as `packing` calls it, and its EOS token. UserError if it has none."""
     tokenizer = load_tokenizer(job.checkpoint.folder)
     if tokenizer.eos_token_id is None:
         raise UserError(f"{field}: the tokenizer of {job.checkpoint.location} has no EOS token to join documents with")
@@ -81,4 +173,4 @@ def _pack(job: Job, documents: Iterable[str], num_samples: int, seq_len: int, fi
         ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
         return ids
 
-    return packing.pack(documents, tokenize, tokenizer.eos_token_id, num_samples, seq_len, field=field)
+    return tokenize, tokenizer.eos_token_id

@@ -110,11 +110,11 @@ class WorkerRequest:
     pool: str = "torch"
     """Workers of one pool share their processes; those of another pool end first."""
     num_workers: int | None = None
-    """Number of workers; None takes what `execution` says."""
+    """Number of workers; None takes as many as compute on all GPUs of `execution` (`layout.layout_of`)."""
     num_gpus: float | None = None
-    """Number of GPUs of each worker; None takes what `execution` says."""
+    """Number of GPUs of each worker, as an engine needs them; None takes one, or as many as hold `model_bytes`."""
     model_bytes: int = 0
-    """Bytes of the largest model that a worker holds whole, over all of its GPUs."""
+    """Bytes of the largest model that a worker holds whole, over all of its GPUs; 0 if it computes on one GPU."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Environment variables that the worker processes start with."""
 

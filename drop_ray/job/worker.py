@@ -1,6 +1,7 @@
 """The worker that units run in: its model, store and device, and one place for a loaded model."""
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -70,14 +71,19 @@ class WorkerSetup:
     """Bytes that the node's cache may hold, as `execution.cache_bytes`."""
     libraries: tuple[str, ...] = LIBRARIES
     """Libraries that every node must have in the driver's versions."""
+    run: str = ""
+    """Name of the run, for the record of what it took."""
 
 
 class Worker:
     """Holds at most one model: the scorer of a drop state, or a variant that is being evaluated."""
 
-    def __init__(self, setup: WorkerSetup, node: str, log_progress: Callable[[str], Progress]):
-        """node: address of the machine. log_progress: makes a callback that logs (done, total) under a name."""
-        self.setup, self.node, self.log_progress = setup, node, log_progress
+    def __init__(self, setup: WorkerSetup, node: str, log_progress: Callable[[str], Progress], gpus: float = 0):
+        """node: address of the machine. log_progress: makes a callback that logs (done, total) under a name.
+
+        gpus: GPUs that this worker holds, whether it computes on them or not.
+        """
+        self.setup, self.node, self.log_progress, self.gpus = setup, node, log_progress, gpus
         self.store = setup.store
         # Ray sets no devices for a worker without GPUs, and such a worker would see all of them.
         self.device = "cuda" if os.environ.get("CUDA_VISIBLE_DEVICES") and torch.cuda.is_available() else "cpu"
@@ -87,12 +93,17 @@ class Worker:
         self._held: tuple[object, Any] | None = None
         self._remembered: tuple[object, Any] | None = None
         self._patch: Path | None = None
+        self._since = time.monotonic()
 
     def start(self) -> None:
         """Find the model's files, and check that they are those the driver saw."""
         if self.setup.threads is not None:
             torch.set_num_threads(self.setup.threads)
         self.checkpoint()
+
+    def begin(self) -> None:
+        """A share begins: the time from now on is that of its units."""
+        self._since = time.monotonic()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -121,8 +132,10 @@ class Worker:
         return self._held[1]
 
     def release(self) -> None:
-        """Let go of the model that is held."""
-        self._held = None
+        """Let go of the model that is held, and close it if it is more than memory of this process."""
+        held, self._held = self._held, None
+        if held is not None and hasattr(held[1], "close"):
+            held[1].close()
 
     def remember(self, key: object, read: Callable[[], Any]) -> Any:
         """Something small that many units read, such as the calibration samples. Only the last one is kept."""
@@ -186,11 +199,20 @@ class Worker:
     def commit(self, step: Step, outputs: Mapping[str, Path], measured: Mapping[str, float] | None = None) -> Commit:
         """Commit files or folders by their logical names.
 
-        measured: what doing it took, by name, for the record; it may differ from one time to the next.
+        measured: what doing it took, by name, for the record; it may differ from one time to the next. The seconds
+        since the share began, or since its unit before was committed, are added: so the units of a share, which may be
+        done together, have its time between them, and all of it but the last upload.
         """
-        provenance = {"versions": full_versions(), "device": self.device, "node": self.node}
-        if measured:
-            provenance["measured"] = dict(measured)
+        now = time.monotonic()
+        spent = {"seconds": now - self._since, "gpus": self.gpus}
+        self._since = now
+        provenance = {
+            "versions": full_versions(),
+            "device": self.device,
+            "node": self.node,
+            "run": self.setup.run,
+            "measured": {**spent, **(measured or {})},
+        }
         return self.store.commit(step, outputs, provenance=provenance)
 
     def _open(self, revision: str | None) -> Checkpoint:

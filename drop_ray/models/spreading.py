@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import torch
 from accelerate import infer_auto_device_map
 from accelerate.utils import get_balanced_memory
 from transformers import PreTrainedModel
@@ -36,3 +37,8 @@ def device_map_of(skeleton: PreTrainedModel, memory: Mapping[int | str, int]) ->
             f"model, {outside[0]} has no place; give each worker more GPUs"
         )
     return dict(devices)
+
+
+def devices_of(model: PreTrainedModel) -> list[torch.device]:
+    """The devices that a loaded model computes on, in the order of its layers."""
+    return list(dict.fromkeys(parameter.device for parameter in model.parameters()))

@@ -38,10 +38,16 @@ QUANTIZATION = QuantizationSection()
 
 def _check_kernels(config: RunConfig) -> None:
     """UserError for quantizations without kernels in vLLM 0.32: `vllm/model_executor/layers/quantization`."""
-    if config.serving is None or config.serving.engine != "vllm" or not config.quantization:
+    serves = config.serving is not None and config.serving.engine == "vllm"
+    evaluates = config.evaluation.backend == "vllm"
+    if not config.quantization or not (serves or evaluates):
         return
-    if config.serving_dtype == "float32":
-        raise UserError("serving.dtype: vLLM serves quantized models in 16 bits only; set it to bfloat16 or float16")
+    for field, is_met, dtype in (
+        ("serving.dtype", serves, config.serving_dtype),
+        ("model.dtype", evaluates, config.model.dtype),
+    ):
+        if is_met and dtype == "float32":
+            raise UserError(f"{field}: vLLM serves quantized models in 16 bits only; set it to bfloat16 or float16")
     for spec in config.quantization:
         if spec.method == "gptq" and not spec.is_symmetric:
             raise UserError(f"quantization ({spec.label}).symmetric: vLLM serves symmetric gptq only; leave it out")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from drop_ray.evaluation.estimates import Estimate
 from drop_ray.report.formatting import count, dropped_layers, estimate, number, share, signed
+from drop_ray.report.gate_rows import verdict_of
 from drop_ray.report.results import Results
 from drop_ray.report.rows import ServingRow, VariantRow
 from drop_ray.report.serving import ratio_of, references
@@ -42,12 +43,24 @@ class Answer:
 def find_answer(results: Results) -> Answer:
     """The answer, or a plain statement of why there is none; then the tasks of which there is no number."""
     results = results.unquantized()
-    answer = _find(results)
+    answer = _with_verdict(results, _find(results))
     lost = [f"{task} on {', '.join(variants)}" for task, variants in without_number(results).items()]
     if not lost:
         return answer
     said = f"{answer.sentence} There is no number of {'; of '.join(lost)}: it is left out there."
     return replace(answer, sentence=said)
+
+
+def _with_verdict(results: Results, answer: Answer) -> Answer:
+    """What the damage gates say of the winner: beside its name if they stop it."""
+    verdict = verdict_of(results, answer.winner) if answer.winner else None
+    if verdict is None:
+        return answer
+    evidence = (*answer.evidence, f"The damage gates say {verdict.outcome}: {verdict.reason}.")
+    if verdict.outcome != "regression":
+        return replace(answer, evidence=evidence)
+    said = f"{answer.sentence} But it is a regression by the damage gates, which its tasks do not see."
+    return replace(answer, sentence=said, evidence=evidence)
 
 
 def _find(results: Results) -> Answer:

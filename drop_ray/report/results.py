@@ -8,6 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from drop_ray.report.costs import CostRow
+from drop_ray.report.divergence import DivergenceRow, DivergenceSampleRow, DivergenceText
+from drop_ray.report.gate_rows import CliffRow, GateRow, VerdictRow
+from drop_ray.report.judgement import CalibrationRow, ScreenRow, TargetRow
 from drop_ray.report.rows import (
     ArtifactRow,
     DocumentRow,
@@ -28,11 +32,18 @@ Key = TypeVar("Key")
 OF_VARIANTS = {
     "evaluations": "evaluations",
     "documents": "evaluations",
+    "divergences": "divergence panels",
+    "divergence_samples": "divergence panels",
     "quantization_errors": "quantization errors",
     "serving": "serving measurements",
     "engines": "serving measurements",
     "refits": "refits",
     "refit_errors": "refits",
+    "verdicts": "verdicts",
+    "gates": "verdicts",
+    "calibrations": "evaluations",
+    "targets": "evaluations",
+    "screening": "screening",
 }
 """The tables whose rows name a variant, and what messages call their rows."""
 
@@ -87,6 +98,26 @@ class Results:
     """Memory and acceptance gate of the engines."""
     quantization_errors: Sequence[QuantizationErrorRow] = ()
     """Output errors of quantized sub-layers."""
+    calibrations: Sequence[CalibrationRow] = ()
+    """How sure variants are of their answers."""
+    targets: Sequence[TargetRow] = ()
+    """How tasks with a target ended."""
+    screening: Sequence[ScreenRow] = ()
+    """Which variants were evaluated, where that was chosen."""
+    divergences: Sequence[DivergenceRow] = ()
+    """Divergence panels of variants."""
+    divergence_samples: Sequence[DivergenceSampleRow] = ()
+    """What the panels are made of, by sample."""
+    divergence_text: DivergenceText | None = None
+    """The text that the panels are of; none where nothing was to be compared."""
+    verdicts: Sequence[VerdictRow] = ()
+    """What the damage gates say of variants."""
+    gates: Sequence[GateRow] = ()
+    """What each gate says of them."""
+    cliffs: Sequence[CliffRow] = ()
+    """How far strategies go until a gate stops them."""
+    costs: Sequence[CostRow] = ()
+    """What the units took, by stage."""
 
     refits: Sequence["RefitRow"] = ()
     """What variants were refitted with, and what that brought back."""

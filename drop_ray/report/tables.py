@@ -19,12 +19,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tabulate import tabulate
 
-from drop_ray.report import rows
+from drop_ray.report import gate_rows, judgement, rows
+from drop_ray.report.answers import FlipRow, flips
+from drop_ray.report.costs import CostRow
+from drop_ray.report.divergence import DivergencePair, DivergenceRow, DivergenceSampleRow, pairs
 from drop_ray.report.quantization import DifferenceRow, EffectsRow, differences, effects, perplexity_tasks
 from drop_ray.report.refit import RefitErrorRow, RefitRow
 from drop_ray.report.results import Results
 from drop_ray.report.serving import GammaRow, gamma_rows, references
 from drop_ray.report.statistics import Standing, Task, standings
+from drop_ray.report.told_apart import ToldApartRow, told_apart
 from drop_ray.store.identity import canonical_json
 
 TOPICS: dict[str, tuple[type, Callable[[Results], Iterable[Any]]]] = {
@@ -33,7 +37,18 @@ TOPICS: dict[str, tuple[type, Callable[[Results], Iterable[Any]]]] = {
     "training": (rows.TrainingRow, lambda results: results.training),
     "evaluations": (rows.EvaluationRow, lambda results: results.evaluations),
     "documents": (rows.DocumentRow, lambda results: results.documents),
+    "divergences": (DivergenceRow, lambda results: results.divergences),
+    "divergence_samples": (DivergenceSampleRow, lambda results: results.divergence_samples),
+    "divergence_pairs": (DivergencePair, pairs),
     "comparisons": (Standing, standings),
+    "verdicts": (gate_rows.VerdictRow, lambda results: results.verdicts),
+    "gates": (gate_rows.GateRow, lambda results: results.gates),
+    "cliffs": (gate_rows.CliffRow, lambda results: results.cliffs),
+    "told_apart": (ToldApartRow, told_apart),
+    "screening": (judgement.ScreenRow, lambda results: results.screening),
+    "flips": (FlipRow, flips),
+    "calibration": (judgement.CalibrationRow, lambda results: results.calibrations),
+    "targets": (judgement.TargetRow, lambda results: results.targets),
     "quantization_differences": (DifferenceRow, lambda results: _of_texts(results, differences)),
     "quantization_effects": (EffectsRow, lambda results: _of_texts(results, effects)),
     "quantization_errors": (rows.QuantizationErrorRow, lambda results: results.quantization_errors),
@@ -42,6 +57,7 @@ TOPICS: dict[str, tuple[type, Callable[[Results], Iterable[Any]]]] = {
     "serving": (rows.ServingRow, lambda results: results.serving),
     "gamma": (GammaRow, lambda results: gamma_rows(standings(results), references(results))),
     "engines": (rows.EngineRow, lambda results: results.engines),
+    "costs": (CostRow, lambda results: results.costs),
     "artifacts": (rows.ArtifactRow, lambda results: results.artifacts),
 }
 """The type of a topic's rows, and the rows."""

@@ -1,6 +1,7 @@
 """The connection to Ray. It is made when the first work is found, and checked against what the run asks for."""
 
 import logging
+import math
 import os
 from functools import partial
 from types import TracebackType
@@ -12,15 +13,14 @@ from ray.exceptions import RayError
 
 from drop_ray.config import ExecutionConfig
 from drop_ray.errors import UserError
+from drop_ray.job.layout import Layout, layout_of
 from drop_ray.job.units import WorkerRequest
 from drop_ray.job.worker import WorkerSetup
-from drop_ray.models.spreading import gpus_needed
 from drop_ray.runtime.pool import Pool, PoolSettings
 from drop_ray.runtime.preflight import Node, alive_nodes, ask_nodes, resource_faults
 from drop_ray.runtime.termination import sigterm_handler_kept
 from drop_ray.runtime.worker import WorkerActor
 from drop_ray.text.faults import with_cause
-from drop_ray.text.units import human_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Cluster:
         self.execution = execution
         self._connected_here = False
         self._pool: Pool | None = None
-        self._workers: tuple[str, float] | None = None
+        self._workers: tuple[str, Layout] | None = None
         self._nodes: tuple[Node, ...] = ()
         self._gpu_bytes: int | None = None
 
@@ -74,40 +74,34 @@ class Cluster:
         goes_on: whether a worker returns the error of a share, so that the others are still done.
         """
         self.connect(setup)
-        gpus = self.gpus_for(request.model_bytes) if request.num_gpus is None else request.num_gpus
-        if self._pool is not None and self._workers != (request.pool, gpus):
+        layout = self.layout(request)
+        if self._pool is not None and self._workers != (request.pool, layout):
             self._pool.close()
             self._pool = None
         if self._pool is None:
-            execution, self._workers = self.execution, (request.pool, gpus)
+            execution, self._workers = self.execution, (request.pool, layout)
             options = {
-                "num_cpus": execution.cpus_per_worker,
-                "num_gpus": gpus,
+                "num_cpus": layout.cpus,
+                "num_gpus": layout.gpus,
                 # A restarted actor would have lost its state; the pool replaces it instead.
                 "max_restarts": 0,
                 "runtime_env": {"env_vars": dict(request.environment)} if request.environment else None,
             }
-            count = request.num_workers or execution.num_workers
-            settings = PoolSettings(count, execution.max_attempts, execution.start_timeout_s, execution.unit_timeout)
+            settings = PoolSettings(
+                num_actors=layout.num_workers,
+                max_attempts=execution.max_attempts,
+                start_timeout_s=execution.start_timeout_s,
+                unit_timeout=execution.unit_timeout,
+            )
             actor = ray.remote(WorkerActor).options(**options)
             self._pool = Pool(partial(actor.remote, setup, goes_on), settings)
         return self._pool
 
-    def gpus_for(self, model_bytes: int) -> float:
-        """Number of GPUs of a worker that holds a model of that size. UserError if there are too few."""
-        wanted = self.execution.gpus_per_worker
-        if not wanted:
-            return 0
-        assert self._gpu_bytes is not None  # nodes without were refused
-        needed = gpus_needed(model_bytes, self._gpu_bytes)
-        available = max(node.gpus for node in self._nodes) if wanted == "auto" else wanted
-        if needed > max(available, 1):
-            where = "the largest node has" if wanted == "auto" else "a worker has"
-            raise UserError(
-                f"execution.gpus_per_worker: a model of {human_bytes(model_bytes)} needs {needed} GPUs of "
-                f"{human_bytes(self._gpu_bytes)} on one node, {where} {available:g}"
-            )
-        return needed if wanted == "auto" else wanted
+    def layout(self, request: WorkerRequest) -> Layout:
+        """The workers that the request gets on this cluster. UserError if its GPUs are too few."""
+        return layout_of(
+            self.execution, request, self._gpu_bytes, max((node.gpus for node in self._nodes), default=math.inf)
+        )
 
     @property
     def bytes_per_worker(self) -> int:

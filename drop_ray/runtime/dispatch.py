@@ -91,6 +91,7 @@ def worker_setup(job: Job) -> WorkerSetup:
         cache_dir=execution.cache_dir,
         cache_bytes=execution.cache_bytes,
         libraries=(*LIBRARIES, *_further_libraries(job)),
+        run=job.config.name,
     )
 
 
@@ -101,5 +102,6 @@ def _further_libraries(job: Job) -> Iterator[str]:
     packages = [METRICS.package(name) for name in job.config.scoring.metrics]
     packages += [CHANGES.package(change.kind) for plan in job.given_plans for change in plan.changes]
     yield from sorted({package for package in packages if package is not None})
-    if job.config.serving is not None and job.config.serving.engine == "vllm":
+    serves = job.config.serving is not None and job.config.serving.engine == "vllm"
+    if serves or job.config.evaluation.backend == "vllm":
         yield "vllm"

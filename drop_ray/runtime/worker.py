@@ -2,6 +2,8 @@
 
 import logging
 
+import ray
+
 from drop_ray.errors import DropRayError
 from drop_ray.job.units import Share, UnitFailure
 from drop_ray.job.worker import Worker, WorkerSetup
@@ -20,12 +22,14 @@ class WorkerActor:
         """Find the model's files, and check that they are those the driver saw."""
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
         info = describe_this_worker()
-        self._worker = Worker(self._setup, info.node, log_progress)
+        gpus = ray.get_runtime_context().get_assigned_resources().get("GPU", 0.0)
+        self._worker = Worker(self._setup, info.node, log_progress, gpus)
         self._worker.start()
         return info
 
     def run(self, share: Share) -> list[Commit] | UnitFailure:
         """Do a share, and return its commits."""
+        self._worker.begin()
         try:
             return share.run(self._worker)
         except DropRayError as error:

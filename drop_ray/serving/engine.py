@@ -3,8 +3,8 @@
 Only plain values, since they travel between the benchmark and the process that an engine runs in.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
@@ -54,6 +54,10 @@ class EngineSettings:
     """Seed of vLLM's random generators."""
     quantized: bool = False
     """Whether the checkpoint is quantized."""
+    evaluates: bool = False
+    """Whether it answers the evaluation: vLLM has a place for a token after `max_model_len`, and stop strings."""
+    prefix_caching: bool = False
+    """Whether vLLM keeps what prompts begin with for the next ones."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,60 @@ class PromptScores:
     """The most probable token, int64 [positions]."""
     margins: NDArray[np.float64] | None = None
     """By how much it is more probable than the second, in log-probability, float64 [positions]; None if not known."""
+
+
+def first_scores(scores: PromptScores, positions: int) -> PromptScores:
+    """The scores of the first positions alone."""
+    margins = None if scores.margins is None else scores.margins[:positions]
+    return PromptScores(scores.logprobs[:positions], scores.top[:positions], margins)
+
+
+@dataclass(frozen=True)
+class Score:
+    """How likely a continuation is after its context."""
+
+    total: float
+    """Sum of the log-probabilities of its tokens."""
+    is_greedy: bool
+    """Whether each of its tokens is the most probable one at its place."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of continuations, and what they took."""
+
+    scores: tuple[Score, ...]
+    """One for each, in their order."""
+    computed: int
+    """Tokens that were computed: without those from the cache, with those of requests that were asked again."""
+    asked_again: int = 0
+    """Requests whose first answer began after its context in the cache."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """How texts are to be completed."""
+
+    max_tokens: tuple[int, ...]
+    """Most tokens of each."""
+    stop_tokens: tuple[int, ...] = ()
+    """Token ids that end one, and are part of it. There are no others: an end of text is one only if it is here."""
+    stop: tuple[str, ...] = ()
+    """Strings that end one, and are part of it."""
+    sampling: Mapping[str, float] = field(default_factory=dict)
+    """Settings of vLLM's SamplingParams; greedy if empty."""
+
+
+@dataclass(frozen=True)
+class Completed:
+    """Completed texts, and what they took."""
+
+    tokens: tuple[tuple[int, ...], ...]
+    """Generated token ids of each."""
+    finite: tuple[bool, ...]
+    """Whether all log-probabilities of its tokens are finite."""
+    computed: int
+    """Tokens that were computed, in prompts and texts."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +195,12 @@ class Engine(Protocol):
         """Generate exactly `output_length` greedy tokens, whatever they are, for all prompts as one batch."""
 
     def score_prompts(self, prompts: Prompts) -> PromptScores: ...
+
+    def score(self, contexts: Prompts, targets: Prompts) -> Scores:
+        """Score each target after its context. What requests begin with alike is computed once, if it is kept."""
+
+    def complete(self, prompts: Prompts, completion: Completion) -> Completed:
+        """Complete each prompt."""
 
     def peak_memory_bytes(self) -> int:
         """Peak memory since the engine started: of the device, or of the engine's process on a CPU."""

@@ -38,6 +38,9 @@ def serve(pipe: Connection) -> None:
 def _build(settings: EngineSettings) -> Any:
     if settings.kind == "vllm":
         os.environ.update(VLLM_ENVIRONMENT)
+        if settings.evaluates:
+            # For a place of the token that is predicted last, which the model may have no position for.
+            os.environ["VLLM_ALLOW_LONG_MAX_MODEL_LEN"] = "1"
         from drop_ray.serving.vllm_engine import VllmEngine
 
         return VllmEngine(settings)

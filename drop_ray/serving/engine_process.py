@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from drop_ray.serving.engine import (
+    Completed,
+    Completion,
     EngineError,
     EngineFacts,
     EngineFailure,
@@ -21,6 +23,7 @@ from drop_ray.serving.engine import (
     Generation,
     Prompts,
     PromptScores,
+    Scores,
 )
 
 LAST_LINES = 20
@@ -71,6 +74,12 @@ class EngineProcess:
 
     def score_prompts(self, prompts: Prompts) -> PromptScores:
         return self._call("score_prompts", prompts)  # type: ignore[no-any-return]
+
+    def score(self, contexts: Prompts, targets: Prompts) -> Scores:
+        return self._call("score", contexts, targets)  # type: ignore[no-any-return]
+
+    def complete(self, prompts: Prompts, completion: Completion) -> Completed:
+        return self._call("complete", prompts, completion)  # type: ignore[no-any-return]
 
     def greedy(self, prompts: Prompts, output_length: int) -> tuple[tuple[int, ...], ...]:
         """The greedy continuations of the prompts, which only the reference gives."""

@@ -75,6 +75,17 @@ def check_greedy(who: str, engine: tuple[tuple[int, ...], ...], reference: tuple
     _refuse(who, what, dict.fromkeys(wrong[:1], False))
 
 
+def check_likelihood(who: str, dtype: str, engine: float, reference: float, tokens: int) -> None:
+    """GateError unless both find a continuation of that many tokens equally likely, by nats per token."""
+    difference, allowed = abs(engine - reference) / tokens, TOLERANCES[dtype].mean
+    finding = f"difference {difference:.2g} of the mean log-probability of {tokens} tokens, allowed {allowed:g}"
+    _refuse(
+        who,
+        f"scores a continuation otherwise than the model's own forward in {dtype}",
+        {finding: difference <= allowed},
+    )
+
+
 @dataclass(frozen=True)
 class ExpectedKv:
     """The KV cache that the drop lists predict."""
@@ -113,4 +124,4 @@ def check_kv(who: str, facts: EngineFacts, expected: ExpectedKv) -> None:
 def _refuse(who: str, what: str, within: Mapping[str, bool]) -> None:
     failed = [finding for finding, holds in within.items() if not holds]
     if failed:
-        raise GateError(f"{who} {what}: {'; '.join(failed)}. No speed is published.")
+        raise GateError(f"{who} {what}: {'; '.join(failed)}. Nothing of it is published.")

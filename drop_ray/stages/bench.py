@@ -2,40 +2,33 @@
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
 
-from drop_ray.calibration import packing
 from drop_ray.config import RunConfig, ServingConfig
 from drop_ray.errors import UserError
 from drop_ray.job import steps
-from drop_ray.job.artifacts import CHECKPOINT, SAMPLES, SERVING, SERVING_FACTS, SERVING_SCHEMA
+from drop_ray.job.artifacts import SERVING, SERVING_FACTS, SERVING_SCHEMA
 from drop_ray.job.run_state import RunState
 from drop_ray.job.stage import Cost, Stage
 from drop_ray.job.units import Unit, WorkerRequest
 from drop_ray.job.worker import Worker
 from drop_ray.models.accounting import ModelSize
-from drop_ray.models.dropped import read_config
-from drop_ray.models.export import export_checkpoint
 from drop_ray.models.families import DropLists
-from drop_ray.models.location import load_tokenizer
 from drop_ray.planning.variants import Variant, distinct
 from drop_ray.serving.bench import BenchResult, run_bench
-from drop_ray.serving.checks import prompt_length
 from drop_ray.serving.engine import EngineSettings
 from drop_ray.serving.preflight import kv_shards, serving_size
 from drop_ray.serving.spec import BenchSpec
-from drop_ray.serving.workloads import equal_memory_batch, ordinary_tokens
+from drop_ray.serving.workloads import equal_memory_batch
+from drop_ray.stages.bench_cost import bench_phases
+from drop_ray.stages.engines import gate_text, prompt_tokens, variant_folder
 from drop_ray.store import Commit
 from drop_ray.store.tables import read_table, write_table
-
-# Number of calibration samples whose beginnings the gate checks serving engines on.
-GATE_SAMPLES = 2
 
 
 @dataclass(frozen=True)
@@ -66,46 +59,26 @@ class BenchUnit(Unit):
         return self.variant
 
     def bound(self, run: RunState) -> "BenchUnit":
-        token_ids = packing.from_table(read_table(run.job.store, run.calibrated.committed, SAMPLES))
-        text = token_ids[:GATE_SAMPLES, : prompt_length(self.serving.model_len, token_ids.shape[1])].tolist()
-        return replace(self, text=text, made=run.made(self.variant))
+        return replace(self, text=gate_text(run, self.serving.model_len), made=run.made(self.variant))
 
     def work(self, worker: Worker) -> Commit:
-        with self._folder(worker) as folder:
+        with variant_folder(worker, self.variant, self.made) as folder:
             result = run_bench(self._spec(worker, folder))
         return self._commit(worker, result)
 
-    @contextmanager
-    def _folder(self, worker: Worker) -> Iterator[Path | None]:
-        """The folder of the variant's weights; None if they are the base's, without the sub-layers that it drops."""
-        if self.made is not None:
-            with worker.folder(self.made, CHECKPOINT) as folder:
-                yield folder
-        elif self.variant.edits:
-            with tempfile.TemporaryDirectory() as scratch:
-                folder = Path(scratch) / CHECKPOINT
-                export_checkpoint(worker.source(self.variant), self.variant.drops, folder)
-                yield folder
-        else:
-            yield None
-
     def _spec(self, worker: Worker, folder: Path | None) -> BenchSpec:
         checkpoint, remake = worker.checkpoint(), self.variant.remake
-        tokenizer = load_tokenizer(checkpoint.folder)
         variant = self._settings(worker, self.variant.drops)
         if folder is not None:
             variant = replace(variant, folder=str(folder), own_drops=self.variant.drops, quantized=remake is not None)
-        # Prompts also avoid added tokens that no text becomes, and rows of the embedding that no token has.
-        special = {*tokenizer.all_special_ids}
-        special |= {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
-        vocab_size = read_config(checkpoint).vocab_size
+        tokens, vocab_size = prompt_tokens(worker)
         return BenchSpec(
             serving=self.serving,
             base=self._settings(worker, self.base.drops),
             variant=variant,
             size=self.size,
             vocab_size=vocab_size,
-            tokens=ordinary_tokens(min(vocab_size, len(tokenizer)), special),
+            tokens=tokens,
             text=self.text,
             kv_shards=kv_shards(checkpoint.config, self.tensor_parallel),
             variant_layer_bytes=remake.bytes_per_weight if remake else None,
@@ -178,15 +151,22 @@ def _workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
     is_gpu = execution.device == "cuda"
     return WorkerRequest(
         "bench",
-        num_workers=execution.num_workers if is_gpu else 1,
+        num_workers=None if is_gpu else 1,
         num_gpus=execution.tensor_parallel if is_gpu else 0,
     )
 
 
 def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
-    del line, todo
-    serving = run.job.config.serving
-    return Cost(note=f"{serving.engine}, {serving.mode}" if serving else "")
+    del line
+    job, serving = run.job, run.job.config.serving
+    if serving is None:
+        return Cost()
+    units = [unit for unit in todo if isinstance(unit, BenchUnit)]
+    phases = [
+        phase for unit in units for phase in bench_phases(serving, unit.size, job.vocab_size, unit.base, unit.variant)
+    ]
+    flops = round(sum(phase.flops for phase in phases))
+    return Cost(flops=flops, note=f"{serving.engine}, {serving.mode}", phases=tuple(phases))
 
 
 def _check(config: RunConfig) -> None:

@@ -35,7 +35,13 @@ STAGES = (
     Entry(
         "export", "drop_ray.stages.export", "write the checkpoints that the config exports, or one plan's to a folder"
     ),
+    Entry(
+        "diverge",
+        "drop_ray.stages.diverge",
+        "do everything up to the comparison of predictions with the base's, and stop",
+    ),
     Entry("evaluate", "drop_ray.stages.evaluate", "do everything up to the evaluation in 16 bits, and stop"),
+    Entry("gates", "drop_ray.stages.gates", "do everything up to the damage gates in 16 bits, and stop"),
     Entry(
         "quantize",
         "drop_ray.stages.quantize",

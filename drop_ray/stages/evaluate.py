@@ -1,30 +1,27 @@
 """The stage evaluate: every task and every text on every variant."""
 
-import json
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from drop_ray.config import perplexity_field
 from drop_ray.evaluation import TaskRequest, TaskResult
-from drop_ray.evaluation.perplexity import evaluate_perplexity
 from drop_ray.job import steps
-from drop_ray.job.artifacts import DOCUMENTS, METRICS
 from drop_ray.job.run_state import RunState
 from drop_ray.job.stage import Cost, Stage
 from drop_ray.job.units import Unit, WorkerRequest
 from drop_ray.job.worker import Worker
-from drop_ray.models.location import load_tokenizer
 from drop_ray.planning.variants import Variant, distinct
-from drop_ray.store import Commit
-from drop_ray.store.tables import write_table
-
-# Fields of `evaluation` that are arguments of the Evaluator.
-EVALUATOR_SETTINGS = {"batch_size", "seed", "apply_chat_template", "system_instruction", "max_length"}
+from drop_ray.stages.engine_evaluated import EngineRequest, engine_request
+from drop_ray.stages.evaluated import Evaluated, asked
+from drop_ray.stages.evaluation_cost import evaluation_cost
+from drop_ray.stages.evaluation_files import write_result
+from drop_ray.stages.screening import kept
+from drop_ray.stages.targets import base_answers, in_turns, targeted_base
+from drop_ray.store import Commit, Step
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,12 @@ class EvaluationUnit(Unit):
     """Token ids of the text, int64 [num_samples, seq_len], set when the unit is sent; None for a task."""
     made: Commit | None = None
     """Commit of the variant's own checkpoint, if it has one; set when the unit is sent."""
+    base_step: Step | None = None
+    """The base's step of the task, for a task with a target; None otherwise."""
+    base: Commit | None = None
+    """The commit of that step; set when the unit is sent."""
+    engine: EngineRequest | None = None
+    """The engine that evaluates it; None for transformers; set when the unit is sent."""
 
     @property
     def model_key(self) -> object:
@@ -48,37 +51,20 @@ class EvaluationUnit(Unit):
 
     def bound(self, run: RunState) -> "EvaluationUnit":
         token_ids = run.texts[perplexity_field(self.of)] if self.task is None else None
-        return replace(self, token_ids=token_ids, made=run.made(self.variant))
+        base = run.ledger.commit_of(self.base_step) if self.base_step else None
+        engine = engine_request(run)
+        return replace(self, token_ids=token_ids, made=run.made(self.variant), base=base, engine=engine)
 
     def work(self, worker: Worker) -> Commit:
-        model = worker.hold(("evaluate", self.variant), lambda: _Evaluated(worker, self))
-        result = model.text(self) if self.task is None else model.task(self.task)
-        return _commit(worker, self, result)
+        def ask(model: Evaluated) -> TaskResult:
+            if self.task is not None:
+                return model.task(self.task, base)
+            assert self.token_ids is not None
+            return model.text(self.of, self.token_ids)
 
-
-class _Evaluated:
-    """A loaded variant, with the Evaluator that its first task makes."""
-
-    def __init__(self, worker: Worker, unit: EvaluationUnit):
-        self._worker = worker
-        self._model = worker.load(unit.variant, unit.made)
-        self._evaluator: Any = None
-
-    def text(self, unit: EvaluationUnit) -> TaskResult:
-        assert unit.token_ids is not None
-        token_ids = unit.token_ids.to(self._worker.device)
-        return evaluate_perplexity(self._model, token_ids, self._worker.setup.evaluation.batch_size, unit.of)
-
-    def task(self, request: TaskRequest) -> TaskResult:
-        if self._evaluator is None:
-            from drop_ray.evaluation.harness import Evaluator  # imports lm-eval
-
-            setup = self._worker.setup
-            settings = setup.evaluation.model_dump(include=EVALUATOR_SETTINGS)
-            tokenizer = load_tokenizer(self._worker.checkpoint().folder)
-            self._evaluator = Evaluator(self._model, tokenizer, include_path=setup.include_path, **settings)
-        result: TaskResult = self._evaluator.evaluate(request)
-        return result
+        base = base_answers(worker, self.base)
+        result, measured = asked(worker, self.variant, self.made, self.engine, self.name, ask)
+        return _commit(worker, self, result, measured)
 
 
 def _run(run: RunState) -> None:
@@ -86,14 +72,19 @@ def _run(run: RunState) -> None:
 
 
 def evaluate(run: RunState, variants: Sequence[Variant]) -> None:
-    """Evaluate every task and text on every variant. Equal variants are evaluated once."""
+    """Evaluate every task and text on every variant that is kept. Equal variants are evaluated once."""
     requests = {request.name: request for request in run.job.task_requests}
     units = [
-        EvaluationUnit(f"{variant.name} on {name}", step, f"evaluate {name}", variant, name, requests.get(name))
-        for variant in distinct(variants)
+        EvaluationUnit(
+            *(f"{variant.name} on {name}", step, f"evaluate {name}", variant, name, requests.get(name)),
+            base_step=targeted_base(run.job, variant, name),
+        )
+        for variant in distinct(kept(run, variants))
         for name, step in steps.evaluation_steps(run.job, variant).items()
     ]
-    run.complete(STAGE, units)
+    stage = ENGINE_STAGE if run.job.config.evaluation.backend == "vllm" else STAGE
+    for turn in in_turns(units):
+        run.complete(stage, turn)
 
 
 def _workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
@@ -107,22 +98,23 @@ def _workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
 
 
 def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
-    job = run.job
-    text = next((text for text in job.config.evaluation.perplexity if line == f"evaluate {text.name}"), None)
-    if text is None:
-        return Cost(note="compute depends on the task's documents")
-    tokens = text.num_samples * text.seq_len
-    drops = [unit.variant.drops for unit in todo if isinstance(unit, EvaluationUnit)]
-    return Cost(flops=sum(job.size.forward_flops(each, tokens, text.seq_len) for each in drops))
+    variants = [unit.variant for unit in todo if isinstance(unit, EvaluationUnit)]
+    first, *_ = steps.evaluation_steps(run.job, run.base)
+    return evaluation_cost(run.job, line.removeprefix("evaluate "), variants, loads=line == f"evaluate {first}")
 
 
-def _commit(worker: Worker, unit: EvaluationUnit, result: TaskResult) -> Commit:
+def _commit(worker: Worker, unit: EvaluationUnit, result: TaskResult, measured: Mapping[str, float]) -> Commit:
     with tempfile.TemporaryDirectory() as folder:
-        metrics, documents = Path(folder) / METRICS, Path(folder) / DOCUMENTS
-        values = {"metrics": [asdict(metric) for metric in result.metrics], "raw": result.raw}
-        metrics.write_text(json.dumps(values, indent=1, sort_keys=True))
-        write_table(result.documents, documents)
-        return worker.commit(unit.step, {METRICS: metrics, DOCUMENTS: documents})
+        return worker.commit(unit.step, write_result(Path(folder), result), measured)
+
+
+def _engine_workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
+    """Engines run in processes of their own, whatever the variants are."""
+    del todo
+    execution = run.job.config.execution
+    return WorkerRequest("engines", num_gpus=execution.tensor_parallel if execution.device == "cuda" else 0)
 
 
 STAGE = Stage("evaluate", "units (variant x task)", _run, workers=_workers, cost=_cost)
+# A plan that fails the gate, or whose engine dies again and again, is named, and the others are evaluated.
+ENGINE_STAGE = replace(STAGE, workers=_engine_workers, goes_on=True)

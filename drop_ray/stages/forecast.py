@@ -5,19 +5,23 @@ Plans depend on scores: until those are there, a plan's evaluations are counted,
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from itertools import chain
 
 from rich.console import Console
 
 from drop_ray.config import RunConfig
 from drop_ray.errors import CorruptArtifactError
+from drop_ray.job.expected import Expected, Phase, expect
 from drop_ray.job.job import Job
+from drop_ray.job.layout import layout_of
 from drop_ray.job.ledger import Ledger
 from drop_ray.job.opening import open_job
 from drop_ray.job.run_state import NotDoneError, RunState
 from drop_ray.job.stage import Cost, Stage, Work
 from drop_ray.job.units import LocalUnit, Share, Unit, WorkerRequest
 from drop_ray.stages.catalog import STAGES
-from drop_ray.stages.dry_run_table import dry_run_lines
+from drop_ray.stages.dry_run_table import dry_run_lines, hardware_lines, token_lines
 from drop_ray.store import Commit
 from drop_ray.text.console import PLAIN
 
@@ -25,9 +29,13 @@ from drop_ray.text.console import PLAIN
 class DryRun(RunState):
     """Does and writes nothing; it keeps a line for each part of the work."""
 
-    def __init__(self, job: Job):
+    only_counts = True
+
+    def __init__(self, job: Job, whole: bool = False):
+        """whole: the cost of all units, and not only of those that are not done."""
         super().__init__(job, Ledger(job.store, job.run_folder), _Nobody())
         self.works: dict[str, Work] = {}
+        self._whole = whole
         self._found: dict[str, Commit | None] = {}
 
     def complete(self, stage: Stage, units: Sequence[Unit | LocalUnit]) -> list[Commit | None]:
@@ -43,8 +51,10 @@ class DryRun(RunState):
                 lines.setdefault(unit.line, []).append(unit)
         for line, members in lines.items():
             todo = [unit for unit in members if self._found[unit.step.path] is None]
-            cost = stage.cost(self, line, [unit for unit in todo if isinstance(unit, Unit)])
-            self._add(Work(line, len(members), len(todo), cost))
+            counted = [unit for unit in (members if self._whole else todo) if isinstance(unit, Unit)]
+            cost = stage.cost(self, line, counted)
+            expected = self._expected(stage, counted, cost)
+            self._add(Work(line, len(members), len(todo), cost, stage.name, expected))
         return [self._found[unit.step.path] for unit in units]
 
     def write(self, name: str, data: bytes) -> None:
@@ -58,16 +68,35 @@ class DryRun(RunState):
         before = self.works.get(work.name)
         if before is not None:
             num_bytes, flops = before.cost.num_bytes + work.cost.num_bytes, before.cost.flops + work.cost.flops
-            cost = Cost(num_bytes, flops, work.cost.note)
-            work = Work(work.name, before.units + work.units, before.todo + work.todo, cost)
+            cost = Cost(num_bytes, flops, work.cost.note or before.cost.note)
+            expected = [each.expected for each in (before, work) if each.expected]
+            work = replace(
+                work,
+                units=before.units + work.units,
+                todo=before.todo + work.todo,
+                cost=cost,
+                expected=sum(expected, Expected()) if expected else None,
+            )
         self.works[work.name] = work
+
+    def _expected(self, stage: Stage, units: Sequence[Unit], cost: Cost) -> Expected | None:
+        """What the units take on the stated GPUs; None where none are stated, or it is unknown what is computed."""
+        hardware = self.job.config.hardware
+        phases = cost.phases or ((Phase(cost.flops),) if cost.flops else ())
+        if hardware is None or not units or not phases:
+            return None
+        layout = layout_of(self.job.config.execution, stage.workers(self, units), int(hardware.peak.memory))
+        return expect(phases, hardware, layout, len(units) if cost.at_once is None else cost.at_once)
 
 
 class _Nobody:
     """Stands in for the cluster, which a dry run does not need."""
 
     def worker_bytes(self, job: Job) -> int:
-        raise AssertionError(f"a dry run asked for the cluster of {job.config.name}")
+        """Of the GPUs that the config states."""
+        assert job.config.hardware is not None, f"a dry run asked for the cluster of {job.config.name}"
+        wanted = job.config.execution.gpus_per_worker
+        return int(job.config.hardware.peak.memory * (1 if wanted == "auto" else min(wanted, 1)))
 
     def prepare(self, job: Job, stage: Stage, workers: WorkerRequest) -> None:
         raise AssertionError(f"a dry run of {job.config.name} asked for workers of {stage.name}: {workers}")
@@ -76,9 +105,12 @@ class _Nobody:
         raise AssertionError(f"a dry run of {job.config.name} sent {len(shares)} of {stage.name} to {workers}")
 
 
-def forecast(job: Job) -> Iterator[Work]:
-    """One line for each stage or part of a stage. The calibration text is tokenized if the store has no samples."""
-    run = DryRun(job)
+def forecast(job: Job, whole: bool = False) -> Iterator[Work]:
+    """One line for each stage or part of a stage. The calibration text is tokenized if the store has no samples.
+
+    whole: the cost of all units, and not only of those that are not done.
+    """
+    run = DryRun(job, whole)
     for entry in STAGES[:-1]:
         stage = entry.load()
         with suppress(NotDoneError):
@@ -92,4 +124,9 @@ def forecast_lines(config: RunConfig, console: Console = PLAIN) -> Iterator[str]
     """The dry run as a table, then the compute of a forward pass."""
     job = open_job(config)
     flops = job.size.forward_flops(job.base_drops, 1000, job.config.calibration.seq_len)
-    return dry_run_lines(list(forecast(job)), flops, console)
+    works = list(forecast(job))
+    return chain(
+        dry_run_lines(works, flops, console),
+        token_lines(job.volumes.counted, config.evaluation, console),
+        hardware_lines(works, config.execution),
+    )

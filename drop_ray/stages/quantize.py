@@ -1,4 +1,4 @@
-"""The stage quantize: quantizes the base and the plans by each method of the config, and evaluates the results."""
+"""The stage quantize: quantizes the base and the plans by each method of the config, and judges the results."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,12 @@ from drop_ray.job.units import Unit, WorkerRequest
 from drop_ray.job.worker import Worker
 from drop_ray.planning.variants import Variant, distinct
 from drop_ray.quantization.change import Quantize
+from drop_ray.quantization.cost import quantization_phase
 from drop_ray.quantization.section import QUANTIZATION
+from drop_ray.stages.diverge import diverge
 from drop_ray.stages.evaluate import evaluate
 from drop_ray.stages.export import provenance_of
+from drop_ray.stages.gates import ask_gates
 from drop_ray.stages.score_units import remembered_samples
 from drop_ray.store import Commit
 from drop_ray.store.tables import write_table
@@ -93,7 +96,9 @@ def _run(run: RunState) -> None:
         if commit is not None:
             run.checkpoints[unit.label] = run.job.store.path_of(commit, CHECKPOINT)
     if variants:
+        diverge(run, variants)
         evaluate(run, variants)
+        ask_gates(run, variants)
     run.variants += variants
 
 
@@ -108,8 +113,14 @@ def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
     """Bytes that are read; those written are known only when the checkpoint is there."""
     del line
     size = run.job.size
-    known = [unit for unit in todo if isinstance(unit, QuantizationUnit) and unit.variant.undecided is None]
-    return Cost(sum(size.kept_parameters(unit.variant.drops) for unit in known) * size.bytes_per_parameter)
+    units = [unit for unit in todo if isinstance(unit, QuantizationUnit)]
+    known = [unit for unit in units if unit.variant.undecided is None]
+    num_bytes = sum(size.kept_parameters(unit.variant.drops) for unit in known) * size.bytes_per_parameter
+    phases = tuple(
+        quantization_phase(size, unit.variant.drops, unit.change.spec, run.job.config.calibration) for unit in units
+    )
+    flops = round(sum(phase.flops for phase in phases))
+    return Cost(num_bytes, flops, "at least: searching and packing take more" if flops else "", phases)
 
 
 def _check(config: RunConfig) -> None:

@@ -19,7 +19,12 @@ from drop_ray.report.markdown import render_markdown
 from drop_ray.report.results import Results, RunFacts
 from drop_ray.report.rows import ArtifactRow, ScoreRow, TrainingRow
 from drop_ray.report.tables import TOPICS, parquet_files
-from drop_ray.stages.report_evaluations import Evaluated
+from drop_ray.stages.lm_eval_files import write_lm_eval_files
+from drop_ray.stages.report_costs import cost_rows
+from drop_ray.stages.report_divergence import divergence_results
+from drop_ray.stages.report_evaluations import Named, read_evaluations
+from drop_ray.stages.report_gates import cliff_rows, gate_rows, verdict_rows
+from drop_ray.stages.report_judgement import calibration_rows, screen_rows
 from drop_ray.stages.report_refits import refit_error_rows, refit_rows
 from drop_ray.stages.report_rows import (
     engine_row,
@@ -46,10 +51,12 @@ class Published:
 
 def _run(run: RunState) -> None:
     """Write report.html, report.md and tables/*.parquet into the run's folder."""
-    results = collect(run)
+    evaluated = evaluations_of(run)
+    results = collect(run, evaluated)
     run.write(REPORT_HTML, render_html(results).encode())
     run.write(REPORT_MARKDOWN, render_markdown(results).encode())
     write_tables(run.files, results)
+    write_lm_eval_files(run.job, run.files, evaluated)
     report = run.job.store.location(f"{run.job.run_folder}/{REPORT_HTML}")
     run.published = Published(report, find_answer(results).sentence)
 
@@ -65,26 +72,19 @@ def write_tables(run_files: RunFiles, results: Results) -> None:
             run_files.remove(name)
 
 
-def collect(run: RunState) -> Results:
+def collect(run: RunState, evaluated: Sequence[Named]) -> Results:
     """The report's tables. An evaluation or benchmark that equal variants share appears under each of their names."""
     job = run.job
-    done = {entry.step.path: entry.commit for entry in run.ledger.entries if entry.commit is not None}
+    done = _done(run)
     everything = [run.base, *run.variants]
-    named = [
-        (variant.name, done[step.path])
-        for variant in everything
-        for step in steps.evaluation_steps(job, variant).values()
-        if step.path in done
-    ]
-    results = Evaluated.read_all(job.store, job.run_folder, [commit for _, commit in named])
-    evaluated = [(name, result) for (name, _), result in zip(named, results, strict=True)]
+    of_base = {one.of: one.result for one in evaluated if one.variant == run.base.name}
     served = _served(job, everything, done)
     return Results(
         run=_run_facts(job, done),
         scores=[row for drops, table in run.scores.items() for row in _score_rows(job, drops, table)],
         variants=[variant_row(job, variant, done) for variant in everything],
-        evaluations=[row for name, result in evaluated for row in result.evaluation_rows(name)],
-        documents=[row for name, result in evaluated for row in result.document_rows(name)],
+        evaluations=[row for one in evaluated for row in one.result.evaluation_rows(one.variant)],
+        documents=[row for one in evaluated for row in one.result.document_rows(one.variant, one.numbers)],
         artifacts=[_artifact_row(commit) for commit in done.values()],
         training=[
             TrainingRow(**vars(row), revision=revision)
@@ -100,8 +100,31 @@ def collect(run: RunState) -> Results:
         engines=[engine_row(name, json.loads(job.store.read_bytes(commit, SERVING_FACTS))) for name, commit in served],
         refits=[row for variant in everything for row in refit_rows(job, variant)],
         refit_errors=[row for variant in everything for row in refit_error_rows(job, variant)],
+        verdicts=[*verdict_rows(run)],
+        gates=[*gate_rows(run)],
+        cliffs=[*cliff_rows(run)],
         quantization_errors=[row for variant in everything for row in quantization_error_rows(job, variant, done)],
+        calibrations=[
+            row
+            for one in evaluated
+            if one.of in of_base
+            for row in calibration_rows(one.variant, one.result, of_base[one.of])
+        ],
+        targets=[row for one in evaluated for row in one.result.target_rows(one.variant)],
+        screening=screen_rows(run),
+        costs=list(cost_rows(run)),
+        **divergence_results(run, everything, done),
     )
+
+
+def evaluations_of(run: RunState) -> list[Named]:
+    """Every evaluation of the run."""
+    return read_evaluations(run.job, [run.base, *run.variants], _done(run))
+
+
+def _done(run: RunState) -> dict[str, Commit]:
+    """Commits by the paths of their steps."""
+    return {entry.step.path: entry.commit for entry in run.ledger.entries if entry.commit is not None}
 
 
 def _served(job: Job, variants: Sequence[Variant], done: Mapping[str, Commit]) -> list[tuple[str, Commit]]:

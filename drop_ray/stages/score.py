@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from drop_ray.job import steps
 from drop_ray.job.artifacts import SCORES
+from drop_ray.job.expected import Phase
 from drop_ray.job.run_state import NotDoneError, RunState
 from drop_ray.job.stage import Cost, Stage
 from drop_ray.job.units import LocalUnit, Share, Unit
@@ -15,11 +16,9 @@ from drop_ray.planning.requests import gaps_of
 from drop_ray.planning.scores import ScoreTables, aggregate
 from drop_ray.stages.calibration import calibrate
 from drop_ray.stages.driver_tables import commit_table
+from drop_ray.stages.layer_placement import is_streamed
 from drop_ray.stages.score_units import ScoreUnit, shares_of
 from drop_ray.store import Commit, Step
-
-# The part of a device's memory that resident layers may take; the rest is for states, masks and the library.
-RESIDENT_FRACTION = 0.6
 
 
 def table(run: RunState, drops: DropLists, gaps: tuple[int, ...] = (1,)) -> ScoreTables:
@@ -100,12 +99,8 @@ def _shares(run: RunState, todo: Sequence[Unit]) -> Sequence[Share]:
 
 
 def _is_streamed(run: RunState, drops: DropLists) -> bool:
-    """Whether layers are streamed from the checkpoint, and not resident in memory."""
-    job, wanted = run.job, run.job.config.execution.layers
-    if wanted != "auto":
-        return wanted == "streamed"
-    needed = job.size.kept_parameters(drops) * job.size.bytes_per_parameter
-    return needed > run.cluster.worker_bytes(job) * RESIDENT_FRACTION
+    size = run.job.size
+    return is_streamed(run, size.kept_parameters(drops) * size.bytes_per_parameter)
 
 
 def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
@@ -113,11 +108,30 @@ def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
     del line
     job, seq_len = run.job, run.job.config.calibration.seq_len
     units = [unit for unit in todo if isinstance(unit, ScoreUnit)]
+    if not units:
+        return Cost()
     parts = {(unit.samples.start, unit.samples.stop): unit for unit in units}
     flops = sum(job.size.forward_flops(unit.drops, len(unit.samples) * seq_len, seq_len) for unit in parts.values())
-    weights = job.size.kept_parameters(units[0].drops) * job.size.bytes_per_parameter if units else 0
+    weights = job.size.kept_parameters(units[0].drops) * job.size.bytes_per_parameter
     gaps = sorted({unit.gap for unit in units if unit.gap > 1})
-    return Cost(weights, flops, f"block windows of {', '.join(map(str, gaps))}" if gaps else "")
+    note = f"block windows of {', '.join(map(str, gaps))}" if gaps else ""
+    workers = min(job.config.execution.num_devices, len(parts))
+    phases: tuple[Phase, ...] = ()
+    if job.config.hardware is not None:
+        if _is_streamed(run, units[0].drops):  # layers come while others compute, once for each wave
+            waves = _waves(run, -(-sum(len(unit.samples) for unit in parts.values()) // workers), max([1, *gaps]))
+            phases = (Phase(flops, loaded=weights * workers * waves),)
+        else:
+            phases = (Phase(loaded=weights * workers), Phase(flops))
+    return Cost(weights, flops, note, phases, workers)
+
+
+def _waves(run: RunState, num_samples: int, gap: int) -> int:
+    """How often a streamed sweep over that many samples reads the weights: as often as its states fill their memory."""
+    config, size = run.job.config, run.job.size
+    state = config.scoring.micro_batch * config.calibration.seq_len * size.hidden_size * size.bytes_per_parameter
+    at_once = max(1, config.execution.wave_bytes // (state * (1 + gap)))
+    return -(-num_samples // (at_once * config.scoring.micro_batch))
 
 
 STAGE = Stage("score", "sample ranges", _run, shares=_shares, cost=_cost)

@@ -133,7 +133,7 @@ def shares_of(units: Sequence[ScoreUnit], streamed: bool, config: RunConfig) -> 
     for unit in units:
         by_range.setdefault(unit.samples, []).append(unit)
     ranges = list(by_range.values())
-    size = -(-len(ranges) // config.execution.num_workers) if streamed else 1
+    size = -(-len(ranges) // config.execution.num_devices) if streamed else 1
     return [
         ScoreShare(
             tuple(unit for part in ranges[start : start + size] for unit in part), streamed, config.calibration.seq_len

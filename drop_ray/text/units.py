@@ -32,6 +32,21 @@ def human_flops(count: float) -> str:
     return f"{count:.3g} EFLOP"
 
 
+def human_hours(hours: float) -> str:
+    """0.0021 -> `0.002`, 0.21 -> `0.21`, 4.62 -> `4.6`, 63.2 -> `63`; what is less than a thousandth is `<0.001`."""
+    if hours < 0.001:
+        return "<0.001" if hours else "0"
+    return (
+        f"{hours:.0f}"
+        if hours >= 9.95
+        else f"{hours:.1f}"
+        if hours >= 0.995
+        else f"{hours:.1g}"
+        if hours < 0.01
+        else f"{hours:.2g}"
+    )
+
+
 def human_duration(seconds: float) -> str:
     """7265 -> `2 h 1 min`; 240 -> `4 min 0 s`; 12.04 -> `12.0 s`."""
     minutes, rest = divmod(round(seconds), 60)

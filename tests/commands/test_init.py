@@ -51,7 +51,9 @@ def test_a_config_fits_its_model_and_the_texts_are_long_enough(llama, tmp_path, 
     assert job.config.model.dtype == "float32"  # as the checkpoint is stored
     assert [request.name for request in job.requests][:4] == [f"attention-{count}" for count in (1, 2, 3, 4)]
     assert load_calibration(job).shape == (job.config.calibration.num_samples, 256)  # as many positions as it has
-    assert [len(samples) for samples in load_texts(job).values()] == [job.config.evaluation.perplexity[0].num_samples]
+    assert [len(samples) for samples in load_texts(job).values()] == [
+        job.config.evaluation.perplexity[0].num_samples
+    ] * 2
 
 
 @pytest.mark.full

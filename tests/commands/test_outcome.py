@@ -1,10 +1,15 @@
 """What a finished command prints, in a terminal and elsewhere."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 
 from drop_ray.cli import main
+from drop_ray.commands.summary import outcome_lines, panel_table
+from drop_ray.evaluation.gates.cliff import Cliff
+from drop_ray.evaluation.gates.verdict import Verdict
+from drop_ray.evaluation.panel import Panel
 from drop_ray.pipeline import Outcome
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.scores import Importance, ScoreTable
@@ -31,3 +36,24 @@ def test_the_strip_is_coloured_in_a_terminal_that_is_not_told_otherwise(
     assert ("\x1b[" in output) == coloured
     assert "mlp  " in output
     assert ("▁<▃▃▆▆× " in output) != coloured
+
+
+def test_panels_are_a_row_each():
+    values = {"kl": 0.00713, "kl_stderr": 0.00051, "kl_p99": 0.125, "top1_agreement": 0.944, "acceptance": 0.98}
+    panel = Panel(**{**dict.fromkeys(Panel.__dataclass_fields__, 1), **values})
+    heading, row = panel_table({"attention-1": panel})
+    assert heading.split("  ")[0] == "variant"
+    assert row.split() == ["attention-1", "0.00713", "(se", "0.00051)", "0.125", "94.4%", "98.0%"]
+
+
+def test_verdicts_and_cliffs_are_printed_with_their_reasons():
+    verdicts = {"a-1": Verdict("accept", "none loses more", ()), "a-8": Verdict("regression", "copying: it loses", ())}
+    cliffs = (
+        Cliff("attention", 12, 4, 5, "copying: it loses", (6, 3, 4, 5), (), "attention-4"),
+        Cliff("mlp", 12, 12, None, "", (6, 9, 11, 12), (), "mlp-12"),
+    )
+    lines = [" ".join(line.split()) for line in outcome_lines(replace(OUTCOME, verdicts=verdicts, cliffs=cliffs))]
+    at = lines.index("damage gates verdict why")
+    assert lines[at + 1 : at + 3] == ["a-1 accept none loses more", "a-8 regression copying: it loses"]
+    at = lines.index("cliff passes of evaluations the next larger")
+    assert lines[at + 1 : at + 3] == ["attention 4 12 4 5: copying: it loses", "mlp 12 12 4"]

@@ -26,12 +26,18 @@ def test_the_reference_has_every_section_where_it_stands():
         "plans[]",
         "evaluation",
         "evaluation.tasks[]",
+        "evaluation.tasks[].limit",
         "evaluation.perplexity[]",
+        "evaluation.divergence",
+        "evaluation.screen",
+        "evaluation.gates",
+        "evaluation.limit",
         "quantization[]",
         "quantization[].text",
         "serving",
         "serving.workloads[]",
         "execution",
+        "execution.hardware",
     ]
 
 
@@ -44,7 +50,8 @@ def test_the_reference_has_every_section_where_it_stands():
         ("execution.gpus_per_worker", "number from 0 or `auto`", "`0`"),
         ("execution.cpus_per_worker", "number above 0", "`1`"),
         ("plans[].drop", "integer or list of integer", "`[]`"),
-        ("evaluation.limit", "integer from 1", "`null`"),
+        ("evaluation.limit", "integer from 1 or section", "`null`"),
+        ("evaluation.screen.keep", "integer from 1 or `pareto`", "required"),
         ("export_formats", "list of `dropped`, `plain`, `llm-drop`, `config-only`", "`[dropped, plain]`"),
         ("scoring", "section", ""),
     ],

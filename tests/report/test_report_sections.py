@@ -48,7 +48,7 @@ def test_a_section_from_outside_stands_before_what_was_run(foreign_section) -> N
 
 def test_without_a_package_there_are_the_projects_own() -> None:
     anchors = [section.anchor for section in sections.report_sections(example())]
-    assert anchors == ["answer", "scores", "quality", "variants", "provenance"]
+    assert anchors == ["answer", "scores", "quality", "variants", "answers", "provenance"]
 
 
 EVERY_BLOCK = [

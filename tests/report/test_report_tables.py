@@ -43,7 +43,7 @@ def read(results: Results) -> dict[str, pa.Table]:
 
 def test_files_keep_every_number_and_topics_without_rows_have_none() -> None:
     tables = {topic: table.to_pylist() for topic, table in read(RESULTS).items()}
-    assert [*tables] == ["variants", "scores", "evaluations", "documents", "comparisons", "artifacts"]
+    assert [*tables] == ["variants", "scores", "evaluations", "documents", "comparisons", "flips", "artifacts"]
     assert tables["scores"] == [
         {
             **{"drop_state": "base", "module": "block", "layer": 0, "gap": 2},
@@ -72,7 +72,7 @@ def test_a_topic_that_has_no_rows_any_more_loses_its_file(tmp_path: Path) -> Non
     store = open_store(str(tmp_path))
     write_tables(RunFiles(store, "runs/r"), RESULTS)
     write_tables(RunFiles(store, "runs/r"), replace(RESULTS, scores=[]))
-    topics = ("artifacts", "comparisons", "documents", "evaluations", "variants")
+    topics = ("artifacts", "comparisons", "documents", "evaluations", "flips", "variants")
     assert store.list("runs/r/tables") == [f"{topic}.parquet" for topic in topics]
 
 

@@ -30,7 +30,7 @@ SERVING_VALUES = {
 
 
 def test_a_run_measures_the_base_against_itself_and_the_chosen_plans_once(make_config):
-    config = make_config(serving=SERVING_VALUES, evaluation={})
+    config = make_config(serving=SERVING_VALUES, evaluation={"divergence": None})
     assert next(line.split()[1:3] for line in forecast_lines(config) if line.startswith("bench")) == ["2", "2"]
     first = run(config, "bench")
     assert list(first.serving) == ["base", "attention-2"]

@@ -143,7 +143,7 @@ def forecast_of_export(config):
 def test_plans_that_drop_blocks_are_exported_plain_too_and_others_never(make_config, caplog):
     caplog.set_level("INFO")
     plans = [{"strategy": "attention", "drop": [1]}, {"strategy": "block", "drop": [1]}]
-    config = make_config(plans=plans, export="all", evaluation={})
+    config = make_config(plans=plans, export="all", evaluation={"divergence": None})
     assert forecast_of_export(config) == ["3", "3"]
     first = run(config)
     assert list(first.checkpoints) == ["attention-1", "block-1", "block-1 (plain)"]

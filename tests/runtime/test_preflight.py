@@ -1,6 +1,7 @@
 """What the cluster cannot do is said before any work, all of it in one message that names the nodes."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import ray
@@ -8,7 +9,9 @@ from tiny_run import config_of
 
 from drop_ray.config import ExecutionConfig
 from drop_ray.errors import UserError
+from drop_ray.job.layout import Layout
 from drop_ray.job.opening import open_job
+from drop_ray.job.units import WorkerRequest
 from drop_ray.runtime import preflight
 from drop_ray.runtime.cluster import Cluster, _init
 from drop_ray.runtime.dispatch import worker_setup
@@ -63,13 +66,42 @@ def connected(gpu_bytes, nodes=(GPU_NODE,), **fields):
     return cluster
 
 
-def test_auto_takes_as_many_gpus_as_hold_the_model_and_a_number_is_the_users():
-    auto = connected(80 * GIB, gpus_per_worker="auto")
-    assert [auto.gpus_for(size * GIB) for size in (0, 14, 140)] == [1, 1, 3]
-    assert [connected(80 * GIB, gpus_per_worker=4).gpus_for(size * GIB) for size in (0, 140)] == [4, 4]
-    assert connected(None).gpus_for(140 * GIB) == 0
-    assert auto.bytes_per_worker == connected(80 * GIB, gpus_per_worker=4).bytes_per_worker == 80 * GIB
+def test_workers_of_the_cluster_have_the_gpus_of_its_nodes():
+    auto, four = connected(80 * GIB, gpus_per_worker="auto"), connected(80 * GIB, gpus_per_worker=4)
+    assert auto.layout(WorkerRequest(model_bytes=140 * GIB)).gpus == 3
+    assert four.layout(WorkerRequest()) == Layout(4, 1, 0.25)
+    assert connected(None).layout(WorkerRequest(model_bytes=140 * GIB)) == Layout(1, 0, 1)
+    assert auto.bytes_per_worker == four.bytes_per_worker == 80 * GIB
     assert connected(80 * GIB, gpus_per_worker=0.5).bytes_per_worker == 40 * GIB
+
+
+def test_a_pool_has_the_workers_of_its_layout_and_ends_for_another_one(monkeypatch):
+    asked, closed = [], []
+
+    class Pool:
+        def __init__(self, make_actor, settings):
+            asked[-1]["workers"] = settings.num_actors
+
+        def close(self):
+            closed.append(len(asked))
+
+    class Actor:
+        def options(self, **options):
+            asked.append(options)
+            return SimpleNamespace(remote=print)
+
+    monkeypatch.setattr("drop_ray.runtime.cluster.Pool", Pool)
+    monkeypatch.setattr("drop_ray.runtime.cluster.ray.remote", lambda actor: Actor())
+    cluster = connected(80 * GIB, (Node("c", "10.0.0.3", 16, 8),), num_workers=2, gpus_per_worker=4, cpus_per_worker=8)
+    for request in (
+        WorkerRequest(),
+        WorkerRequest(),
+        WorkerRequest(model_bytes=140 * GIB),
+        WorkerRequest("bench", None, 4),
+    ):
+        cluster.pool(None, request, False)
+    assert [(one["workers"], one["num_gpus"], one["num_cpus"]) for one in asked] == [(8, 1, 2), (2, 4, 8), (2, 4, 8)]
+    assert closed == [1, 2]  # the second request found its pool
 
 
 @pytest.mark.parametrize(
@@ -81,7 +113,7 @@ def test_auto_takes_as_many_gpus_as_hold_the_model_and_a_number_is_the_users():
 )
 def test_a_model_that_the_gpus_do_not_hold_is_refused(gpus, message):
     with pytest.raises(UserError, match=f"execution.gpus_per_worker: a model of .* {message}"):
-        connected(24 * GIB, gpus_per_worker=gpus).gpus_for(90 * GIB)
+        connected(24 * GIB, gpus_per_worker=gpus).layout(WorkerRequest(model_bytes=90 * GIB))
 
 
 def test_a_node_that_has_everything_has_no_fault_and_leaves_no_probe(setup, local_ray, tmp_path):

@@ -1,16 +1,17 @@
 """The stage `quantize` on a tiny Llama: checkpoints, their evaluation and benchmark as further plans, resuming."""
 
 import json
+import re
 
 import pytest
 import tiny_models
 
 from drop_ray.errors import UserError
-from drop_ray.job.artifacts import RECONSTRUCTION
+from drop_ray.job.artifacts import PANEL, RECONSTRUCTION
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.pipeline import run
 from drop_ray.stages.forecast import forecast_lines
-from drop_ray.store import open_store
+from drop_ray.store import Step, open_store
 from drop_ray.store.tables import read_table
 
 VALUES = [
@@ -40,7 +41,7 @@ def forecast_of(config, stage):
 
 
 def test_quantized_plans_are_made_judged_and_served_as_further_plans(make_config, model):
-    config = make_config(model=model, quantization=VALUES, serving=SERVING)
+    config = make_config(model=model, quantization=VALUES, serving=SERVING, divergence={"num_samples": 4})
     assert forecast_of(config, "quantize") == ["3", "3"]
     first = run(config, "quantize")
     names = {"base-awq", "base-gptq", "attention-2-gptq"}
@@ -58,22 +59,33 @@ def test_quantized_plans_are_made_judged_and_served_as_further_plans(make_config
     assert {(row["layer"], row["module"]) for row in rows} == present - dropped
     assert all(0 < row["squared_method"] < row["squared_output"] for row in rows)
 
+    panels = {label: panel_of_unit(config, label) for label in names | {"attention-2"}}
+    assert all(0 < panel["kl"] < 10 for panel in panels.values())
+    assert panels["base-gptq"]["top1_agreement"] > panels["attention-2"]["top1_agreement"]
+
     done = run(config)
     assert list(done.serving) == ["base", "attention-2-gptq"]
     assert done.found == first.computed
     report = open_store(config.store).read_file("runs/run/report.md").decode()
     assert "## Dropping and quantizing" in report
+    assert re.search(r"^\| attention-2-gptq +\| +\d\.\d+ \xb1 ", report, re.MULTILINE)
     assert all(path in report for path in first.checkpoints.values())
     again = run(config)
     assert (again.computed, again.serving) == (0, done.serving)
 
 
 def quantize_commit(config, label):
+    return commit_of(config, "quantize", label)
+
+
+def panel_of_unit(config, label):
+    return json.loads(open_store(config.store).read_bytes(commit_of(config, "diverge", label), PANEL))
+
+
+def commit_of(config, stage, label):
     store = open_store(config.store)
     units = json.loads(store.read_file("runs/run/steps.json"))
-    from drop_ray.store import Step
-
-    unit = next(unit for unit in units if (unit["stage"], unit["label"]) == ("quantize", label))
+    unit = next(unit for unit in units if (unit["stage"], unit["label"]) == (stage, label))
     return store.find(Step(unit["name"], unit["identity"]))
 
 

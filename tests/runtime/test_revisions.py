@@ -41,7 +41,7 @@ def config(checkpoints, inputs, tmp_path):
     def make(store="store", **model):
         ids = {"token_ids": str(checkpoints / "ids.json"), "num_samples": 6, "seq_len": 32}
         model = {"path": str(checkpoints), "dtype": "float32", **model}
-        return config_of(inputs, tmp_path / store, model=model, calibration=ids, evaluation={})
+        return config_of(inputs, tmp_path / store, model=model, calibration=ids, evaluation={"divergence": None})
 
     return make
 

@@ -137,7 +137,9 @@ def test_a_round_of_reload_is_repeated_with_both_engines():
 
 def test_an_engine_that_computes_another_model_is_timed_no_more():
     engines = Engines(variant={"shift": 0.5})
-    with pytest.raises(GateError, match=r"the variant's engine .*float32: mean difference 0.5 .*No speed is published"):
+    with pytest.raises(
+        GateError, match=r"the variant's engine .*float32: mean difference 0.5 .*Nothing of it is published"
+    ):
         run_bench(bench_spec(serving(), BASE, HALF), engines)
     assert engines.timed() == []
 

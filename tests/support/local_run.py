@@ -3,9 +3,11 @@
 from drop_ray.job.job import Job
 from drop_ray.job.ledger import Ledger
 from drop_ray.job.run_state import RunState
+from drop_ray.job.texts import Texts
 from drop_ray.job.worker import Worker, WorkerSetup
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.variants import Variant, variant_of
+from drop_ray.stages.catalog import stages_until
 
 
 class NoCluster:
@@ -13,6 +15,36 @@ class NoCluster:
 
     def __getattr__(self, name):
         raise AssertionError(f"the cluster was asked for {name}")
+
+
+class LocalCluster:
+    """Does all units in this process, one after the other; `names` are those that were done, by stage."""
+
+    def __init__(self, worker, order=lambda shares: shares):
+        self.worker, self.order, self.names = worker, order, {}
+
+    def worker_bytes(self, job):
+        del job
+        return 0
+
+    def prepare(self, job, stage, workers):
+        pass
+
+    def send(self, job, stage, shares, workers):
+        del job, workers
+        for share in self.order(list(shares)):
+            self.names.setdefault(stage.name, []).append(share.name)
+            yield from share.run(self.worker)
+
+
+def run_stages(job: Job, until="report", order=lambda shares: shares) -> RunState:
+    """A run in this process, from its first stage on; its cluster is in `cluster`."""
+    cluster = LocalCluster(start_worker(job), order)
+    state = RunState(job, Ledger(job.store, job.run_folder), cluster, Texts(job))
+    for entry in stages_until(until):
+        entry.load().run(state)
+    state.finish()
+    return state
 
 
 def run_state(job: Job, variants=()) -> RunState:

@@ -41,7 +41,10 @@ metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
 
 
 def config_values(inputs: Path, store, **fields):
-    """A run on the tiny model: 10 sample ranges, two attention plans, a task with two examples and a text."""
+    """A run on the tiny model: 10 sample ranges, two attention plans, a task with two examples and a text.
+
+    divergence: `evaluation.divergence`; where it is not the point, predictions are not compared.
+    """
     return {
         "name": "run",
         "model": {"path": str(inputs / "model"), "dtype": "float32"},
@@ -53,6 +56,7 @@ def config_values(inputs: Path, store, **fields):
             "tasks": [{"name": name, "num_fewshot": 2} for name in fields.pop("tasks", ["choose"])],
             "include_path": str(inputs / "tasks"),
             "perplexity": [{"name": "text", "source": str(inputs / "text.txt"), "num_samples": 4, "seq_len": 32}],
+            "divergence": fields.pop("divergence", None),
         },
         "store": str(store),
         **fields,

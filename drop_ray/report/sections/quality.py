@@ -14,6 +14,7 @@ from drop_ray.report.charts.svg import legend_mark
 from drop_ray.report.charts.xy import Axis, Curve, Point, XyChart, charts
 from drop_ray.report.results import Results
 from drop_ray.report.rows import VariantRow
+from drop_ray.report.sections.told_apart import told_apart_blocks
 from drop_ray.report.series import Series, strategy_series
 from drop_ray.report.statistics import Task, averaged_tasks, averages, primary_tasks
 
@@ -41,8 +42,11 @@ def quality_sections(everything: Results) -> list[blocks.Section]:
     ring = ("; the ring marks ", blocks.Strong(winner), ".") if winner else (".",)
     found: list[blocks.Block] = [blocks.Paragraph((text, *ring), of_drawings=True), *main]
     if small:
-        marks = legend(strategy_series(results.variants), "legend")
+        evaluated = {row.variant for row in results.evaluations}
+        shown = [one for one in strategy_series(results.variants) if any(row.name in evaluated for row in one.variants)]
+        marks = legend(shown, "legend")
         found.append(blocks.Columns(small, "By task", size="small", legend=marks))
+    found += told_apart_blocks(results)
     return [blocks.Section(title, "quality", found)]
 
 

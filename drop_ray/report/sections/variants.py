@@ -7,6 +7,7 @@ from drop_ray.report import blocks, formatting
 from drop_ray.report.answer import find_answer
 from drop_ray.report.blocks import NOTHING, Cell, Column, Strong, Table, estimate_cell, table
 from drop_ray.report.charts.heat import drop_strip
+from drop_ray.report.divergence import DivergenceRow
 from drop_ray.report.refit import in_vain
 from drop_ray.report.results import Results
 from drop_ray.report.rows import EvaluationRow
@@ -26,7 +27,7 @@ def variants_sections(everything: Results) -> list[blocks.Section]:
         " marks those whose average is at most one standard error of the base's average below it. "
         + (f"The average covers {averaged}; the paired" if averaged else "The paired")
         + " difference is variant minus base on the same documents. "
-        f"Values are {formatting.PLUS_MINUS} one standard error."
+        f"Values are {formatting.PLUS_MINUS} one standard error." + _of_targets(results)
     )
     drawn = "Strips show attention (above) and MLP (below), first layer on the left."
     found: list[blocks.Block] = [
@@ -43,7 +44,11 @@ def variants_sections(everything: Results) -> list[blocks.Section]:
 def _table(results: Results, winner: str | None) -> Table:
     tasks = primary_tasks(results)
     columns: list[str | Column] = ["variant", Column("dropped", "text"), Column("parameters", note="kept, saved")]
-    columns += [Column("KV/token", note="saved"), "average", "paired difference"]
+    columns += [Column("KV/token", note="saved")]
+    panels = {row.variant: row for row in results.divergences}
+    if panels:
+        columns += [Column("KL\u00a0" + ARROWS[False], note="to the base"), Column("same top token")]
+    columns += ["average", "paired difference"]
     for task in tasks:
         fewshot = "" if task.num_fewshot is None else f", {task.num_fewshot}-shot"
         columns.append(Column(f"{task.task}\u00a0{ARROWS[task.higher_is_better]}", note=f"{task.metric}{fewshot}"))
@@ -52,10 +57,26 @@ def _table(results: Results, winner: str | None) -> Table:
     for index, standing in enumerate(standings(results)):
         variant = standing.variant
         remark = "not nearer to the base by it" if in_vain(results, variant.name) else ""
-        cells = [*_size_cells(index, standing, results.run.num_layers, winner, remark), _cell(standing.average)]
-        cells += [_cell(standing.paired, gain="+"), *(_cell(found.get(variant.name)) for found in values)]
+        cells = _size_cells(index, standing, results.run.num_layers, winner, remark)
+        cells += _panel_cells(panels.get(variant.name)) if panels else []
+        cells += [
+            _cell(standing.average),
+            _cell(standing.paired, gain="+"),
+            *(_cell(found.get(variant.name)) for found in values),
+        ]
         rows.append([*cells, *(Cell(variant.checkpoint or "") for _ in checkpoint)])
     return table([*columns, *checkpoint], rows, look="stacked")
+
+
+def _of_targets(results: Results) -> str:
+    """What is different in values of tasks that ended when the difference was known."""
+    tasks = list(dict.fromkeys(row.task for row in results.targets if row.low is not None))
+    if not tasks:
+        return ""
+    return (
+        f" On {', '.join(tasks)} a variant's value is the base's over all documents plus the difference on those that "
+        "both were evaluated on."
+    )
 
 
 def _size_cells(index: int, standing: Standing, num_layers: int, winner: str | None, remark: str) -> list[Cell]:
@@ -73,6 +94,13 @@ def _size_cells(index: int, standing: Standing, num_layers: int, winner: str | N
         Cell(formatting.share(row.parameters, row.parameters_saved), (saved,), tooltip=kept),
         Cell(saved_kv, (formatting.binary_bytes(row.kv_bytes_saved_per_token),), tooltip=kept_kv),
     ]
+
+
+def _panel_cells(panel: DivergenceRow | None) -> list[Cell]:
+    if panel is None:
+        return [NOTHING, NOTHING]
+    error = f"{formatting.PLUS_MINUS} {formatting.score(panel.kl_stderr)}"
+    return [Cell(formatting.score(panel.kl), (error,)), Cell(f"{100 * panel.top1_agreement:.1f} %")]
 
 
 def _cell(found: Estimate | PairedDifference | None, gain: str = "") -> Cell:
