@@ -150,6 +150,7 @@ SECTIONS = Registry(
             "divergence",
             "screening",
             "variants",
+            "refit",
             "answers",
             "gates",
             "quantization",

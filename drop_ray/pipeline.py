@@ -1,6 +1,6 @@
 """A run from a model and a text to a report, stage by stage. Units that the store already has are not done again.
 
-score -> plan -> export -> diverge -> evaluate -> gates -> quantize (and these three again) -> bench -> report
+score -> plan -> refit -> export -> diverge -> evaluate -> gates -> quantize (and these three again) -> bench -> report
 
 `drop_ray.stages.catalog` lists the stages. Each lists its units; `RunState.complete` does those that are not done.
 """

@@ -25,7 +25,7 @@ LIGHT += [
 PRIVATE = re.compile(r"_(?!_)")
 # They lie beside an exported checkpoint, too, and so import nothing of drop_ray. The canary tests know their uses.
 BESIDE_CHECKPOINTS = {"modeling_dropped.py", "modeling_deepseek.py", "configuration_deepseek.py"}
-# models/ and scoring/ run on any GPU machine with a plain PyTorch image.
+# models/, scoring/ and refit/ run on any GPU machine with a plain PyTorch image.
 PORTABLE = {"torch", "transformers", "accelerate", "safetensors", "numpy", "fsspec", "huggingface_hub", "drop_ray"}
 DATACLASS = re.compile(r"(dataclasses\.)?dataclass\b")
 
@@ -105,7 +105,7 @@ def test_only_runtime_imports_ray():
     assert importing == {"runtime"}
 
 
-@pytest.mark.parametrize("folder", ["models", "scoring"])
+@pytest.mark.parametrize("folder", ["models", "scoring", "refit"])
 def test_models_and_scoring_need_little(folder):
     for path in (PACKAGE / folder).rglob("*.py"):
         assert set(imported(path)) - set(sys.stdlib_module_names) <= PORTABLE, path

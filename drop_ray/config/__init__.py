@@ -8,7 +8,8 @@ from drop_ray.config.loading import load_config, parse_config
 from drop_ray.config.model import ModelConfig
 from drop_ray.config.plans import PlanSpec
 from drop_ray.config.quantization import QuantizationSpec
-from drop_ray.config.run import RunConfig, perplexity_field, quantization_field, text_sections
+from drop_ray.config.refit import RefitSpec
+from drop_ray.config.run import RunConfig, perplexity_field, quantization_field, refit_field, text_sections
 from drop_ray.config.scoring import CalibrationConfig, ScoringConfig
 from drop_ray.config.section import TextSection, resolve_path
 from drop_ray.config.serving import MIN_MODEL_LEN, ServingConfig, WorkloadSpec
@@ -25,6 +26,7 @@ __all__ = [
     "Placement",
     "PlanSpec",
     "QuantizationSpec",
+    "RefitSpec",
     "RunConfig",
     "ScoringConfig",
     "ServingConfig",
@@ -35,6 +37,7 @@ __all__ = [
     "parse_config",
     "perplexity_field",
     "quantization_field",
+    "refit_field",
     "resolve_path",
     "text_sections",
 ]

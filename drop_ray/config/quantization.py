@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from drop_ray.config.section import FileName, Section, TextSection
+from drop_ray.config.section import FileName, Section, TextSection, split_samples
 
 BITS = {"awq": (4,), "gptq": (4, 8)}
 
@@ -58,11 +58,4 @@ class QuantizationSpec(Section):
 
     def split(self, total: int) -> tuple[range, range]:
         """Of `total` samples, those to calibrate on and those held out. ValueError if there are too few."""
-        wanted = (self.num_samples or 1) + self.held_out
-        if wanted > total:
-            raise ValueError(
-                f"{wanted - self.held_out} samples to calibrate on and {self.held_out} held out are more than the "
-                f"{total} that there are"
-            )
-        first = total - self.held_out
-        return range(self.num_samples or first), range(first, total)
+        return split_samples(total, self.num_samples, self.held_out, "calibrate on")

@@ -11,6 +11,7 @@ from drop_ray.config.hardware import HardwareSpec
 from drop_ray.config.model import ModelConfig
 from drop_ray.config.plans import PlanSpec
 from drop_ray.config.quantization import QuantizationSpec
+from drop_ray.config.refit import RefitSpec
 from drop_ray.config.scoring import CalibrationConfig, ScoringConfig
 from drop_ray.config.section import FileName, Location, Section, TextSection
 from drop_ray.config.serving import ServingConfig
@@ -26,6 +27,9 @@ class RunConfig(Section):
     calibration: CalibrationConfig = Field(description="the text on which importance is measured")
     scoring: ScoringConfig = Field(ScoringConfig(), description="what is measured on the calibration text")
     plans: tuple[PlanSpec, ...] = Field((), description="what to drop: strategies with numbers, or plan files")
+    refit: tuple[RefitSpec, ...] = Field(
+        (), description="how what is left of every plan is fitted anew, to make up for what is dropped"
+    )
     evaluation: EvaluationConfig = Field(
         EvaluationConfig(), description="the tasks and texts that judge the base and every plan"
     )
@@ -51,9 +55,9 @@ class RunConfig(Section):
             raise ValueError("name each format once")
         return value
 
-    @field_validator("quantization")
+    @field_validator("quantization", "refit")
     @classmethod
-    def _labels_differ(cls, value: tuple[QuantizationSpec, ...]) -> tuple[QuantizationSpec, ...]:
+    def _labels_differ(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         twice = first_twice(spec.label for spec in value)
         if twice is not None:
             raise ValueError(f"two lines are called {twice}; give one a `name`")
@@ -70,12 +74,13 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _quantization_has_samples(self) -> "RunConfig":
-        for position, spec in enumerate(self.quantization):
-            try:
-                spec.split(spec.text.num_samples if spec.text else self.calibration.num_samples)
-            except ValueError as error:
-                raise ValueError(f"quantization[{position}].num_samples: {error}") from error
+    def _changes_have_samples(self) -> "RunConfig":
+        for field in ("refit", "quantization"):
+            for position, spec in enumerate(getattr(self, field)):
+                try:
+                    spec.split(spec.text.num_samples if spec.text else self.calibration.num_samples)
+                except ValueError as error:
+                    raise ValueError(f"{field}[{position}].num_samples: {error}") from error
         return self
 
     @model_validator(mode="after")
@@ -107,11 +112,16 @@ class RunConfig(Section):
 def text_sections(config: RunConfig) -> dict[str, TextSection]:
     """Every text but that of calibration, by the field that names it."""
     texts: dict[str, TextSection] = {perplexity_field(text.name): text for text in config.evaluation.perplexity}
+    texts |= {refit_field(spec.label): spec.text for spec in config.refit if spec.text}
     return texts | {quantization_field(spec.label): spec.text for spec in config.quantization if spec.text}
 
 
 def perplexity_field(name: str) -> str:
     return f"evaluation.perplexity ({name})"
+
+
+def refit_field(label: str) -> str:
+    return f"refit ({label}).text"
 
 
 def quantization_field(label: str) -> str:

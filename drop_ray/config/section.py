@@ -36,6 +36,20 @@ class TextSection(Section):
     seq_len: int = Field(2048, ge=2, description="tokens of each sample; no more than the model has positions")
 
 
+def split_samples(total: int, num_samples: int | None, held_out: int, purpose: str) -> tuple[range, range]:
+    """Of `total` samples, the first ones for a purpose (all that are left if None), and the last ones held out.
+
+    ValueError if there are too few. `purpose` is for the message, such as `calibrate on`.
+    """
+    wanted = (num_samples or 1) + held_out
+    if wanted > total:
+        raise ValueError(
+            f"{wanted - held_out} samples to {purpose} and {held_out} held out are more than the {total} that there are"
+        )
+    first = total - held_out
+    return range(num_samples or first), range(first, total)
+
+
 def resolve_path(path: str) -> Path:
     """The file or folder that a config's path names."""
     if path.startswith(DEMO_PREFIX):

@@ -5,6 +5,9 @@ import pyarrow as pa
 SAMPLES = "calibration.parquet"
 SCORES = "scores.parquet"
 CHECKPOINT = "checkpoint"
+PATCH = "patch"
+REFIT = "refit.parquet"
+HELD_OUT = "held_out.parquet"
 METRICS = "metrics.json"
 DOCUMENTS = "documents.parquet"
 LOGGED_SAMPLES = "samples.parquet"
@@ -51,6 +54,31 @@ RECONSTRUCTION_SCHEMA = pa.schema(
     ]
 )
 """The fields of `quantization.reconstruction.LayerError`, a row per sub-layer."""
+
+REFIT_SCHEMA = pa.schema(
+    [
+        ("layer", pa.int32()),
+        ("module", pa.string()),
+        ("ridge", pa.float64()),
+        ("tokens", pa.int64()),
+        ("inputs", pa.int32()),
+        ("fitted_before", pa.float64()),
+        ("fitted_after", pa.float64()),
+        ("held_out_before", pa.float64()),
+        ("held_out_after", pa.float64()),
+    ]
+)
+"""The fields of `refit.fitting.Fit`, a row per refitted sub-layer."""
+
+HELD_OUT_SCHEMA = pa.schema(
+    [
+        ("sample", pa.int32()),
+        ("tokens", pa.int64()),
+        ("kl_dropped", pa.float64()),
+        ("kl_refitted", pa.float64()),
+    ]
+)
+"""The fields of `refit.refitting.HeldOut`, a row per sample that was not fitted to."""
 
 SERVING_SCHEMA = pa.schema(
     [

@@ -4,18 +4,20 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from drop_ray.config.section import resolve_path
+from drop_ray.job.file_hash import file_sha256
 from drop_ray.planning.changes import Change
 from drop_ray.planning.plans import BASE
 from drop_ray.planning.variants import Variant
 
 if TYPE_CHECKING:
-    from drop_ray.config import RunConfig
+    from drop_ray.config import RunConfig, TextSection
     from drop_ray.job.job import Job
     from drop_ray.models.checkpoint import Checkpoint
 
-SECTIONS = ("drop_ray.quantization.section:QUANTIZATION",)
+SECTIONS = ("drop_ray.job.refit_section:REFIT", "drop_ray.quantization.section:QUANTIZATION")
 """Location of each section's object as `module:attribute`, in the order in which their changes are made."""
 
 
@@ -28,7 +30,7 @@ class Line(Protocol):
 
     @property
     def plans(self) -> Literal["all"] | tuple[str, ...]:
-        """Names of the plans that it changes; the base is always changed."""
+        """Names of the variants that it changes; a section that changes the base too always does."""
 
 
 class ChangeSection(ABC):
@@ -38,6 +40,8 @@ class ChangeSection(ABC):
     """Name of the section in the config."""
     libraries: tuple[str, ...]
     """Libraries that every node must have if the section has a line."""
+    is_exported: bool = False
+    """Whether `export` is for its variants too; those of other sections have checkpoints of their own."""
 
     @abstractmethod
     def lines(self, config: "RunConfig") -> Sequence[Line]:
@@ -51,15 +55,15 @@ class ChangeSection(ABC):
     def changes(self, job: "Job") -> Sequence[Change]:
         """The change of each line, in their order."""
 
-    def names(self, config: "RunConfig", plans: Sequence[str]) -> list[str]:
-        """Names of the variants that it makes of plans with these names, or of the base if it is among them."""
-        return [f"{plan}-{line.label}" for line in self.lines(config) for plan in plans if _is_for(line, plan)]
+    def names(self, config: "RunConfig", variants: Sequence[str]) -> list[str]:
+        """Names of the variants that it makes of those with these names, the base among them if it is."""
+        return [f"{name}-{line.label}" for line in self.lines(config) for name in variants if _is_for(line, name)]
 
     def variants(self, job: "Job", base: Variant, plans: Sequence[Variant]) -> Iterator[Variant]:
-        """The base, and every variant of a plan that the config names, by each line."""
+        """The base, and every variant that the config names, by each line. plans: those that were made before."""
         for line, change in zip(self.lines(job.config), job.changes[self.field], strict=True):
             for variant in (base, *plans):
-                if _is_for(line, variant.plan.name):
+                if _is_for(line, variant.name):
                     yield variant.then(change)
 
 
@@ -70,5 +74,17 @@ def change_sections() -> tuple[ChangeSection, ...]:
     return tuple(getattr(importlib.import_module(module), attribute) for module, _, attribute in places)
 
 
-def _is_for(line: Line, plan: str) -> bool:
-    return plan == BASE or line.plans == "all" or plan in line.plans
+def text_identity(job: "Job", text: "TextSection | None", field: str) -> dict[str, Any]:
+    """Identity of the samples that a line works on: of its own text, or the run's calibration samples.
+
+    field: where the config names that text, for messages.
+    """
+    if text is None:
+        settings = {"text_field", "num_samples", "seq_len", "shuffle_seed"}
+        return job.calibration_content | job.config.calibration.model_dump(include=settings)
+    source = file_sha256(resolve_path(text.source), f"{field}.source")
+    return {"source": source, **text.model_dump(exclude={"source"})}
+
+
+def _is_for(line: Line, variant: str) -> bool:
+    return variant == BASE or line.plans == "all" or variant in line.plans

@@ -46,6 +46,7 @@ NOTES = {
     "evaluation.divergence": "All of the calibration text is scored here; of a longer one leave `source` out, and what "
     "follows the calibration samples is taken",
     "evaluation.tasks": "Their data come from the Hugging Face hub; tasks of your own lie in a folder, `include_path`",
+    "refit": "Solves what is left of every plan anew, to make up for what is dropped; wants text of many kinds",
     "quantization": "Needs `pip install 'drop-ray[quantization]'`",
     "serving": "Needs vLLM: `pip install 'drop-ray[gpu]'`",
     "execution.gpus_per_worker": "On a machine or cluster with GPUs: 1, and num_workers as many as there are GPUs",
@@ -139,6 +140,7 @@ def _values(facts: ModelFacts) -> dict[str, Any]:
             **_samples(facts.calibration_tokens, facts.max_positions, MIN_CALIBRATION_SAMPLES),
         },
         "plans": _plans(facts),
+        "refit": Off([{"ridge": "auto", "held_out": 8}]),
         "evaluation": {
             "batch_size": 8,
             "perplexity": [{"name": "held_out", "source": HELD_OUT_TEXT, **held_out}],

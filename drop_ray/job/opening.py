@@ -164,15 +164,20 @@ def _read_given_plans(
 
 def _check_names(config: RunConfig, requests: tuple[PlanRequest, ...], given: tuple[DropPlan, ...]) -> None:
     plans = [BASE, *(request.name for request in requests), *(plan.name for plan in given)]
-    names = plans + [name for section in change_sections() for name in section.names(config, plans)]
+    names, exported, known_to = [*plans], [*plans], {}
+    for section in change_sections():
+        known_to[section.field] = [*names]
+        made = section.names(config, names)
+        names += made
+        exported += made if section.is_exported else []
     twice = first_twice(names)
     if twice is not None:
         raise UserError(f"plans: two plans are called {twice}; rename the one from a file, or give a `name`")
     choices = [
-        ("export", config.export, plans),
+        ("export", config.export, exported),
         ("serving.plans", config.serving.plans if config.serving else "all", names),
         *(
-            (f"{section.field} ({line.label}).plans", line.plans, plans)
+            (f"{section.field} ({line.label}).plans", line.plans, known_to[section.field])
             for section in change_sections()
             for line in section.lines(config)
         ),

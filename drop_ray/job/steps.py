@@ -101,7 +101,7 @@ def export_step(variant: Variant, format: ExportFormat = "dropped") -> Step:
         "export" if format == "dropped" else f"export-{format}",
         {
             "algorithm": 1,
-            "versions": public_versions(["transformers"]),
+            "versions": _versions(variant, "transformers"),
             "model": variant.base,
             **variant.identity(),
         },
@@ -257,4 +257,4 @@ def _backend_libraries(job: Job) -> tuple[str, ...]:
 
 
 def _versions(variant: Variant, *libraries: str) -> dict[str, str]:
-    return public_versions([*libraries, *(variant.remake.libraries if variant.remake else ())])
+    return public_versions([*libraries, *variant.libraries])

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from drop_ray.config import EvaluationConfig, ModelConfig, ScoringConfig
 from drop_ray.errors import CorruptArtifactError, WorkerFailedError
-from drop_ray.job.artifacts import CHECKPOINT
+from drop_ray.job.artifacts import CHECKPOINT, PATCH
 from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
 from drop_ray.models.dropped import parse_dtype
 from drop_ray.models.edited import edited
@@ -21,7 +21,9 @@ from drop_ray.models.files.model_folder import LocalSource
 from drop_ray.models.files.weight_hashes import weight_hashes
 from drop_ray.models.loading import load_model
 from drop_ray.models.location import locate_model
+from drop_ray.planning.changes import Patch
 from drop_ray.planning.variants import Variant
+from drop_ray.refit.patch import PatchTensors
 from drop_ray.store import Commit, Step, Store
 from drop_ray.store.hash_memory import HashMemory
 from drop_ray.store.node_cache import NodeCache, cache_root
@@ -90,6 +92,7 @@ class Worker:
         self._checkpoints: dict[str | None, Checkpoint] = {}
         self._held: tuple[object, Any] | None = None
         self._remembered: tuple[object, Any] | None = None
+        self._patch: Path | None = None
         self._since = time.monotonic()
 
     def start(self) -> None:
@@ -115,7 +118,8 @@ class Worker:
 
     def source(self, variant: Variant) -> Checkpoint:
         """The base's files as the variant's edits change them; what it drops is still in them."""
-        return edited(self.checkpoint(), variant.edits) if variant.edits else self.checkpoint()
+        edits = [self._opened(edit) if isinstance(edit, Patch) else edit for edit in variant.edits]
+        return edited(self.checkpoint(), edits) if edits else self.checkpoint()
 
     def hold(self, key: object, load: Callable[[], Any]) -> Any:
         """What is held under an equal key; otherwise the result of `load`, which is then held.
@@ -157,6 +161,17 @@ class Worker:
             attn_implementation=attention,
             memory=_memory_of_gpus(),
         )
+
+    def _opened(self, patch: Patch) -> Patch:
+        """The patch with its tensors at hand, in a folder that stays until that of another patch is asked for."""
+        assert patch.made is not None, f"{patch.label} is not done"
+        folder = self._cache.folder_of(self.store, patch.made, PATCH)
+        if self._patch not in (None, folder):
+            self._cache.release(self._patch)
+        self._patch = folder
+        if self.store.local_path(patch.made, PATCH) is not None:
+            self._check_in_place(patch.made, PATCH)
+        return replace(patch, tensors=PatchTensors(folder))
 
     @contextmanager
     def folder(self, commit: Commit, logical: str) -> Iterator[Path]:

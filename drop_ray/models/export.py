@@ -32,6 +32,8 @@ from drop_ray.text.progress import ignore_progress
 
 logger = logging.getLogger(__name__)
 
+MODEL_CARD = "README.md"
+
 
 @dataclass(frozen=True)
 class _Contents:
@@ -52,11 +54,13 @@ def export_checkpoint(
     *,
     format: ExportFormat = "dropped",
     provenance: Mapping[str, Any] | None = None,
+    card: str | None = None,
     progress: Callable[[int, int], None] = ignore_progress,
 ) -> None:
     """Write the model without the sub-layers of `drops` to the new folder `output`.
 
-    `provenance` goes into config.json as `drop_ray`. `progress` is told (bytes done, bytes in all).
+    `provenance` goes into config.json as `drop_ray`. `card`, what was done to the weights, is added to the model card.
+    `progress` is told (bytes done, bytes in all).
     Raises UserError if the checkpoint does not fit its config.json, if the model without `drops` has no such format, if
     a file beside the weights is linked from elsewhere, or if `output` exists and is not empty. Raises NotFiniteError if
     a tensor that is kept holds NaN or infinity.
@@ -72,12 +76,20 @@ def export_checkpoint(
         copy_companion(path, output)
     for path in contents.code:
         shutil.copyfile(path, output / path.name)
+    if card is not None:
+        _add_to_card(output / MODEL_CARD, card)
 
 
 def check_new_folder(output: Path) -> None:
     """UserError unless a checkpoint can be written to `output`: it does not exist yet, or is an empty folder."""
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"{output} is a file, or is not empty; give a new folder")
+
+
+def _add_to_card(path: Path, text: str) -> None:
+    """The base's card comes first: the hub reads the fields at its beginning."""
+    before = path.read_bytes() + b"\n" if path.exists() else b""
+    path.write_bytes(before + f"## Changed by drop_ray\n\n{text}\n".encode())
 
 
 def check_full(checkpoint: Checkpoint, field: str) -> None:

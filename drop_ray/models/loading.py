@@ -103,6 +103,13 @@ class Weights:
             tensors |= {name.removeprefix(prefix): tensor for name, tensor in made.items()}
         return {name: _converted(tensors.pop(name), expected[name].dtype) for name in list(tensors)}
 
+    def stored_name(self, name: str) -> str:
+        """Name in the files of a tensor of the model. UserError unless they have that tensor as it is."""
+        recipe = self._recipe_of.get(name)
+        if recipe is None or recipe.converter is not None:
+            raise UserError(f"{self._checkpoint.location} has no tensor that is {name} as it is")
+        return recipe.names[0]
+
     def load(self, module: nn.Module, prefix: str, device: torch.device | str) -> None:
         """Fill a module of the skeleton and move it to `device`."""
         assign(module, self.read(module, prefix), device)

@@ -1,13 +1,14 @@
 """A change is one step from a model to another: what decides its result, its name, and how it becomes weights.
 
 A change becomes weights in one of three ways, each a class here. `Drop` removes sub-layers. A `TensorEdit` gives some
-tensors other values while they are read. A `Remake` computes a checkpoint of its own, which is kept in the store.
+tensors other values while they are read; those of a `Patch` are computed by a step and kept in the store. A `Remake`
+computes a checkpoint of its own, which is kept there too.
 A package adds a kind of change by the entry point group `drop_ray.changes`; docs/extending.md shows one.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,7 +21,8 @@ from drop_ray.store.identity import canonical_json
 if TYPE_CHECKING:
     import torch
 
-    from drop_ray.store import Step
+    from drop_ray.models.edited import Edit
+    from drop_ray.store import Commit, Step
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +108,30 @@ class TensorEdit(Change):
     @abstractmethod
     def edit(self, name: str, tensor: "torch.Tensor") -> "torch.Tensor":
         """The tensor's new values, in the same shape and dtype. Called only for names that it edits."""
+
+
+@dataclass(frozen=True, eq=False)
+class Patch(TensorEdit):
+    """An edit whose tensors are computed by a step and kept in the store. A worker opens them before it reads."""
+
+    libraries: ClassVar[tuple[str, ...]]
+    """Libraries whose versions decide what the tensors are."""
+    made: "Commit | None" = field(default=None, kw_only=True)
+    """Commit of the step that computes them; None until it is done. It is no part of the identity."""
+    tensors: "Edit | None" = field(default=None, kw_only=True, repr=False)
+    """The tensors, while they are open on the node."""
+
+    @abstractmethod
+    def step(self, base: str, before: Mapping[str, Any]) -> "Step":
+        """The step that computes the tensors. base: identity of the base model; before: of the changes before it."""
+
+    def edits(self, name: str) -> bool:
+        assert self.tensors is not None, "a worker opens a patch before it reads"
+        return self.tensors.edits(name)
+
+    def edit(self, name: str, tensor: "torch.Tensor") -> "torch.Tensor":
+        assert self.tensors is not None, "a worker opens a patch before it reads"
+        return self.tensors.edit(name, tensor)
 
 
 class Remake(Change):

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from drop_ray.models.families import DropLists
-from drop_ray.planning.changes import Change, Drop, Remake, TensorEdit, Undecided
+from drop_ray.planning.changes import Change, Drop, Patch, Remake, TensorEdit, Undecided
 from drop_ray.planning.plans import DropPlan
 from drop_ray.store import Step
 
@@ -51,7 +51,14 @@ class Variant:
     @property
     def before(self) -> "Variant":
         """This variant without its last change."""
-        return replace(self, changes=self.changes[:-1])
+        *rest, last = self.changes
+        return replace(self, changes=tuple(rest), name=self.name.removesuffix(f"-{last.label}"))
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Libraries whose versions decide what its changes compute, besides torch and transformers."""
+        computed = (change for change in self.changes if isinstance(change, Patch | Remake))
+        return tuple(library for change in computed for library in change.libraries)
 
     @cached_property
     def made_by(self) -> Step | None:

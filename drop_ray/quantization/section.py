@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from drop_ray.config import QuantizationSpec, RunConfig, quantization_field, resolve_path
+from drop_ray.config import QuantizationSpec, RunConfig, quantization_field
 from drop_ray.errors import UserError
-from drop_ray.job.change_sections import ChangeSection
-from drop_ray.job.file_hash import file_sha256
+from drop_ray.job.change_sections import ChangeSection, text_identity
 from drop_ray.job.job import Job
 from drop_ray.models.checkpoint import Checkpoint
 from drop_ray.planning.changes import Change
@@ -30,12 +29,7 @@ class QuantizationSection(ChangeSection):
         return [self._change(job, spec) for spec in job.config.quantization]
 
     def _change(self, job: Job, spec: QuantizationSpec) -> Quantize:
-        if spec.text is None:
-            settings = {"text_field", "num_samples", "seq_len", "shuffle_seed"}
-            samples = job.calibration_content | job.config.calibration.model_dump(include=settings)
-        else:
-            source = file_sha256(resolve_path(spec.text.source), f"{quantization_field(spec.label)}.source")
-            samples = {"source": source, **spec.text.model_dump(exclude={"source"})}
+        samples = text_identity(job, spec.text, quantization_field(spec.label))
         return Quantize(spec, job.config.model.dtype, samples)
 
 

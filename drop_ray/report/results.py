@@ -6,7 +6,7 @@ be empty: a run without an evaluation still reports its scores and variants.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from drop_ray.report.costs import CostRow
 from drop_ray.report.divergence import DivergenceRow, DivergenceSampleRow, DivergenceText
@@ -25,6 +25,9 @@ from drop_ray.report.rows import (
     VariantRow,
 )
 
+if TYPE_CHECKING:
+    from drop_ray.report.refit import RefitErrorRow, RefitRow
+
 Row = TypeVar("Row")
 Key = TypeVar("Key")
 OF_VARIANTS = {
@@ -35,6 +38,8 @@ OF_VARIANTS = {
     "quantization_errors": "quantization errors",
     "serving": "serving measurements",
     "engines": "serving measurements",
+    "refits": "refits",
+    "refit_errors": "refits",
     "verdicts": "verdicts",
     "gates": "verdicts",
     "calibrations": "evaluations",
@@ -116,6 +121,11 @@ class Results:
     """What the units took, by stage."""
     mix: Sequence[MixRow] = ()
     """The texts that the calibration text was mixed from; none where it is one text."""
+
+    refits: Sequence["RefitRow"] = ()
+    """What variants were refitted with, and what that brought back."""
+    refit_errors: Sequence["RefitErrorRow"] = ()
+    """What the residual stream lacked after each refitted sub-layer."""
 
     def __post_init__(self) -> None:
         names = [variant.name for variant in self.variants]

@@ -87,7 +87,9 @@ class VariantRow:
     quantization: Quantization | None = None
     """How the weights were quantized, if they were."""
     changes: tuple[str, ...] = ()
-    """Labels of the changes after the drop, in their order: `awq`."""
+    """Labels of the changes after the drop, in their order: `refit`, `awq`."""
+    refit: str | None = None
+    """Label of its refit, if what is left was fitted anew."""
 
     @property
     def sublayers_dropped(self) -> int:

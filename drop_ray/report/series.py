@@ -35,26 +35,31 @@ class Series:
 
 
 def strategy_series(variants: Sequence[VariantRow]) -> list[Series]:
-    """One per strategy and metric, in order of appearance, without the base.
+    """One per strategy, metric and refit, in order of appearance, without the base.
 
     The label names the metric only where variants of one run follow different ones.
     """
-    keys = list(dict.fromkeys((row.strategy, row.metric) for row in variants if row.strategy != "base"))
-    metrics = list(dict.fromkeys(metric for _, metric in keys if metric is not None))
+    keys = list(dict.fromkeys((row.strategy, row.metric, row.refit) for row in variants if row.strategy != "base"))
+    metrics = list(dict.fromkeys(metric for _, metric, _ in keys if metric is not None))
+    refits = list(dict.fromkeys(refit for _, _, refit in keys))
     series = []
-    for strategy, metric in keys:
+    for strategy, metric, refit in keys:
         family = next((family for family in FAMILIES if family in strategy), OTHER)
         manner = next((manner for manner in MANNERS if manner in strategy), PLAIN)
         shape = (*FAMILIES, OTHER).index(family) + (PLAIN, *MANNERS).index(manner)
         if metric is not None:
             shape += metrics.index(metric)
+        shape += refits.index(refit)
+        label = strategy if metric is None or len(metrics) < 2 else f"{strategy} ({metric})"
         series.append(
             Series(
-                label=strategy if metric is None or len(metrics) < 2 else f"{strategy} ({metric})",
+                label=label if refit is None else f"{label}, {refit}",
                 css=f"series family-{family} manner-{manner}",
                 shape=SHAPES[shape % len(SHAPES)],
                 connected=strategy != HAND_MADE,
-                variants=tuple(row for row in variants if (row.strategy, row.metric) == (strategy, metric)),
+                variants=tuple(
+                    row for row in variants if (row.strategy, row.metric, row.refit) == (strategy, metric, refit)
+                ),
             )
         )
     return series

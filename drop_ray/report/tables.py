@@ -25,6 +25,7 @@ from drop_ray.report.costs import CostRow
 from drop_ray.report.divergence import DivergencePair, DivergenceRow, DivergenceSampleRow, pairs
 from drop_ray.report.mix import MixRow
 from drop_ray.report.quantization import DifferenceRow, EffectsRow, differences, effects, perplexity_tasks
+from drop_ray.report.refit import RefitErrorRow, RefitRow
 from drop_ray.report.results import Results
 from drop_ray.report.serving import GammaRow, gamma_rows, references
 from drop_ray.report.statistics import Standing, Task, standings
@@ -52,6 +53,8 @@ TOPICS: dict[str, tuple[type, Callable[[Results], Iterable[Any]]]] = {
     "quantization_differences": (DifferenceRow, lambda results: _of_texts(results, differences)),
     "quantization_effects": (EffectsRow, lambda results: _of_texts(results, effects)),
     "quantization_errors": (rows.QuantizationErrorRow, lambda results: results.quantization_errors),
+    "refits": (RefitRow, lambda results: results.refits),
+    "refit_errors": (RefitErrorRow, lambda results: results.refit_errors),
     "serving": (rows.ServingRow, lambda results: results.serving),
     "gamma": (GammaRow, lambda results: gamma_rows(standings(results), references(results))),
     "engines": (rows.EngineRow, lambda results: results.engines),

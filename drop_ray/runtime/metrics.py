@@ -19,7 +19,7 @@ SECONDS = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0
 
 
 class StageMetrics:
-    """What the driver counts, by run and stage, which is `score`, `export`, `evaluate`, `quantize` or `bench`."""
+    """What the driver counts, by run and stage: `score`, `refit`, `export`, `evaluate`, `quantize` or `bench`."""
 
     def __init__(self, run: str, stage: str):
         keys = ("run", "stage")

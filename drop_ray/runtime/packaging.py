@@ -106,6 +106,7 @@ def _paths(config: RunConfig) -> Iterator[tuple[str, str]]:
         if name is not None and (Path(name).is_dir() or Path(name).is_absolute()):
             yield field, name
     texts = [(f"evaluation.perplexity ({text.name})", text.source) for text in config.evaluation.perplexity]
+    texts += [(f"refit[{i}].text", spec.text.source) for i, spec in enumerate(config.refit) if spec.text]
     texts += [(f"quantization[{i}].text", spec.text.source) for i, spec in enumerate(config.quantization) if spec.text]
     named = {
         "calibration.source": config.calibration.source,

@@ -47,9 +47,12 @@ class StreamedLayers:
 
     streams = True
 
-    def __init__(self, layers: nn.ModuleList, prefix: str, weights: Weights, device: torch.device | str):
-        """prefix: what the layers' tensor names begin with, such as `model.layers`."""
+    def __init__(
+        self, layers: nn.ModuleList, prefix: str, weights: Weights, device: torch.device | str, first: int = 0
+    ):
+        """prefix: what the layers' tensor names begin with, such as `model.layers`; first: the layer to begin with."""
         self._layers = layers
+        self._first = first
         self._prefix = prefix
         self._weights = weights
         self._device = device
@@ -63,8 +66,9 @@ class StreamedLayers:
         return self._weights.read(self._layers[index], f"{self._prefix}.{index}.")
 
     def _iterate(self, reader: ThreadPoolExecutor) -> Iterator[nn.Module]:
-        upcoming = self._read(reader, 0)
-        for index, layer in enumerate(self._layers):
+        upcoming = self._read(reader, self._first)
+        for index in range(self._first, len(self._layers)):
+            layer = self._layers[index]
             assign(layer, upcoming.result(), self._device)
             # The next read starts only now, or three layers would be in memory. The last layer prefetches nothing.
             upcoming = self._read(reader, index + 1)

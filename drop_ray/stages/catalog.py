@@ -31,6 +31,7 @@ class Entry:
 STAGES = (
     Entry("score", "drop_ray.stages.score", "score every attention layer, MLP and block, and stop"),
     Entry("plan", "drop_ray.stages.plan", "score and make the drop plans, and stop"),
+    Entry("refit", "drop_ray.stages.refit", "make the drop plans, fit what is left of them anew, and stop"),
     Entry(
         "export", "drop_ray.stages.export", "write the checkpoints that the config exports, or one plan's to a folder"
     ),

@@ -17,6 +17,7 @@ from drop_ray.job.worker import Worker
 from drop_ray.models.export import export_checkpoint
 from drop_ray.models.export_formats import ExportFormat
 from drop_ray.models.plain import plain_checkpoint
+from drop_ray.planning.refit import Refit
 from drop_ray.planning.variants import Variant
 from drop_ray.store import Commit
 
@@ -42,7 +43,14 @@ class ExportUnit(Unit):
         with tempfile.TemporaryDirectory() as folder:
             output = Path(folder) / CHECKPOINT
             source = worker.source(self.variant)
-            export_checkpoint(source, self.variant.drops, output, format=self.format, provenance=dict(self.provenance))
+            export_checkpoint(
+                source,
+                self.variant.drops,
+                output,
+                format=self.format,
+                provenance=dict(self.provenance),
+                card=self.provenance.get(Refit.kind),
+            )
             return worker.commit(self.step, {CHECKPOINT: output})
 
 
@@ -71,7 +79,8 @@ def export_units(job: Job, variants: Sequence[Variant]) -> tuple[list[ExportUnit
 
 def provenance_of(variant: Variant) -> dict[str, str]:
     """What a checkpoint's config.json says of its origin."""
-    return {"strategy": variant.plan.strategy, "base": variant.base}
+    refits = {change.kind: change.description for change in variant.changes if isinstance(change, Refit)}
+    return {"strategy": variant.plan.strategy, "base": variant.base, **refits}
 
 
 def _unit(variant: Variant, format: ExportFormat) -> ExportUnit:

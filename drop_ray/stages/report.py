@@ -25,6 +25,7 @@ from drop_ray.stages.report_divergence import divergence_results
 from drop_ray.stages.report_evaluations import Named, read_evaluations
 from drop_ray.stages.report_gates import cliff_rows, gate_rows, verdict_rows
 from drop_ray.stages.report_judgement import calibration_rows, screen_rows
+from drop_ray.stages.report_refits import refit_error_rows, refit_rows
 from drop_ray.stages.report_rows import (
     engine_row,
     mix_rows,
@@ -98,6 +99,8 @@ def collect(run: RunState, evaluated: Sequence[Named]) -> Results:
             for row in serving_rows(name, read_table(job.store, commit, SERVING).to_pylist())
         ],
         engines=[engine_row(name, json.loads(job.store.read_bytes(commit, SERVING_FACTS))) for name, commit in served],
+        refits=[row for variant in everything for row in refit_rows(job, variant)],
+        refit_errors=[row for variant in everything for row in refit_error_rows(job, variant)],
         verdicts=[*verdict_rows(run)],
         gates=[*gate_rows(run)],
         cliffs=[*cliff_rows(run)],

@@ -9,6 +9,7 @@ from drop_ray.job.artifacts import CHECKPOINT, RECONSTRUCTION
 from drop_ray.job.job import Job
 from drop_ray.models.export_formats import EXPORT_FORMATS
 from drop_ray.planning.changes import Drop
+from drop_ray.planning.refit import Refit
 from drop_ray.planning.variants import Variant
 from drop_ray.quantization.change import Quantize
 from drop_ray.quantization.reconstruction import LayerError
@@ -32,7 +33,7 @@ def variant_row(job: Job, variant: Variant, done: Done) -> VariantRow:
         checkpoint=job.store.path_of(commit, CHECKPOINT),
         weight_bytes=sum(output.size for name, output in commit.outputs.items() if name.endswith(".safetensors")),
         quantization=Quantization(
-            of=variant.plan.name,
+            of=variant.before.name,
             method=spec.method,
             label=spec.label,
             bits=spec.bits,
@@ -115,6 +116,7 @@ def _row_in_16_bits(job: Job, variant: Variant, done: Done) -> VariantRow:
         kv_bytes_saved_per_token=size.kv_bytes_per_token(base.drops) - kv_bytes,
         checkpoint=_checkpoints(job, variant, done) if plan != base else None,
         changes=tuple(change.label for change in variant.changes if not isinstance(change, Drop)),
+        refit=next((change.label for change in variant.changes if isinstance(change, Refit)), None),
     )
 
 

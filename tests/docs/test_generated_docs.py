@@ -25,6 +25,8 @@ def test_the_reference_has_every_section_where_it_stands():
         "calibration.sources[]",
         "scoring",
         "plans[]",
+        "refit[]",
+        "refit[].text",
         "evaluation",
         "evaluation.tasks[]",
         "evaluation.tasks[].limit",

@@ -8,6 +8,7 @@ from drop_ray.report.answer import find_answer
 from drop_ray.report.blocks import NOTHING, Cell, Column, Strong, Table, estimate_cell, table
 from drop_ray.report.charts.heat import drop_strip
 from drop_ray.report.divergence import DivergenceRow
+from drop_ray.report.refit import in_vain
 from drop_ray.report.results import Results
 from drop_ray.report.rows import EvaluationRow
 from drop_ray.report.statistics import Standing, averaged_tasks, primary_tasks, standings
@@ -55,7 +56,8 @@ def _table(results: Results, winner: str | None) -> Table:
     values, rows = [task.values(results) for task in tasks], []
     for index, standing in enumerate(standings(results)):
         variant = standing.variant
-        cells = _size_cells(index, standing, results.run.num_layers, winner)
+        remark = "not nearer to the base by it" if in_vain(results, variant.name) else ""
+        cells = _size_cells(index, standing, results.run.num_layers, winner, remark)
         cells += _panel_cells(panels.get(variant.name)) if panels else []
         cells += [
             _cell(standing.average),
@@ -77,9 +79,9 @@ def _of_targets(results: Results) -> str:
     )
 
 
-def _size_cells(index: int, standing: Standing, num_layers: int, winner: str | None) -> list[Cell]:
+def _size_cells(index: int, standing: Standing, num_layers: int, winner: str | None, remark: str) -> list[Cell]:
     row = standing.variant
-    how = ", ".join(filter(None, (row.strategy, row.metric, f"{row.num_dropped} dropped", *row.changes)))
+    how = ", ".join(filter(None, (row.strategy, row.metric, f"{row.num_dropped} dropped", *row.changes, remark)))
     within = "within" if standing.within_one_stderr and row.strategy != "base" else ""
     dropped = formatting.dropped_layers(row.drop_attn, row.drop_mlp)
     kept = f"{row.parameters:,} kept, {row.parameters_saved:,} saved"
