@@ -1,4 +1,4 @@
-"""`drop-ray compare-paper CONFIG`: a finished run of one of the paper's models beside what the paper publishes of it."""
+"""`drop-ray compare-paper CONFIG`: a finished run of one of the paper's models beside the paper's figures."""
 
 import argparse
 import sys
@@ -49,12 +49,18 @@ def comparison(results: "Results", model: "PaperModel") -> Iterator[Part]:
     if layers and layers != model.num_layers:
         yield f"Not the same model: {layers} layers here, {model.num_layers} in the paper's."
     headings = ("plan", "figure", "paper ", "ours (95 % interval)", "differs ", "inside")
-    yield headings, [_figure_cells(row) for row in figure_rows(results, model)]
+    rows = figure_rows(results, model)
+    places = [*dict.fromkeys(row.place for row in rows if row.place)]
+    yield headings, [_figure_cells(row, len(places) > 1) for row in rows]
     yield "inside: whether the paper's value lies in our interval. Averages and changes to the base are in points."
     averaged = [task.task for task in averaged_tasks(of_paper_tasks(results))]
     yield f"Our averages are over {len(averaged)} tasks: {', '.join(averaged) or 'none of the paper is evaluated'}."
     yield "The paper's are over as many as stand beside them, where it is known; which ones is not recorded here."
-    yield f"Speedups are of output tokens per second on other hardware and engines than the paper's. {model.note}".strip()
+    yield "Speedups are of output tokens per second, on other hardware and engines than the paper's."
+    if len(places) == 1:
+        yield f"They and gamma are of {places[0]}: prompt + output tokens x requests at a time."
+    if model.note:
+        yield model.note
     yield "The paper's accuracies of single tasks are not recorded here; ours:"
     yield ("plan", "task", "metric", "shots ", "paper ", "ours (95 % interval)"), _task_cells(results)
     notes = [*task_notes(results)]
@@ -107,9 +113,11 @@ def markdown_lines(parts: Iterator[Part]) -> Iterator[str]:
         yield ""
 
 
-def _figure_cells(row: "PaperRow") -> tuple[str, ...]:
+def _figure_cells(row: "PaperRow", has_places: bool) -> tuple[str, ...]:
     digits, sign = (1, "") if row.figure == "average" else (1, "+") if row.figure == "change" else (2, "")
-    figure = " ".join(filter(None, (row.figure, row.place, f"of {row.num_tasks}" if row.num_tasks else "")))
+    figure = " ".join(
+        filter(None, (row.figure, row.place * has_places, f"of {row.num_tasks}" if row.num_tasks else ""))
+    )
     ours = row.why if row.ours is None else _with_interval(row.ours, row.low, row.high, f"{sign}.{max(digits, 2)}f")
     differs = "-" if row.difference is None else f"{row.difference:+.2f}"
     inside = {None: "-", True: "yes", False: "no"}[row.inside]
@@ -120,14 +128,14 @@ def _task_cells(results: "Results") -> list[tuple[str, ...]]:
     from drop_ray.report.serving import POINTS
     from drop_ray.serving.sdr import NORMAL_975
 
-    cells = []
+    cells: list[tuple[str, ...]] = []
     for row in results.evaluations:
         if row.primary:
             scale = POINTS if row.higher_is_better else 1
             value, half = scale * row.value, None if row.stderr is None else NORMAL_975 * scale * row.stderr
-            ends = (None, None) if half is None else (value - half, value + half)
+            low, high = (None, None) if half is None else (value - half, value + half)
             shots = "-" if row.num_fewshot is None else str(row.num_fewshot)
-            cells.append((row.variant, row.task, row.metric, shots, "-", _with_interval(value, *ends, ".2f")))
+            cells.append((row.variant, row.task, row.metric, shots, "-", _with_interval(value, low, high, ".2f")))
     return cells
 
 

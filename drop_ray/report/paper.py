@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from drop_ray.errors import UserError
+from drop_ray.evaluation.estimates import Estimate, PairedDifference
 from drop_ray.report.paper_figures import MODELS, TASKS, PaperFigures, PaperModel
 from drop_ray.report.results import Results
 from drop_ray.report.rows import VariantRow
@@ -110,7 +111,9 @@ def figure_rows(results: Results, model: PaperModel) -> list[PaperRow]:
 
     A plan that is in one of both only has its figures, too.
     """
-    own, rows, compared = of_paper_tasks(results), [], set()
+    own = of_paper_tasks(results)
+    rows: list[PaperRow] = []
+    compared: set[str] = set()
     found = {standing.variant.name: standing for standing in standings(own)}
     for figures in model.figures:
         base = _base_average(model, figures)
@@ -191,24 +194,22 @@ def _unmatched(figures: PaperFigures, base: float | None) -> Iterator[PaperRow]:
 
 def _quality(figures: PaperFigures | None, base: float | None, standing: Standing) -> Iterator[PaperRow]:
     """The average and its change to the base, paired by document."""
-    row = PaperRow(standing.variant.name, "average", num_tasks=figures.num_tasks if figures else None)
-    paper = figures.average if figures else None
-    average, paired = standing.average, standing.paired
-    of_average = (None, None) if average is None else (average.value, average.stderr)
-    yield replace(row, paper=paper, **_interval(*of_average, "no number on all of the paper's tasks of the run"))
+    name, average, paired = standing.variant.name, standing.average, standing.paired
+    row = PaperRow(name, "average", paper=figures.average if figures else None)
+    row = replace(row, num_tasks=figures.num_tasks if figures else None)
+    yield _in_points(row, average) if average else replace(row, why="no number on all tasks")
     if standing.variant.strategy == "base" and standing.variant.quantization is None:
         return
-    change = None if paper is None or base is None else paper - base
-    of_change = (None, None) if paired is None else (paired.value, paired.stderr)
-    yield replace(row, figure="change", paper=change, **_interval(*of_change, "no documents shared with the base"))
+    row = replace(row, figure="change", paper=None if row.paper is None or base is None else row.paper - base)
+    yield _in_points(row, paired) if paired else replace(row, why="no documents shared")
 
 
-def _interval(value: float | None, stderr: float | None, why: str) -> dict[str, float | str | None]:
-    """The fields of our side of a row, in points."""
-    if value is None:
-        return {"why": why}
-    value, half = POINTS * value, None if stderr is None else NORMAL_975 * POINTS * stderr
-    return {"ours": value} if half is None else {"ours": value, "low": value - half, "high": value + half}
+def _in_points(row: PaperRow, ours: Estimate | PairedDifference) -> PaperRow:
+    row = replace(row, ours=POINTS * ours.value)
+    if ours.stderr is None:
+        return row
+    half = NORMAL_975 * ours.stderr
+    return replace(row, low=POINTS * (ours.value - half), high=POINTS * (ours.value + half))
 
 
 def _speed(own: Results, figures: PaperFigures | None, standing: Standing) -> Iterator[PaperRow]:
@@ -221,8 +222,8 @@ def _speed(own: Results, figures: PaperFigures | None, standing: Standing) -> It
             yield PaperRow(name, "speedup", place, speedup, ours=row.ratio, low=row.low, high=row.high)
     for of_gamma in gamma_rows([standing], measured):
         place = f"{of_gamma.workload} x{of_gamma.batch_size}"
-        ours = (of_gamma.gamma, of_gamma.gamma_low, of_gamma.gamma_high)
-        yield PaperRow(name, "gamma", place, gamma, None, *ours, of_gamma.why)
+        low, high = of_gamma.gamma_low, of_gamma.gamma_high
+        yield PaperRow(name, "gamma", place, gamma, None, of_gamma.gamma, low, high, of_gamma.why)
     served = any(name in one.rows for one in measured)
     if not served and speedup is not None:
         yield PaperRow(name, "speedup", paper=speedup, why="not benchmarked")
