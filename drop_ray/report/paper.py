@@ -81,11 +81,11 @@ def model_of(name: str, num_layers: int | None, wanted: str | None = None) -> Pa
     """
     known = ", ".join(model.name for model in MODELS)
     if wanted is not None:
-        for model in MODELS:
-            if model.name.lower() == wanted.lower():
-                return model
+        for one in MODELS:
+            if one.name.lower() == wanted.lower():
+                return one
         raise UserError(f"--model {wanted}: not a model whose published figures are known; these are: {known}")
-    model = next((model for part in reversed(name.split("/")) for model in MODELS if _is_named(part, model)), None)
+    model = next((one for part in reversed(name.split("/")) for one in MODELS if _is_named(part, one)), None)
     if model is None:
         raise UserError(f"the run's model {name} is not one of the paper's, by its name; --model says which: {known}")
     if num_layers is not None and num_layers != model.num_layers:
@@ -118,9 +118,11 @@ def figure_rows(results: Results, model: PaperModel) -> list[PaperRow]:
     for figures in model.figures:
         base = _base_average(model, figures)
         variants = [variant for variant in results.variants if is_plan(variant, figures)]
-        compared.update(variant.name for variant in variants)
         for variant in variants:
-            rows += [*_quality(figures, base, found[variant.name]), *_speed(own, figures, found[variant.name])]
+            rows += _quality(figures, base, found[variant.name])
+            if variant.name not in compared:  # of averages over other tasks the speed is the same
+                rows += _speed(own, figures, found[variant.name])
+        compared.update(variant.name for variant in variants)
         if not variants:
             rows += _unmatched(figures, base)
     for variant in results.variants:

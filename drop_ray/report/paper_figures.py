@@ -80,8 +80,12 @@ TASKS = (
 
 def _plans(strategy: str, text: str, num_tasks: int | None = None) -> tuple[PaperFigures, ...]:
     """`dropped average speedup gamma`, plans divided by commas."""
-    rows = (row.split() for row in text.split(","))
-    return tuple(PaperFigures(strategy, int(row[0]), *map(float, row[1:]), num_tasks=num_tasks) for row in rows)
+    found = []
+    for row in text.split(","):
+        dropped, average, speedup, *gamma = map(float, row.split())
+        lost = gamma[0] if gamma else None
+        found.append(PaperFigures(strategy, int(dropped), average, speedup, lost, num_tasks))
+    return tuple(found)
 
 
 def _four_tasks(*averages: tuple[float, float]) -> tuple[PaperFigures, ...]:

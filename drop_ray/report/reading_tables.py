@@ -18,7 +18,7 @@ def rows_of_table(row: type[Row], table: pa.Table) -> list[Row]:
 def _values(row: type, values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
     """The fields of a dataclass; what it holds in turn is none where all its columns are."""
     hints = typing.get_type_hints(row)
-    for field in fields(row):  # type: ignore[arg-type]
+    for field in fields(row):
         inner = next((one for one in typing.get_args(hints[field.name]) if is_dataclass(one)), None)
         if inner is not None:
             held = dict(_values(inner, values, f"{path}{field.name}_"))  # type: ignore[arg-type]

@@ -106,8 +106,6 @@ def test_a_plan_has_average_change_speedup_and_gamma() -> None:
     assert [(row.figure, row.paper, row.num_tasks) for row in of_four] == [
         ("average", 66.6, 4),
         ("change", pytest.approx(-0.2), 4),
-        ("speedup", None, None),
-        ("gamma", None, None),
     ]
 
 
@@ -214,8 +212,8 @@ def test_the_command_prints_all_within_80_columns(tmp_path, capsys) -> None:
     assert ["block-8", "gamma", "0.37", "not in the run", "-", "-"] in cells
     assert ["attention-4", "25 26 24 22", "25 26 24 20", "3 of 4"] in cells
     assert ["joint-3", "boolq", "acc", "0", "-", "67.00 (65.04 to 68.96)"] in cells
-    assert max(len(line) for line in lines if not line.startswith("- not evaluated")) <= 100
-    assert max(len(line) for line in lines[lines.index("") :][:50] if line[:9] in ("attention", "block-8 ")) <= 80
+    in_tables = [line for line, of_line in zip(lines, cells, strict=True) if len(of_line) > 2]
+    assert max(map(len, in_tables)) <= 80
 
 
 def test_markdown_has_the_same_rows(tmp_path, capsys) -> None:
