@@ -54,14 +54,14 @@ def comparison(results: "Results", model: "PaperModel") -> Iterator[Part]:
     yield headings, [_figure_cells(row, len(places) > 1) for row in rows]
     yield "inside: whether the paper's value lies in our interval. Averages and changes to the base are in points."
     averaged = [task.task for task in averaged_tasks(of_paper_tasks(results))]
-    yield f"Our averages are over {len(averaged)} tasks: {', '.join(averaged) or 'none of the paper is evaluated'}."
+    yield f"Our averages are over: {', '.join(averaged) or 'nothing, since no task of the paper is evaluated'}."
     yield "The paper's are over as many as stand beside them, where it is known; which ones is not recorded here."
     yield "Speedups are of output tokens per second, on other hardware and engines than the paper's."
     if len(places) == 1:
         yield f"They and gamma are of {places[0]}: prompt + output tokens x requests at a time."
     if model.note:
         yield model.note
-    yield "The paper's accuracies of single tasks are not recorded here; ours:"
+    yield "The paper's accuracies of single tasks are not recorded here; ours, in points:"
     yield ("plan", "task", "metric", "shots ", "paper ", "ours (95 % interval)"), _task_cells(results)
     notes = [*task_notes(results)]
     metrics = sorted({row.metric for row in results.variants if row.metric not in (None, "cosine")})

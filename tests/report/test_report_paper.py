@@ -212,6 +212,8 @@ def test_the_command_prints_all_within_80_columns(tmp_path, capsys) -> None:
     assert ["block-8", "gamma", "0.37", "not in the run", "-", "-"] in cells
     assert ["attention-4", "25 26 24 22", "25 26 24 20", "3 of 4"] in cells
     assert ["joint-3", "boolq", "acc", "0", "-", "67.00 (65.04 to 68.96)"] in cells
+    assert "Our averages are over: boolq." in lines
+    assert "They and gamma are of 2048+128 x8: prompt + output tokens x requests at a time." in lines
     in_tables = [line for line, of_line in zip(lines, cells, strict=True) if len(of_line) > 2]
     assert max(map(len, in_tables)) <= 80
 
