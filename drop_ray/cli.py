@@ -7,12 +7,24 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from drop_ray.commands import gc, import_model, init, inspect, schema, serve, stages, status, submit, verify
+from drop_ray.commands import (
+    compare_paper,
+    gc,
+    import_model,
+    init,
+    inspect,
+    schema,
+    serve,
+    stages,
+    status,
+    submit,
+    verify,
+)
 from drop_ray.errors import DropRayError
 from drop_ray.runtime.termination import INTERRUPTED, TERMINATED, terminable
 
 # In the order in which the help lists them.
-COMMANDS = (init, stages, status, verify, gc, submit, inspect, import_model, serve, schema)
+COMMANDS = (init, stages, status, compare_paper, verify, gc, submit, inspect, import_model, serve, schema)
 
 DESCRIPTION = """\
 Find the attention layers, MLPs and blocks that a language model does not need, remove them, and measure what it costs.
@@ -24,6 +36,7 @@ A run is a YAML file: a model, a text to calibrate on, the plans to try, the tas
   drop-ray run my.yaml --dry-run                    what would be done, and how much work it is
   drop-ray run my.yaml --set execution.num_workers=8 --set model.dtype=float32
   drop-ray status my.yaml                           what of it is done
+  drop-ray compare-paper my.yaml                    a finished run of a model of the paper beside its figures
   drop-ray verify my.yaml                           whether the bytes of its artifacts are still those recorded
   drop-ray gc my.yaml                               what of its store nobody needs any more; --delete removes it
   drop-ray submit my.yaml --address http://HEAD:8265    as a job of a Ray cluster

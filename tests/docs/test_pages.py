@@ -67,7 +67,7 @@ def test_every_command_that_is_shown_can_be_typed(page):
 @every_page
 def test_commands_in_the_text_exist_with_their_options(page, capsys):
     for code in inline_code(page):
-        match = re.match(r"drop-ray ([a-z]+)(.*)", code)
+        match = re.match(r"drop-ray ([a-z-]+)(.*)", code)
         if match:
             with pytest.raises(SystemExit) as end:
                 make_parser().parse_args([match[1], "--help"])
