@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from drop_ray.config import RunConfig
+from drop_ray.evaluation.divergence.panel import Panel
 from drop_ray.evaluation.gates.cliff import Cliff
 from drop_ray.evaluation.gates.verdict import Verdict
-from drop_ray.evaluation.panel import Panel
 from drop_ray.job.drivers import Presence
 from drop_ray.job.ledger import Ledger
 from drop_ray.job.opening import open_job

@@ -6,9 +6,9 @@ from typing import Any
 from rich.console import Console
 
 from drop_ray.commands.heat_strip import heat_strip
+from drop_ray.evaluation.divergence.panel import Panel
 from drop_ray.evaluation.gates.cliff import Cliff
 from drop_ray.evaluation.gates.verdict import Verdict
-from drop_ray.evaluation.panel import Panel
 from drop_ray.pipeline import Outcome
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.scores import ScoreTable

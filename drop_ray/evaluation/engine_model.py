@@ -16,9 +16,9 @@ from transformers import PreTrainedTokenizerBase
 
 from drop_ray.errors import UserError
 from drop_ray.evaluation.finite_answers import FiniteAnswers
-from drop_ray.evaluation.generation_settings import sampling_of
+from drop_ray.evaluation.tasks.generation_settings import sampling_of
 from drop_ray.evaluation.token_answers import TokenAnswers
-from drop_ray.evaluation.token_model import ENGINE_CAUSE, CompletingModel, Completion
+from drop_ray.evaluation.tokens.token_model import ENGINE_CAUSE, CompletingModel, Completion
 
 # New tokens of a text for which a task sets no limit, as of lm-eval's hf model.
 MAX_NEW_TOKENS = 256

@@ -8,9 +8,9 @@ import torch
 from lm_eval.models.huggingface import HFLM
 
 from drop_ray.evaluation.finite_answers import FiniteAnswers
-from drop_ray.evaluation.hf_token_model import HfTokenModel
 from drop_ray.evaluation.token_answers import TokenAnswers
-from drop_ray.evaluation.token_model import TokenCounts
+from drop_ray.evaluation.tokens.hf_token_model import HfTokenModel
+from drop_ray.evaluation.tokens.token_model import TokenCounts
 from drop_ray.models.finite import fault_of
 
 

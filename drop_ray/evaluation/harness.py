@@ -13,23 +13,23 @@ from lm_eval.evaluator import evaluate
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from drop_ray.errors import UserError
-from drop_ray.evaluation.base_answers import BaseAnswers, evaluated_whole, values_of
-from drop_ray.evaluation.catalog import Catalog
 from drop_ray.evaluation.document_rows import document_rows
 from drop_ray.evaluation.engine_model import EngineModel
-from drop_ray.evaluation.fewshot import seed_by_document
 from drop_ray.evaluation.finite_model import FiniteModel, SharingModel
-from drop_ray.evaluation.hf_token_model import HfTokenModel
 from drop_ray.evaluation.logged_samples import logged_samples
 from drop_ray.evaluation.metrics import metric_rows
-from drop_ray.evaluation.opening import load_tasks, set_shots
 from drop_ray.evaluation.plain_results import json_value, without_folders
 from drop_ray.evaluation.quiet import quiet
 from drop_ray.evaluation.result import MetricValue, TaskRequest, TaskResult, document_table
-from drop_ray.evaluation.targeted import pursue
-from drop_ray.evaluation.targets import Outcome
-from drop_ray.evaluation.tasks import check_request
-from drop_ray.evaluation.token_model import CompletingModel, TokenCounts
+from drop_ray.evaluation.targets.base_answers import BaseAnswers, evaluated_whole, values_of
+from drop_ray.evaluation.targets.target import Outcome
+from drop_ray.evaluation.targets.targeted import pursue
+from drop_ray.evaluation.tasks.catalog import Catalog
+from drop_ray.evaluation.tasks.fewshot import seed_by_document
+from drop_ray.evaluation.tasks.opening import load_tasks, set_shots
+from drop_ray.evaluation.tasks.resolving import check_request
+from drop_ray.evaluation.tokens.hf_token_model import HfTokenModel
+from drop_ray.evaluation.tokens.token_model import CompletingModel, TokenCounts
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Harness:
 
         Reads the datasets, and downloads those of the hub that are not cached. Raises UserError for an unknown task,
         for one that cannot be run as requested, for data that cannot be read, and for fewer few-shot documents than
-        asked for. All are found by `tasks.resolve_tasks` and `opening.open_tasks` before a model is loaded.
+        asked for. All are found by `resolving.resolve_tasks` and `opening.open_tasks` before a model is loaded.
 
         A task with a log-likelihood that is NaN or infinite has no number itself: its metrics are NaN. `keep_samples`
         adds prompts and responses.

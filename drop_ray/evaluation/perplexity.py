@@ -14,8 +14,8 @@ from transformers import PreTrainedModel
 
 from drop_ray.errors import NotFiniteError
 from drop_ray.evaluation.result import DocumentValue, MetricValue, TaskRequest, TaskResult, document_table
-from drop_ray.evaluation.streams import in_order
-from drop_ray.evaluation.token_model import ENGINE_CAUSE, Continuation, TokenModel
+from drop_ray.evaluation.tokens.streams import in_order
+from drop_ray.evaluation.tokens.token_model import ENGINE_CAUSE, Continuation, TokenModel
 from drop_ray.models.finite import fault_of
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from drop_ray.errors import UserError
-from drop_ray.evaluation.targets import Outcome, Target
+from drop_ray.evaluation.targets.target import Outcome, Target
 
 DOCUMENT_SCHEMA = pa.schema(
     [

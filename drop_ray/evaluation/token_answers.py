@@ -10,7 +10,7 @@ from typing import Any
 from lm_eval import utils
 
 from drop_ray.errors import UserError
-from drop_ray.evaluation.token_model import Continuation, TokenModel
+from drop_ray.evaluation.tokens.token_model import Continuation, TokenModel
 
 # What lm-eval asks: (context and continuation as text or None, tokens of the context, tokens of the continuation).
 Asked = tuple[Any, list[int], list[int]]

@@ -14,7 +14,7 @@ from drop_ray.config.evaluation import TaskSpec
 from drop_ray.config.screening import PrecisionTarget
 from drop_ray.errors import UserError
 from drop_ray.evaluation import TaskRequest
-from drop_ray.evaluation.targets import Target
+from drop_ray.evaluation.targets.target import Target
 from drop_ray.job.change_sections import change_sections
 from drop_ray.job.job import Job
 from drop_ray.models.accounting import ModelSize, measure
@@ -37,7 +37,7 @@ from drop_ray.store.node_cache import cache_root
 from drop_ray.text.naming import first_twice
 
 if TYPE_CHECKING:
-    from drop_ray.evaluation.tasks import ResolvedTask
+    from drop_ray.evaluation.tasks.resolving import ResolvedTask
 
 # Fields that training checkpoints must share, since their scores are compared layer by layer, on the same token ids.
 COMPARABLE = ("num_hidden_layers", "hidden_size", "vocab_size")
@@ -198,12 +198,12 @@ def _task_request(task: TaskSpec, limit: int | PrecisionTarget | None) -> TaskRe
 def _resolve_tasks(config: RunConfig, requests: tuple[TaskRequest, ...]) -> "Mapping[str, ResolvedTask]":
     if not requests:
         return {}
-    from drop_ray.evaluation.tasks import resolve_tasks  # imports lm-eval
+    from drop_ray.evaluation.tasks.resolving import resolve_tasks  # imports lm-eval
 
     path = config.evaluation.include_path
     folder = str(resolve_path(path)) if path else None
     if config.evaluation.backend == "vllm":
-        from drop_ray.evaluation.generation_settings import check_generation
+        from drop_ray.evaluation.tasks.generation_settings import check_generation
 
         check_generation(requests, folder)
     return resolve_tasks(requests, folder, allow_code=config.evaluation.allow_task_code)

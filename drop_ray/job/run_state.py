@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Protocol
 import pyarrow as pa
 import torch
 
+from drop_ray.evaluation.divergence.panel import Panel
 from drop_ray.evaluation.gates.cliff import Cliff
 from drop_ray.evaluation.gates.verdict import Verdict
-from drop_ray.evaluation.panel import Panel
 from drop_ray.job.job import Job
 from drop_ray.job.ledger import Ledger
 from drop_ray.job.run_files import RunFiles

@@ -4,7 +4,7 @@ The `algorithm` of a step is raised by hand when its code would give other numbe
 """
 
 from drop_ray.config import PerplexitySpec, resolve_path
-from drop_ray.evaluation import targets
+from drop_ray.evaluation.targets.target import ALGORITHM, Target
 from drop_ray.job.file_hash import file_sha256
 from drop_ray.job.job import Job
 from drop_ray.models.export_formats import ExportFormat
@@ -127,7 +127,7 @@ def task_step(job: Job, variant: Variant, task: str) -> Step:
             **(
                 {
                     "target": {
-                        "algorithm": targets.ALGORITHM,
+                        "algorithm": ALGORITHM,
                         "within": target.within,
                         "confidence": target.confidence,
                         "base": task_step(job, job.base_variant, task).family,
@@ -140,7 +140,7 @@ def task_step(job: Job, variant: Variant, task: str) -> Step:
     )
 
 
-def target_of(job: Job, variant: Variant, task: str) -> targets.Target | None:
+def target_of(job: Job, variant: Variant, task: str) -> Target | None:
     """What a task seeks on a variant: the difference to the base, and nothing on the base itself."""
     wanted = next(request.target for request in job.task_requests if request.name == task)
     return None if variant == job.base_variant else wanted

@@ -12,6 +12,6 @@ def open_task_data(job: Job, ledger: Ledger) -> None:
     # What is damaged is done again, of data that was read before.
     unread = [request for request in job.task_requests if found[known[request.name].path] is None]
     if unread:
-        from drop_ray.evaluation.opening import open_tasks  # imports lm-eval
+        from drop_ray.evaluation.tasks.opening import open_tasks  # imports lm-eval
 
         open_tasks(unread, job.include_path)

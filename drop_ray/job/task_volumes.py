@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from drop_ray.evaluation.volume import TaskVolume
+from drop_ray.evaluation.tasks.volume import TaskVolume
 from drop_ray.models.location import load_tokenizer
 from drop_ray.serving.preflight import CPU_BLOCK
 
@@ -35,7 +35,7 @@ class TaskVolumes:
 
     def _opened(self) -> Any:
         if self._counter is None:
-            from drop_ray.evaluation.counting import Counter  # imports lm-eval
+            from drop_ray.evaluation.tasks.counting import Counter  # imports lm-eval
 
             job, evaluation = self._job, self._job.config.evaluation
             self._counter = Counter(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
-from drop_ray.evaluation.panel import KlDifference, Panel, kl_difference
+from drop_ray.evaluation.divergence.panel import KlDifference, Panel, kl_difference
 from drop_ray.report.series import strategy_series
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
-from drop_ray.evaluation.panel import kl_difference
+from drop_ray.evaluation.divergence.panel import kl_difference
 from drop_ray.report.divergence import SEPARATED, kl_by_sample
 from drop_ray.report.results import Results, grouped
 from drop_ray.report.statistics import averaged_tasks, averages, documents_by_task, paired_average

@@ -1,10 +1,10 @@
-"""An engine as the evaluation asks it (`evaluation/token_model.py`)."""
+"""An engine as the evaluation asks it (`evaluation/tokens/token_model.py`)."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 
-from drop_ray.evaluation import token_model
-from drop_ray.evaluation.token_model import Continuation, Likelihood, TokenCounts
+from drop_ray.evaluation.tokens import token_model
+from drop_ray.evaluation.tokens.token_model import Continuation, Likelihood, TokenCounts
 from drop_ray.serving.engine import Completion, Engine
 
 # Requests that are sent to an engine's process at a time: their token ids take memory in both.

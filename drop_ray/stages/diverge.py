@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from drop_ray.calibration import packing
 from drop_ray.config import RunConfig
 from drop_ray.errors import UserError
-from drop_ray.evaluation.panel import Panel
+from drop_ray.evaluation.divergence.panel import Panel
 from drop_ray.job import steps, texts
 from drop_ray.job.artifacts import PANEL, SAMPLES
 from drop_ray.job.expected import Phase

@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from drop_ray.errors import NotFiniteError
-from drop_ray.evaluation.divergence import Comparison
-from drop_ray.evaluation.divergence_sweep import Compared, DivergenceSettings, compare_with_base
-from drop_ray.evaluation.panel import panel_of
-from drop_ray.evaluation.state_models import LayeredModel, StateModel, WholeModel
+from drop_ray.evaluation.divergence.comparison import Comparison
+from drop_ray.evaluation.divergence.panel import panel_of
+from drop_ray.evaluation.divergence.state_models import LayeredModel, StateModel, WholeModel
+from drop_ray.evaluation.divergence.sweep import Compared, DivergenceSettings, compare_with_base
 from drop_ray.job.artifacts import DIVERGENCE, DIVERGENCE_SCHEMA, PANEL
 from drop_ray.job.run_state import RunState
 from drop_ray.job.units import Share, Unit

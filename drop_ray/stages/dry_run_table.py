@@ -6,7 +6,7 @@ from rich.console import Console
 
 from drop_ray.config import EvaluationConfig, ExecutionConfig
 from drop_ray.config.gpus import GPUS
-from drop_ray.evaluation.volume import TaskVolume
+from drop_ray.evaluation.tasks.volume import TaskVolume
 from drop_ray.job.expected import Expected
 from drop_ray.job.stage import Work
 from drop_ray.text.console import PLAIN

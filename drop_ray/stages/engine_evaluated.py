@@ -9,7 +9,7 @@ import torch
 
 from drop_ray.errors import DropRayError, WorkerFailedError
 from drop_ray.evaluation import TaskRequest, TaskResult
-from drop_ray.evaluation.base_answers import BaseAnswers
+from drop_ray.evaluation.targets.base_answers import BaseAnswers
 from drop_ray.job.run_state import RunState
 from drop_ray.job.worker import Worker
 from drop_ray.models.accounting import ModelSize

@@ -10,8 +10,8 @@ import torch
 
 from drop_ray.errors import UserError, WorkerFailedError
 from drop_ray.evaluation import TaskRequest, TaskResult
-from drop_ray.evaluation.base_answers import BaseAnswers
-from drop_ray.evaluation.token_model import TokenModel
+from drop_ray.evaluation.targets.base_answers import BaseAnswers
+from drop_ray.evaluation.tokens.token_model import TokenModel
 from drop_ray.job.worker import Worker
 from drop_ray.models.location import load_tokenizer
 from drop_ray.planning.variants import Variant
@@ -118,8 +118,8 @@ class _HfEvaluated:
 
     @cached_property
     def _tokens(self) -> Any:
-        from drop_ray.evaluation.hf_token_model import HfTokenModel
-        from drop_ray.evaluation.lengths import evaluated_length
+        from drop_ray.evaluation.tokens.hf_token_model import HfTokenModel
+        from drop_ray.evaluation.tokens.lengths import evaluated_length
 
         return HfTokenModel(
             self._model,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from drop_ray.config import EvaluationConfig
-from drop_ray.evaluation.volume import TaskVolume
+from drop_ray.evaluation.tasks.volume import TaskVolume
 from drop_ray.job.expected import Phase
 from drop_ray.job.job import Job
 from drop_ray.job.stage import Cost

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from drop_ray.evaluation.base_answers import BaseAnswers
+from drop_ray.evaluation.targets.base_answers import BaseAnswers
 from drop_ray.job import steps
 from drop_ray.job.artifacts import DOCUMENTS, METRICS
 from drop_ray.job.job import Job

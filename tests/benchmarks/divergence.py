@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from drop_ray.evaluation.divergence_sweep import Compared, DivergenceSettings, compare_with_base
-from drop_ray.evaluation.state_models import LayeredModel
+from drop_ray.evaluation.divergence.state_models import LayeredModel
+from drop_ray.evaluation.divergence.sweep import Compared, DivergenceSettings, compare_with_base
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.families import DropLists
 

@@ -11,8 +11,8 @@ import sys
 
 import numpy as np
 
-from drop_ray.evaluation.betting import mean_difference_interval
-from drop_ray.evaluation.targets import looks
+from drop_ray.evaluation.targets.betting import mean_difference_interval
+from drop_ray.evaluation.targets.target import looks
 
 # Documents; shares that become right and wrong; half the width.
 CASES = (

@@ -25,8 +25,8 @@ from judged_tasks import write_tasks
 from drop_ray.demo import MODEL_FOLDER
 from drop_ray.evaluation import TaskRequest
 from drop_ray.evaluation.harness import EngineEvaluator, Evaluator
-from drop_ray.evaluation.hf_token_model import HfTokenModel
-from drop_ray.evaluation.token_model import Continuation
+from drop_ray.evaluation.tokens.hf_token_model import HfTokenModel
+from drop_ray.evaluation.tokens.token_model import Continuation
 from drop_ray.models.families import DropLists
 from drop_ray.models.loading import load_model
 from drop_ray.models.location import load_tokenizer

@@ -7,9 +7,9 @@ import pytest
 
 from drop_ray.cli import main
 from drop_ray.commands.summary import outcome_lines, panel_table
+from drop_ray.evaluation.divergence.panel import Panel
 from drop_ray.evaluation.gates.cliff import Cliff
 from drop_ray.evaluation.gates.verdict import Verdict
-from drop_ray.evaluation.panel import Panel
 from drop_ray.pipeline import Outcome
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.scores import Importance, ScoreTable

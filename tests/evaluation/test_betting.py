@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from drop_ray.evaluation.betting import mean_difference_interval
-from drop_ray.evaluation.targets import looks
+from drop_ray.evaluation.targets.betting import mean_difference_interval
+from drop_ray.evaluation.targets.target import looks
 
 
 def population(size, up, down):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from drop_ray.evaluation.divergence import Comparison, compare, predictions_of
-from drop_ray.evaluation.panel import kl_difference, panel_of
+from drop_ray.evaluation.divergence.comparison import Comparison, compare, predictions_of
+from drop_ray.evaluation.divergence.panel import kl_difference, panel_of
 
 
 def compared(base, variant, targets=None):

@@ -8,10 +8,10 @@ from broken_weights import with_value
 from tiny_models import token_ids
 
 from drop_ray.errors import NotFiniteError
-from drop_ray.evaluation import branches
-from drop_ray.evaluation.divergence_sweep import Compared, DivergenceSettings, compare_with_base
-from drop_ray.evaluation.panel import kl_difference, panel_of
-from drop_ray.evaluation.state_models import LayeredModel, WholeModel
+from drop_ray.evaluation.divergence import branches
+from drop_ray.evaluation.divergence.panel import kl_difference, panel_of
+from drop_ray.evaluation.divergence.state_models import LayeredModel, WholeModel
+from drop_ray.evaluation.divergence.sweep import Compared, DivergenceSettings, compare_with_base
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.edited import edited
 from drop_ray.models.families import FAMILIES, DropLists

@@ -11,11 +11,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from drop_ray.errors import UserError
 from drop_ray.evaluation import TaskRequest
-from drop_ray.evaluation.generation_settings import check_generation, sampling_of
 from drop_ray.evaluation.harness import EngineEvaluator, Evaluator
-from drop_ray.evaluation.hf_token_model import HfTokenModel
+from drop_ray.evaluation.tasks.generation_settings import check_generation, sampling_of
 from drop_ray.evaluation.token_answers import truncated
-from drop_ray.evaluation.token_model import Completed, Completion, Continuation
+from drop_ray.evaluation.tokens.hf_token_model import HfTokenModel
+from drop_ray.evaluation.tokens.token_model import Completed, Completion, Continuation
 
 LENGTH = 192
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drop_ray.evaluation.catalog import Catalog
-from drop_ray.evaluation.fewshot import document_seed, seed_by_document
+from drop_ray.evaluation.tasks.catalog import Catalog
+from drop_ray.evaluation.tasks.fewshot import document_seed, seed_by_document
 
 TASKS = Path(__file__).parents[1] / "support" / "evaluation_tasks"
 NUM_DOCUMENTS = 10

@@ -9,7 +9,7 @@ import pytest
 
 from drop_ray.errors import UserError
 from drop_ray.evaluation import TaskRequest
-from drop_ray.evaluation.tasks import resolve_tasks
+from drop_ray.evaluation.tasks.resolving import resolve_tasks
 from drop_ray.store.identity import canonical_json
 
 TASKS = Path(__file__).parents[1] / "support" / "evaluation_tasks"

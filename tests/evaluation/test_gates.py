@@ -15,7 +15,7 @@ from drop_ray.evaluation.gates import arithmetic, battery, brackets, copying, ne
 from drop_ray.evaluation.gates.gate import Item
 from drop_ray.evaluation.gates.result import read_answers
 from drop_ray.evaluation.gates.writer import Writer
-from drop_ray.evaluation.token_model import Likelihood
+from drop_ray.evaluation.tokens.token_model import Likelihood
 from drop_ray.models.location import load_tokenizer
 
 DEMO = load_tokenizer(MODEL_FOLDER)

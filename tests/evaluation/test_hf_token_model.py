@@ -8,11 +8,11 @@ import torch
 from tiny_models import make_model
 
 from drop_ray.errors import UserError
-from drop_ray.evaluation import hf_token_model
-from drop_ray.evaluation.hf_token_model import HfTokenModel
-from drop_ray.evaluation.prefix_rows import group_rows
-from drop_ray.evaluation.sharing import MaskMaker, why_not_shared
-from drop_ray.evaluation.token_model import Continuation
+from drop_ray.evaluation.tokens import hf_token_model
+from drop_ray.evaluation.tokens.hf_token_model import HfTokenModel
+from drop_ray.evaluation.tokens.prefix_rows import group_rows
+from drop_ray.evaluation.tokens.sharing import MaskMaker, why_not_shared
+from drop_ray.evaluation.tokens.token_model import Continuation
 from drop_ray.models.families import FAMILIES, DropLists
 from drop_ray.models.loading import load_model
 

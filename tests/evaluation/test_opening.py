@@ -9,9 +9,9 @@ import pytest
 
 from drop_ray.errors import UserError
 from drop_ray.evaluation import TaskRequest
-from drop_ray.evaluation.catalog import Catalog
-from drop_ray.evaluation.opening import open_tasks
-from drop_ray.evaluation.tasks import resolve_tasks
+from drop_ray.evaluation.tasks.catalog import Catalog
+from drop_ray.evaluation.tasks.opening import open_tasks
+from drop_ray.evaluation.tasks.resolving import resolve_tasks
 
 TASKS = Path(__file__).parents[1] / "support" / "evaluation_tasks"
 

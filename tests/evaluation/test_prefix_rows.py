@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from drop_ray.evaluation.prefix_rows import Question, common, group_rows
+from drop_ray.evaluation.tokens.prefix_rows import Question, common, group_rows
 
 
 def ancestors(row, index):

@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from drop_ray.evaluation import TaskRequest
 from drop_ray.evaluation.finite_model import FiniteModel, SharingModel
 from drop_ray.evaluation.harness import Evaluator
-from drop_ray.evaluation.hf_token_model import HfTokenModel
+from drop_ray.evaluation.tokens.hf_token_model import HfTokenModel
 
 LENGTH = 512
 

@@ -15,11 +15,11 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from drop_ray.evaluation import TaskRequest
-from drop_ray.evaluation.base_answers import BaseAnswers
 from drop_ray.evaluation.confidence import CONFIDENCE
 from drop_ray.evaluation.harness import Harness
-from drop_ray.evaluation.remembering import Remembering
-from drop_ray.evaluation.targets import Target
+from drop_ray.evaluation.targets.base_answers import BaseAnswers
+from drop_ray.evaluation.targets.remembering import Remembering
+from drop_ray.evaluation.targets.target import Target
 
 SIZES = {"large": 500, "small": 60}
 TARGET = Target(within=0.08, confidence=0.9)

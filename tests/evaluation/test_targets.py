@@ -6,7 +6,7 @@ import statistics
 import pytest
 
 from drop_ray.errors import UserError
-from drop_ray.evaluation.targets import Pursuit, Target, estimate_over_all, looks, next_look, seeded_order
+from drop_ray.evaluation.targets.target import Pursuit, Target, estimate_over_all, looks, next_look, seeded_order
 
 TARGET = Target(within=0.05, confidence=0.95)
 

@@ -8,9 +8,9 @@ import pytest
 from drop_ray.config.section import DEMO_FOLDER
 from drop_ray.errors import UserError
 from drop_ray.evaluation import TaskRequest
-from drop_ray.evaluation.catalog import Catalog
-from drop_ray.evaluation.task_code import check_task_code
-from drop_ray.evaluation.tasks import resolve_tasks
+from drop_ray.evaluation.tasks.catalog import Catalog
+from drop_ray.evaluation.tasks.resolving import resolve_tasks
+from drop_ray.evaluation.tasks.task_code import check_task_code
 
 PLAIN = "task: plain\ndataset_path: json\ndataset_kwargs: {data_files: {test: rows.jsonl}}\ntest_split: test\n"
 CODED = PLAIN.replace("plain", "coded") + "filter_list:\n- {name: f, filter: [{function: !function trap.run}]}\n"

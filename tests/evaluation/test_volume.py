@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import tiny_models
 
-from drop_ray.evaluation.counting import Counter
-from drop_ray.evaluation.published_sizes import PUBLISHED, TaskSize
 from drop_ray.evaluation.result import TaskRequest
-from drop_ray.evaluation.token_model import Continuation
-from drop_ray.evaluation.volume import TaskVolume, total, volume_of
+from drop_ray.evaluation.tasks.counting import Counter
+from drop_ray.evaluation.tasks.published_sizes import PUBLISHED, TaskSize
+from drop_ray.evaluation.tasks.volume import TaskVolume, total, volume_of
+from drop_ray.evaluation.tokens.token_model import Continuation
 
 TASKS = Path(__file__).parents[1] / "support" / "evaluation_tasks"
 EXAMPLES = tuple(range(100, 108))
@@ -130,7 +130,7 @@ def test_whole_texts_have_nothing_to_share(counter):
 
 
 def test_a_published_task_without_its_data_is_known_by_its_size(counter, monkeypatch):
-    monkeypatch.setattr("drop_ray.evaluation.counting.load_tasks", refuse)
+    monkeypatch.setattr("drop_ray.evaluation.tasks.counting.load_tasks", refuse)
     assert counter.count(TaskRequest("boolq", 0)) == PUBLISHED["boolq"].volume(0, None, 16)
     assert counter.count(TaskRequest("lambada_openai")) is None
 

@@ -3,7 +3,7 @@
 import pytest
 
 from drop_ray.config import EvaluationConfig, ExecutionConfig
-from drop_ray.evaluation.volume import TaskVolume
+from drop_ray.evaluation.tasks.volume import TaskVolume
 from drop_ray.job.expected import Expected
 from drop_ray.job.stage import Cost, Work
 from drop_ray.stages.dry_run_table import dry_run_lines, hardware_lines, token_lines

@@ -8,7 +8,7 @@ from drop_ray.config.gpus import GPUS
 from drop_ray.config.hardware import HardwareSpec
 from drop_ray.config.quantization import QuantizationSpec
 from drop_ray.config.scoring import CalibrationConfig
-from drop_ray.evaluation.volume import TaskVolume
+from drop_ray.evaluation.tasks.volume import TaskVolume
 from drop_ray.job.expected import Expected, Phase, expect
 from drop_ray.job.layout import Layout
 from drop_ray.models.accounting import ModelSize

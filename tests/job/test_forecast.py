@@ -10,8 +10,8 @@ from transformers import LlamaConfig
 
 from drop_ray.config import load_config
 from drop_ray.config.hardware import HardwareSpec
-from drop_ray.evaluation.published_sizes import PUBLISHED
 from drop_ray.evaluation.result import TaskRequest
+from drop_ray.evaluation.tasks.published_sizes import PUBLISHED
 from drop_ray.job.expected import Expected, Phase, expect
 from drop_ray.job.job import Job
 from drop_ray.job.layout import Layout

@@ -18,7 +18,7 @@ from lm_eval.utils import (
 from local_run import run_stages
 
 from drop_ray.errors import UserError
-from drop_ray.evaluation.panel import Panel
+from drop_ray.evaluation.divergence.panel import Panel
 from drop_ray.job.artifacts import DOCUMENTS, METRICS
 from drop_ray.job.opening import open_job
 from drop_ray.planning.changes import Remake

@@ -34,8 +34,8 @@ from drop_ray.calibration.dataset import CalibrationDataset, _files_sha256
 from drop_ray.calibration.text_files import read_documents, read_token_ids
 from drop_ray.config import load_config
 from drop_ray.errors import DropRayError
-from drop_ray.evaluation.task_identity import config_identity
-from drop_ray.evaluation.task_yaml import read_config
+from drop_ray.evaluation.tasks.task_identity import config_identity
+from drop_ray.evaluation.tasks.task_yaml import read_config
 from drop_ray.job.heartbeat import Driver, Heartbeat
 from drop_ray.job.ledger import read_manifest
 from drop_ray.job.run_files import recorded_files

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from test_report_render import EVIL, Page, example
 
-from drop_ray.evaluation.panel import panel_of
+from drop_ray.evaluation.divergence.panel import panel_of
 from drop_ray.report.divergence import DivergenceRow, DivergenceSampleRow, DivergenceText, equal_variants, pairs
 from drop_ray.report.html import render_html
 from drop_ray.report.markdown import render_markdown

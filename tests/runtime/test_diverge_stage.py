@@ -8,7 +8,7 @@ from local_run import run_state, start_worker, variant
 from tiny_run import config_of
 
 from drop_ray.errors import NotFiniteError, UserError
-from drop_ray.evaluation.panel import Panel
+from drop_ray.evaluation.divergence.panel import Panel
 from drop_ray.job.artifacts import DIVERGENCE, PANEL
 from drop_ray.job.ledger import read_manifest
 from drop_ray.job.opening import open_job

@@ -9,8 +9,8 @@ from tiny_run import config_of, write_inputs
 
 from drop_ray.errors import UserError, WorkerFailedError
 from drop_ray.evaluation import TaskRequest
-from drop_ray.evaluation.hf_token_model import HfTokenModel
-from drop_ray.evaluation.token_model import Continuation
+from drop_ray.evaluation.tokens.hf_token_model import HfTokenModel
+from drop_ray.evaluation.tokens.token_model import Continuation
 from drop_ray.job import steps
 from drop_ray.job.opening import open_job
 from drop_ray.serving import evaluation_preflight, serve

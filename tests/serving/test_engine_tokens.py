@@ -1,6 +1,6 @@
 """How the evaluation's questions reach an engine: sorted, in parts, each kind of completion together."""
 
-from drop_ray.evaluation.token_model import Completion, Continuation
+from drop_ray.evaluation.tokens.token_model import Completion, Continuation
 from drop_ray.serving import engine_tokens
 from drop_ray.serving.engine import Completed, Score, Scores
 from drop_ray.serving.engine_tokens import EngineTokens

@@ -18,7 +18,7 @@ from local_run import start_worker, variant
 from drop_ray.config import parse_config
 from drop_ray.demo import CALIBRATION_FILE, MODEL_FOLDER
 from drop_ray.evaluation import TaskRequest
-from drop_ray.evaluation.token_model import Continuation
+from drop_ray.evaluation.tokens.token_model import Continuation
 from drop_ray.job.opening import open_job
 from drop_ray.models.export import export_checkpoint
 from drop_ray.stages.engine_evaluated import EngineRequest

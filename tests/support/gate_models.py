@@ -2,7 +2,7 @@
 
 import math
 
-from drop_ray.evaluation.token_model import Likelihood, TokenCounts
+from drop_ray.evaluation.tokens.token_model import Likelihood, TokenCounts
 
 
 class RuleModel:

@@ -11,7 +11,7 @@ from drop_ray.evaluation.gates.gate import Gate
 from drop_ray.evaluation.gates.repetition import RepetitionGate
 from drop_ray.evaluation.gates.result import Answers, GateResult, SkippedGate
 from drop_ray.evaluation.gates.writer import Writer
-from drop_ray.evaluation.token_model import TokenModel
+from drop_ray.evaluation.tokens.token_model import TokenModel
 
 
 @dataclass(frozen=True)

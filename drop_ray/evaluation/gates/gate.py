@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from drop_ray.evaluation.gates.result import GateResult
 from drop_ray.evaluation.gates.writer import TokenIds
-from drop_ray.evaluation.token_model import Continuation, Likelihood, TokenModel
+from drop_ray.evaluation.tokens.token_model import Continuation, Likelihood, TokenModel
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from drop_ray.evaluation.gates.gate import Gate, random_of
 from drop_ray.evaluation.gates.result import GateResult
 from drop_ray.evaluation.gates.writer import TokenIds, Writer
-from drop_ray.evaluation.token_model import TokenModel
+from drop_ray.evaluation.tokens.token_model import TokenModel
 
 PROMPT = 8
 RUN = 4

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from drop_ray.evaluation.token_model import Continuation
+from drop_ray.evaluation.tokens.token_model import Continuation
 
 NUMBERS = ("documents", "requests", "asked", "alone", "shared", "cached", "generated")
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from drop_ray.errors import UserError
-from drop_ray.evaluation.catalog import Catalog
 from drop_ray.evaluation.result import TaskRequest
+from drop_ray.evaluation.tasks.catalog import Catalog
 
 # Handled by lm-eval's own functions: stops and limits.
 OF_LM_EVAL = {"until", "max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens", "do_sample"}

@@ -16,12 +16,12 @@ import torch
 from transformers import PreTrainedModel
 
 from drop_ray.errors import UserError
-from drop_ray.evaluation.greedy import greedy_tokens
-from drop_ray.evaluation.prefix_cache import PrefixCache
-from drop_ray.evaluation.prefix_rows import Question, Row, group_rows
-from drop_ray.evaluation.sharing import MaskMaker, why_not_shared
-from drop_ray.evaluation.streams import in_order
-from drop_ray.evaluation.token_model import Continuation, Likelihood, TokenCounts
+from drop_ray.evaluation.tokens.greedy import greedy_tokens
+from drop_ray.evaluation.tokens.prefix_cache import PrefixCache
+from drop_ray.evaluation.tokens.prefix_rows import Question, Row, group_rows
+from drop_ray.evaluation.tokens.sharing import MaskMaker, why_not_shared
+from drop_ray.evaluation.tokens.streams import in_order
+from drop_ray.evaluation.tokens.token_model import Continuation, Likelihood, TokenCounts
 from drop_ray.models.spreading import devices_of
 
 logger = logging.getLogger(__name__)

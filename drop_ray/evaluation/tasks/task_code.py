@@ -11,8 +11,8 @@ from typing import Any
 
 from drop_ray.config.section import DEMO_FOLDER
 from drop_ray.errors import UserError
-from drop_ray.evaluation.catalog import FoundTask
-from drop_ray.evaluation.task_yaml import OF_LM_EVAL, FunctionReference
+from drop_ray.evaluation.tasks.catalog import FoundTask
+from drop_ray.evaluation.tasks.task_yaml import OF_LM_EVAL, FunctionReference
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from drop_ray.errors import UserError
-from drop_ray.evaluation.catalog import Catalog, FoundTask
 from drop_ray.evaluation.result import TaskRequest
-from drop_ray.evaluation.task_code import check_task_code
-from drop_ray.evaluation.task_identity import config_identity
-from drop_ray.evaluation.task_yaml import OF_LM_EVAL
+from drop_ray.evaluation.tasks.catalog import Catalog, FoundTask
+from drop_ray.evaluation.tasks.task_code import check_task_code
+from drop_ray.evaluation.tasks.task_identity import config_identity
+from drop_ray.evaluation.tasks.task_yaml import OF_LM_EVAL
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from drop_ray.errors import UserError
-from drop_ray.evaluation.betting import mean_difference_interval
 from drop_ray.evaluation.estimates import Estimate
+from drop_ray.evaluation.targets.betting import mean_difference_interval
 
 Document = tuple[str, int]
 """Leaf task and doc_id."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from drop_ray.evaluation.result import DocumentValue, MetricValue, TaskRequest
-from drop_ray.evaluation.targets import Document, Outcome, Pursuit, Values, estimate_over_all
+from drop_ray.evaluation.targets.target import Document, Outcome, Pursuit, Values, estimate_over_all
 
 # A mean over documents, taken here and by lm-eval.
 _SAME_MEAN = 1e-9

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from drop_ray.evaluation.branches import Branch, advance, without
-from drop_ray.evaluation.output_layer import load_output, logits_of
+from drop_ray.evaluation.divergence.branches import Branch, advance, without
+from drop_ray.evaluation.divergence.output_layer import load_output, logits_of
 from drop_ray.models.checkpoint import Checkpoint
 from drop_ray.models.dropped import build_skeleton, drop_lists_of, read_config
 from drop_ray.models.families import DropLists

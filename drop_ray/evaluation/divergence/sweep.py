@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from drop_ray.errors import NotFiniteError
-from drop_ray.evaluation.divergence import Comparison, compare, joined, predictions_of, rows_at_once, stacked
-from drop_ray.evaluation.state_models import StateModel, States
+from drop_ray.evaluation.divergence.comparison import Comparison, compare, joined, predictions_of, rows_at_once, stacked
+from drop_ray.evaluation.divergence.state_models import StateModel, States
 from drop_ray.models.families import DropLists
 from drop_ray.text.progress import ignore_progress
 

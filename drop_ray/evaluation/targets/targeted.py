@@ -3,10 +3,10 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from drop_ray.evaluation.base_answers import values_of
 from drop_ray.evaluation.metrics import document_values
-from drop_ray.evaluation.remembering import Remembering
-from drop_ray.evaluation.targets import Document, Pursuit
+from drop_ray.evaluation.targets.base_answers import values_of
+from drop_ray.evaluation.targets.remembering import Remembering
+from drop_ray.evaluation.targets.target import Document, Pursuit
 
 Results = dict[str, Any]
 """lm-eval's result dictionary, with the samples."""

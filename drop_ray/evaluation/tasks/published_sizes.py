@@ -6,7 +6,7 @@ Documents are those of the split that lm-eval evaluates. Token lengths are means
 
 from dataclasses import dataclass
 
-from drop_ray.evaluation.volume import TaskVolume
+from drop_ray.evaluation.tasks.volume import TaskVolume
 
 
 @dataclass(frozen=True)

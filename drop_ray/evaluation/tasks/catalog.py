@@ -9,9 +9,9 @@ from typing import Any
 from lm_eval.tasks import TaskManager
 
 from drop_ray.errors import UserError
-from drop_ray.evaluation.builtin_tasks import builtin_names, folders_mentioning, index_folders
 from drop_ray.evaluation.lm_eval_private import import_function, state_config
-from drop_ray.evaluation.task_yaml import DataReference, FunctionReference, read_config
+from drop_ray.evaluation.tasks.builtin_tasks import builtin_names, folders_mentioning, index_folders
+from drop_ray.evaluation.tasks.task_yaml import DataReference, FunctionReference, read_config
 from drop_ray.text.faults import with_cause
 
 

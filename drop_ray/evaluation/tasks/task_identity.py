@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from drop_ray.errors import UserError
-from drop_ray.evaluation.task_yaml import DataReference, FunctionReference
+from drop_ray.evaluation.tasks.task_yaml import DataReference, FunctionReference
 
 # Suffixes of files that a `custom_dataset` function may read beside its YAML.
 _DATA_SUFFIXES = frozenset({".arrow", ".csv", ".json", ".jsonl", ".parquet", ".tsv", ".txt"})

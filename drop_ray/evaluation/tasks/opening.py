@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from drop_ray.errors import UserError
-from drop_ray.evaluation.catalog import Catalog
 from drop_ray.evaluation.quiet import quiet
 from drop_ray.evaluation.result import TaskRequest
+from drop_ray.evaluation.tasks.catalog import Catalog
 from drop_ray.text.faults import with_cause
 
 

@@ -15,14 +15,14 @@ from lm_eval.api.model import TemplateLM
 from transformers import PreTrainedTokenizerBase
 
 from drop_ray.errors import UserError
-from drop_ray.evaluation.catalog import Catalog
-from drop_ray.evaluation.fewshot import seed_by_document
-from drop_ray.evaluation.opening import load_tasks, set_shots
-from drop_ray.evaluation.published_sizes import PUBLISHED
 from drop_ray.evaluation.quiet import quiet
 from drop_ray.evaluation.result import TaskRequest
-from drop_ray.evaluation.token_model import Continuation
-from drop_ray.evaluation.volume import TaskVolume, total, volume_of
+from drop_ray.evaluation.tasks.catalog import Catalog
+from drop_ray.evaluation.tasks.fewshot import seed_by_document
+from drop_ray.evaluation.tasks.opening import load_tasks, set_shots
+from drop_ray.evaluation.tasks.published_sizes import PUBLISHED
+from drop_ray.evaluation.tasks.volume import TaskVolume, total, volume_of
+from drop_ray.evaluation.tokens.token_model import Continuation
 from drop_ray.replacing import replaced
 
 # Documents that are counted of a request: of a group about as many in all, but some of each of its tasks.
