@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 from drop_ray.evaluation.estimates import Estimate
 from drop_ray.report.formatting import count, dropped_layers, estimate, number, share, signed
-from drop_ray.report.gate_rows import verdict_of
 from drop_ray.report.results import Results
 from drop_ray.report.rows import ServingRow, VariantRow
 from drop_ray.report.serving import ratio_of, references
@@ -53,7 +52,7 @@ def find_answer(results: Results) -> Answer:
 
 def _with_verdict(results: Results, answer: Answer) -> Answer:
     """What the damage gates say of the winner: beside its name if they stop it."""
-    verdict = verdict_of(results, answer.winner) if answer.winner else None
+    verdict = next((row for row in results.verdicts if row.variant == answer.winner), None)
     if verdict is None:
         return answer
     evidence = (*answer.evidence, f"The damage gates say {verdict.outcome}: {verdict.reason}.")

@@ -1,74 +1,16 @@
-"""Divergence panels of a run: their rows, and which of two variants is nearer to the base."""
+"""Which of two variants is nearer to the base, by their divergence panels."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from drop_ray.evaluation.divergence.panel import KlDifference, Panel, kl_difference
+from drop_ray.evaluation.divergence.panel import KlDifference, kl_difference
+from drop_ray.report.results import Results
 from drop_ray.report.series import strategy_series
-
-if TYPE_CHECKING:
-    from drop_ray.report.results import Results
 
 SEPARATED = 3.0
 """So many standard errors apart, two variants are taken to differ: some of many pairs are two apart by chance."""
-
-
-@dataclass(frozen=True)
-class DivergenceText:
-    """The text that the panels are of."""
-
-    source: str
-    """Where it is from."""
-    num_samples: int
-    """Samples that were compared; without at least two there are no panels."""
-    seq_len: int
-    """Tokens of a sample."""
-    shortage: str | None = None
-    """What is to be said where the text was shorter than was asked for."""
-
-
-@dataclass(frozen=True)
-class DivergenceRow(Panel):
-    """The divergence panel of one variant: how its predictions Q of a text's tokens differ from the base's, P."""
-
-    variant: str
-    """Name of the variant."""
-
-    @property
-    def perplexity_ratio(self) -> float:
-        """Perplexity of the variant over that of the base."""
-        return math.exp(self.log_perplexity_ratio)
-
-    @property
-    def perplexity_interval(self) -> tuple[float, float]:
-        """The 95 % interval of that ratio, paired by sample."""
-        half = 1.96 * self.log_perplexity_ratio_stderr
-        return math.exp(self.log_perplexity_ratio - half), math.exp(self.log_perplexity_ratio + half)
-
-
-@dataclass(frozen=True)
-class DivergenceSampleRow:
-    """What one variant's panel is made of: means over the tokens of one sample."""
-
-    variant: str
-    """Name of the variant."""
-    sample: int
-    """Number of the sample, the same for all variants."""
-    tokens: int
-    """Predicted tokens."""
-    kl: float
-    """Mean KL(P || Q) per token, in nats."""
-    base_nll: float
-    """Mean negative log-likelihood of a token in the base, in nats."""
-    variant_nll: float
-    """The same in the variant."""
-    top1_agreement: float
-    """Share of the tokens at which both have the same most probable token."""
-    acceptance: float
-    """Mean of 1 - total variation."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +33,7 @@ class DivergencePair:
     """Whether that is enough to tell them apart."""
 
 
-def pairs(results: "Results") -> list[DivergencePair]:
+def pairs(results: Results) -> list[DivergencePair]:
     """Neighbours within each strategy, then in the order of KL. There equal variants are one, by the first's name."""
     samples = kl_by_sample(results)
     first: dict[tuple[float, ...], str] = {}
@@ -104,7 +46,7 @@ def pairs(results: "Results") -> list[DivergencePair]:
     return [_pair(order, one, other, kl_difference(samples[other], samples[one])) for order, one, other in found]
 
 
-def _sizes(results: "Results") -> list[list[str]]:
+def _sizes(results: Results) -> list[list[str]]:
     """Names of each strategy's variants by what is dropped; where several drop as much, the first."""
     compared = {row.variant for row in results.divergences}
     found = []
@@ -117,7 +59,7 @@ def _sizes(results: "Results") -> list[list[str]]:
     return found
 
 
-def kl_by_sample(results: "Results") -> dict[str, dict[int, float]]:
+def kl_by_sample(results: Results) -> dict[str, dict[int, float]]:
     """Mean KL per token, by variant and sample."""
     found: dict[str, dict[int, float]] = {row.variant: {} for row in results.divergences}
     for row in results.divergence_samples:
@@ -125,7 +67,7 @@ def kl_by_sample(results: "Results") -> dict[str, dict[int, float]]:
     return found
 
 
-def equal_variants(results: "Results") -> list[Sequence[str]]:
+def equal_variants(results: Results) -> list[Sequence[str]]:
     """Names of variants that have the same numbers at every sample: their plans drop the same."""
     groups: dict[tuple[float, ...], list[str]] = {}
     for variant, values in kl_by_sample(results).items():

@@ -2,10 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from drop_ray.report.results import Results
 
 
 @dataclass(frozen=True)
@@ -78,11 +74,6 @@ class CliffRow:
     """Layers that it leaves without their attention."""
     drop_mlp: tuple[int, ...]
     """Layers that it leaves without their MLP."""
-
-
-def verdict_of(results: "Results", variant: str) -> VerdictRow | None:
-    """The verdict on a variant, if its gates were asked."""
-    return next((row for row in results.verdicts if row.variant == variant), None)
 
 
 def gates_of(rows: Sequence[GateRow]) -> dict[str, list[GateRow]]:

@@ -1,18 +1,19 @@
 """What a report is made from: the tables of one run as plain rows, without Ray, torch or files.
 
-`stages/publish.py` fills `Results` from a run's artifacts; sections and tables/*.parquet are made of it. Any table may
+`stages/report.py` fills `Results` from a run's artifacts; sections and tables/*.parquet are made of it. Any table may
 be empty: a run without an evaluation still reports its scores and variants.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from drop_ray.report.costs import CostRow
-from drop_ray.report.divergence import DivergenceRow, DivergenceSampleRow, DivergenceText
+from drop_ray.report.divergence_rows import DivergenceRow, DivergenceSampleRow, DivergenceText
 from drop_ray.report.gate_rows import CliffRow, GateRow, VerdictRow
 from drop_ray.report.judgement import CalibrationRow, ScreenRow, TargetRow
 from drop_ray.report.mix import MixRow
+from drop_ray.report.refit_rows import RefitErrorRow, RefitRow
 from drop_ray.report.rows import (
     ArtifactRow,
     DocumentRow,
@@ -24,9 +25,6 @@ from drop_ray.report.rows import (
     TrainingRow,
     VariantRow,
 )
-
-if TYPE_CHECKING:
-    from drop_ray.report.refit import RefitErrorRow, RefitRow
 
 Row = TypeVar("Row")
 Key = TypeVar("Key")
@@ -121,10 +119,9 @@ class Results:
     """What the units took, by stage."""
     mix: Sequence[MixRow] = ()
     """The texts that the calibration text was mixed from; none where it is one text."""
-
-    refits: Sequence["RefitRow"] = ()
+    refits: Sequence[RefitRow] = ()
     """What variants were refitted with, and what that brought back."""
-    refit_errors: Sequence["RefitErrorRow"] = ()
+    refit_errors: Sequence[RefitErrorRow] = ()
     """What the residual stream lacked after each refitted sub-layer."""
 
     def __post_init__(self) -> None:

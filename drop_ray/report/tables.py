@@ -22,10 +22,11 @@ from tabulate import tabulate
 from drop_ray.report import gate_rows, judgement, rows
 from drop_ray.report.answers import FlipRow, flips
 from drop_ray.report.costs import CostRow
-from drop_ray.report.divergence import DivergencePair, DivergenceRow, DivergenceSampleRow, pairs
+from drop_ray.report.divergence import DivergencePair, pairs
+from drop_ray.report.divergence_rows import DivergenceRow, DivergenceSampleRow
 from drop_ray.report.mix import MixRow
 from drop_ray.report.quantization import DifferenceRow, EffectsRow, differences, effects, perplexity_tasks
-from drop_ray.report.refit import RefitErrorRow, RefitRow
+from drop_ray.report.refit_rows import RefitErrorRow, RefitRow
 from drop_ray.report.results import Results
 from drop_ray.report.serving import GammaRow, gamma_rows, references
 from drop_ray.report.statistics import Standing, Task, standings

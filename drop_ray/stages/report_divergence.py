@@ -10,7 +10,7 @@ from drop_ray.job import steps, texts
 from drop_ray.job.artifacts import DIVERGENCE, SAMPLES
 from drop_ray.job.run_state import RunState
 from drop_ray.planning.variants import Variant
-from drop_ray.report.divergence import DivergenceRow, DivergenceSampleRow, DivergenceText
+from drop_ray.report.divergence_rows import DivergenceRow, DivergenceSampleRow, DivergenceText
 from drop_ray.stages.diverge import shortage
 from drop_ray.store import Commit
 from drop_ray.store.filesystem import READS_AT_ONCE

@@ -8,7 +8,7 @@ from drop_ray.job.artifacts import HELD_OUT, REFIT
 from drop_ray.job.job import Job
 from drop_ray.planning.refit import Refit
 from drop_ray.planning.variants import Variant
-from drop_ray.report.refit import RefitErrorRow, RefitRow
+from drop_ray.report.refit_rows import RefitErrorRow, RefitRow
 from drop_ray.store.tables import read_table
 
 

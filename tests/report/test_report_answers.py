@@ -7,7 +7,7 @@ import pytest
 from test_report_statistics import RUN, documents, evaluation, variant
 
 from drop_ray.report.answers import FlipRow, flips, mcnemar
-from drop_ray.report.divergence import DivergenceRow, DivergenceSampleRow, DivergenceText
+from drop_ray.report.divergence_rows import DivergenceRow, DivergenceSampleRow, DivergenceText
 from drop_ray.report.html import render_html
 from drop_ray.report.judgement import CalibrationRow, ScreenRow, TargetRow
 from drop_ray.report.markdown import render_markdown

@@ -8,7 +8,8 @@ import pytest
 from test_report_render import EVIL, Page, example
 
 from drop_ray.evaluation.divergence.panel import panel_of
-from drop_ray.report.divergence import DivergenceRow, DivergenceSampleRow, DivergenceText, equal_variants, pairs
+from drop_ray.report.divergence import equal_variants, pairs
+from drop_ray.report.divergence_rows import DivergenceRow, DivergenceSampleRow, DivergenceText
 from drop_ray.report.html import render_html
 from drop_ray.report.markdown import render_markdown
 from drop_ray.report.results import Results

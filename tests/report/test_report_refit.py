@@ -8,7 +8,7 @@ from serving_results import served_results
 
 from drop_ray.report.html import render_html
 from drop_ray.report.markdown import render_markdown
-from drop_ray.report.refit import RefitErrorRow, RefitRow
+from drop_ray.report.refit_rows import RefitErrorRow, RefitRow
 from drop_ray.report.sections.refit import refit_sections
 from drop_ray.report.series import strategy_series
 from drop_ray.report.tables import topic_table

@@ -7,14 +7,8 @@ from drop_ray.report import blocks, formatting
 from drop_ray.report.blocks import Cell, Column, Table, table
 from drop_ray.report.charts.axes import whole_ticks
 from drop_ray.report.charts.xy import Axis, Curve, Point, XyChart, charts
-from drop_ray.report.divergence import (
-    SEPARATED,
-    DivergencePair,
-    DivergenceRow,
-    DivergenceText,
-    equal_variants,
-    pairs,
-)
+from drop_ray.report.divergence import SEPARATED, DivergencePair, equal_variants, pairs
+from drop_ray.report.divergence_rows import DivergenceRow, DivergenceText
 from drop_ray.report.results import Results
 from drop_ray.report.sections.quality import MAIN_SIZE
 from drop_ray.report.series import Series, strategy_series

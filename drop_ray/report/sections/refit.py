@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from drop_ray.report import blocks, formatting
 from drop_ray.report.blocks import Table, table
-from drop_ray.report.refit import RefitErrorRow, RefitRow
+from drop_ray.report.refit_rows import RefitErrorRow, RefitRow
 from drop_ray.report.results import Results, grouped
 
 TEXT = (

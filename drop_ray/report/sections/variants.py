@@ -7,8 +7,7 @@ from drop_ray.report import blocks, formatting
 from drop_ray.report.answer import find_answer
 from drop_ray.report.blocks import NOTHING, Cell, Column, Strong, Table, estimate_cell, table
 from drop_ray.report.charts.heat import drop_strip
-from drop_ray.report.divergence import DivergenceRow
-from drop_ray.report.refit import in_vain
+from drop_ray.report.divergence_rows import DivergenceRow
 from drop_ray.report.results import Results
 from drop_ray.report.rows import EvaluationRow
 from drop_ray.report.statistics import Standing, averaged_tasks, primary_tasks, standings
@@ -54,9 +53,10 @@ def _table(results: Results, winner: str | None) -> Table:
         columns.append(Column(f"{task.task}\u00a0{ARROWS[task.higher_is_better]}", note=f"{task.metric}{fewshot}"))
     checkpoint = [Column("checkpoint", "path")] if any(row.checkpoint for row in results.variants) else []
     values, rows = [task.values(results) for task in tasks], []
+    in_vain = {row.variant for row in results.refits if not row.is_closer}
     for index, standing in enumerate(standings(results)):
         variant = standing.variant
-        remark = "not nearer to the base by it" if in_vain(results, variant.name) else ""
+        remark = "not nearer to the base by it" if variant.name in in_vain else ""
         cells = _size_cells(index, standing, results.run.num_layers, winner, remark)
         cells += _panel_cells(panels.get(variant.name)) if panels else []
         cells += [

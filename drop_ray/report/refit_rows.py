@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from drop_ray.report.results import Results
-
 ERRORS = 2
 """So many standard errors below zero a difference is taken for real."""
 
@@ -66,8 +64,3 @@ class RefitErrorRow:
     """The same over held-out tokens, before."""
     held_out_after: float
     """The same after."""
-
-
-def in_vain(results: Results, variant: str) -> bool:
-    """Whether a variant was refitted and is not seen to be nearer to the base."""
-    return any(row.variant == variant and not row.is_closer for row in results.refits)
