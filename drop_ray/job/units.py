@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from drop_ray.store import Commit, Step
@@ -85,6 +85,32 @@ class Unit(Share):
     @abstractmethod
     def work(self, worker: "Worker") -> Commit:
         """Compute the step and commit it."""
+
+
+@dataclass(frozen=True)
+class Sweep(Share):
+    """Units of one model that are done together in one pass over its layers."""
+
+    units: tuple[Unit, ...]
+    """The units, at least one."""
+
+    @property
+    def model_key(self) -> object:
+        return self.units[0].model_key
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        return tuple(unit.step for unit in self.units)
+
+    def run(self, worker: "Worker") -> list[Commit]:
+        found = {unit.step.path: worker.store.find(unit.step) for unit in self.units}
+        left = tuple(unit for unit in self.units if found[unit.step.path] is None)
+        done = [commit for commit in found.values() if commit is not None]
+        return [*done, *replace(self, units=left).sweep(worker)] if left else done
+
+    @abstractmethod
+    def sweep(self, worker: "Worker") -> list[Commit]:
+        """Compute all units and commit each."""
 
 
 @dataclass(frozen=True)

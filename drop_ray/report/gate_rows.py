@@ -1,6 +1,5 @@
 """The rows of what damage gates say: of a variant, of a variant at one gate, and of a strategy."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -74,11 +73,3 @@ class CliffRow:
     """Layers that it leaves without their attention."""
     drop_mlp: tuple[int, ...]
     """Layers that it leaves without their MLP."""
-
-
-def gates_of(rows: Sequence[GateRow]) -> dict[str, list[GateRow]]:
-    """The rows by gate, in order of appearance."""
-    found: dict[str, list[GateRow]] = {}
-    for row in rows:
-        found.setdefault(row.gate, []).append(row)
-    return found

@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from drop_ray.evaluation.divergence.state_models import LayeredModel, StateModel
 from drop_ray.evaluation.divergence.sweep import Compared, DivergenceSettings, compare_with_base
 from drop_ray.job.artifacts import DIVERGENCE, DIVERGENCE_SCHEMA, PANEL
 from drop_ray.job.run_state import RunState
-from drop_ray.job.units import Share, Unit
+from drop_ray.job.units import Sweep, Unit
 from drop_ray.job.worker import Worker
 from drop_ray.models.checkpoint import Checkpoint
 from drop_ray.models.dropped import drop_lists_of
@@ -54,7 +53,7 @@ class DivergenceUnit(Unit):
 
 
 @dataclass(frozen=True)
-class DivergenceShare(Share):
+class DivergenceShare(Sweep):
     """Variants that go through the layers together, or one with a model of its own."""
 
     units: tuple[DivergenceUnit, ...]
@@ -70,26 +69,12 @@ class DivergenceShare(Share):
         return first if first == last else f"{first} to {last}"
 
     @property
-    def model_key(self) -> object:
-        return self.units[0].model_key
-
-    @property
     def kind(self) -> str:
         return f"{len(self.units)} variants, {self.streamed}, {self.units[0].is_apart}"
 
     @property
-    def steps(self) -> Sequence[Step]:
-        return tuple(unit.step for unit in self.units)
-
-    @property
     def tokens(self) -> int:
         return self.num_tokens * len(self.units)
-
-    def run(self, worker: Worker) -> list[Commit]:
-        found = {unit.step.path: worker.store.find(unit.step) for unit in self.units}
-        left = tuple(unit for unit in self.units if found[unit.step.path] is None)
-        done = [commit for commit in found.values() if commit is not None]
-        return [*done, *replace(self, units=left).sweep(worker)] if left else done
 
     def sweep(self, worker: Worker) -> list[Commit]:
         """Compare all units of the share and commit each.

@@ -88,9 +88,15 @@ def evaluate(run: RunState, variants: Sequence[Variant]) -> None:
 
 
 def _workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
-    """Variants with a checkpoint of their own need processes of their own. All variants of one call do, or none."""
+    return variant_workers(run, [unit.variant for unit in todo if isinstance(unit, EvaluationUnit)])
+
+
+def variant_workers(run: RunState, variants: Sequence[Variant]) -> WorkerRequest:
+    """Workers that load the variants whole, in transformers.
+
+    Variants with a checkpoint of their own need processes of their own. All variants of one call do, or none.
+    """
     job = run.job
-    variants = [unit.variant for unit in todo if isinstance(unit, EvaluationUnit)]
     if remake := variants[0].remake:
         return WorkerRequest(remake.kind, environment=remake.environment(job.config.execution.device))
     largest = max(job.size.kept_parameters(variant.drops) for variant in variants)
@@ -108,7 +114,7 @@ def _commit(worker: Worker, unit: EvaluationUnit, result: TaskResult, measured: 
         return worker.commit(unit.step, write_result(Path(folder), result), measured)
 
 
-def _engine_workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
+def engine_workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
     """Engines run in processes of their own, whatever the variants are."""
     del todo
     execution = run.job.config.execution
@@ -117,4 +123,4 @@ def _engine_workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
 
 STAGE = Stage("evaluate", "units (variant x task)", _run, workers=_workers, cost=_cost)
 # A plan that fails the gate, or whose engine dies again and again, is named, and the others are evaluated.
-ENGINE_STAGE = replace(STAGE, workers=_engine_workers, goes_on=True)
+ENGINE_STAGE = replace(STAGE, workers=engine_workers, goes_on=True)

@@ -18,7 +18,7 @@ from drop_ray.job.artifacts import GATE_ITEMS, GATES
 from drop_ray.job.expected import Phase
 from drop_ray.job.run_state import RunState
 from drop_ray.job.stage import Cost, Stage
-from drop_ray.job.units import Unit
+from drop_ray.job.units import Unit, WorkerRequest
 from drop_ray.job.worker import Worker
 from drop_ray.models.dropped import read_config
 from drop_ray.models.location import load_tokenizer
@@ -125,10 +125,8 @@ def _read(run: RunState, commit: Commit) -> Answers:
         return read_answers(store.read_bytes(commit, GATES), run.read_table(commit, GATE_ITEMS))
 
 
-def _alike(todo: Sequence[Unit]) -> list[evaluate.EvaluationUnit]:
-    """Units of the evaluation that need the same models."""
-    units = [unit for unit in todo if isinstance(unit, GatesUnit)]
-    return [evaluate.EvaluationUnit(unit.label, unit.step, unit.line, unit.variant, "gates") for unit in units]
+def _workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
+    return evaluate.variant_workers(run, [unit.variant for unit in todo if isinstance(unit, GatesUnit)])
 
 
 def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
@@ -160,12 +158,12 @@ STAGE = Stage(
     "gates",
     "variants",
     _run,
-    workers=lambda run, todo: evaluate.STAGE.workers(run, _alike(todo)),
+    workers=_workers,
     cost=_cost,
     check_last=_check,
 )
 ENGINE_STAGE = replace(
     STAGE,
-    workers=lambda run, todo: evaluate.ENGINE_STAGE.workers(run, _alike(todo)),
+    workers=evaluate.engine_workers,
     goes_on=evaluate.ENGINE_STAGE.goes_on,
 )

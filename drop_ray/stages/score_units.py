@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,12 +11,12 @@ import torch
 from drop_ray.calibration import packing
 from drop_ray.config import RunConfig
 from drop_ray.job.artifacts import SAMPLES, SCORE_SCHEMA, SCORES
-from drop_ray.job.units import Share, Unit
+from drop_ray.job.units import Sweep, Unit
 from drop_ray.job.worker import Worker
 from drop_ray.models.families import DropLists
 from drop_ray.scoring.scorer import Scorer
 from drop_ray.scoring.sweep import SweepSettings
-from drop_ray.store import Commit, Step
+from drop_ray.store import Commit
 from drop_ray.store.tables import read_table, write_table
 
 
@@ -45,7 +45,7 @@ class ScoreUnit(Unit):
 
 
 @dataclass(frozen=True)
-class ScoreShare(Share):
+class ScoreShare(Sweep):
     """Units that are scored in one sweep: sample ranges of one model, each with all of its gaps."""
 
     units: tuple[ScoreUnit, ...]
@@ -65,26 +65,12 @@ class ScoreShare(Share):
         return f"{self.units[0].line}, {'streamed' if self.streamed else 'resident'} layers"
 
     @property
-    def model_key(self) -> object:
-        return self.units[0].model_key
-
-    @property
     def kind(self) -> str:
         return self.title
 
     @property
-    def steps(self) -> Sequence[Step]:
-        return tuple(unit.step for unit in self.units)
-
-    @property
     def tokens(self) -> int:
         return self.seq_len * sum({unit.samples: len(unit.samples) for unit in self.units}.values())
-
-    def run(self, worker: Worker) -> list[Commit]:
-        found = {unit.step.path: worker.store.find(unit.step) for unit in self.units}
-        left = tuple(unit for unit in self.units if found[unit.step.path] is None)
-        done = [commit for commit in found.values() if commit is not None]
-        return [*done, *replace(self, units=left).sweep(worker)] if left else done
 
     def sweep(self, worker: Worker) -> list[Commit]:
         """Score all units of the share and commit each."""

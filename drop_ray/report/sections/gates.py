@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from drop_ray.report import blocks, formatting
 from drop_ray.report.blocks import NOTHING, Cell, Column, Strong, Table, table
-from drop_ray.report.gate_rows import CliffRow, GateRow, VerdictRow, gates_of
-from drop_ray.report.results import Results
+from drop_ray.report.gate_rows import CliffRow, GateRow, VerdictRow
+from drop_ray.report.results import Results, grouped
 
 # Words for what the table marks.
 BADGES = {"accept": "accept", "regression": "regression", "cannot tell": "open"}
@@ -18,7 +18,7 @@ def gates_sections(results: Results) -> list[blocks.Section]:
         return []
     found: list[blocks.Block] = []
     if results.verdicts:
-        by_gate = gates_of(results.gates)
+        by_gate = grouped(results.gates, lambda row: row.gate)
         shown = {gate: rows for gate, rows in by_gate.items() if any(row.outcome not in SAYS_NOTHING for row in rows)}
         silent = [rows[0].reason for gate, rows in by_gate.items() if gate not in shown]
         found += [blocks.Paragraph(_rule(results.verdicts[0])), _table(results.verdicts, shown)]
