@@ -28,10 +28,13 @@ def diverge(run: RunState, variants: Sequence[Variant]) -> None:
 
     Nothing is compared without a text, or on fewer than two samples of it.
     """
+    if run.job.config.evaluation.divergence is not None and variants:
+        _compare(run, variants, *_samples(run))
+
+
+def _compare(run: RunState, variants: Sequence[Variant], committed: Commit | None, samples: packing.Samples) -> None:
+    """committed: where the samples are; None in a dry run that found none."""
     job = run.job
-    if job.config.evaluation.divergence is None or not variants:
-        return
-    committed, samples = _samples(run)
     if len(samples) < texts.LEAST_SAMPLES:
         return
     identity = packing.token_identity(samples)
@@ -63,10 +66,10 @@ def shortage(job: Job, count: int) -> str | None:
 
 def _run(run: RunState) -> None:
     if run.job.config.evaluation.divergence is not None and run.variants:
-        _, samples = _samples(run)
+        committed, samples = _samples(run)
         if said := shortage(run.job, len(samples)):
             run.tell("divergence: %s", said)
-    diverge(run, run.variants)
+        _compare(run, run.variants, committed, samples)
 
 
 def _samples(run: RunState) -> tuple[Commit | None, packing.Samples]:
