@@ -1,19 +1,23 @@
-"""The files that a run writes into its folder, with a list of their checksums for `drop-ray verify`.
+"""The files that a run writes into its folder, with lists of their checksums for `drop-ray verify`.
 
-`files.json` says what the last start that came to its end has left there. A start that writes first takes that word
-back, so that a crash leaves files that are said to be unchecked, and never some that are said to be damaged.
+`files/{start}.json` says what a start that came to its end has left there. A start first says that it writes, so that a
+crash leaves files that are said to be unchecked, and never some that are said to be damaged. A start at its end removes
+the lists that it found at its beginning. Two starts at once write the same files, with other bytes where each has its
+own warnings: the last one to write decides, whose list is one of the two, so each list has its own file.
 """
 
 import hashlib
 import json
 from dataclasses import asdict
+from uuid import uuid4
 
 from drop_ray.errors import CorruptArtifactError, UserError
 from drop_ray.reading.json_text import parse_json_object
 from drop_ray.store import Output, Store
 from drop_ray.text.path_names import inner_path
 
-FILES = "files.json"
+FILES = "files"
+"""Folder in a run's folder that has the lists, one for each start."""
 
 
 class RunFiles:
@@ -21,6 +25,8 @@ class RunFiles:
 
     def __init__(self, store: Store, run_folder: str):
         self._store, self._run_folder = store, run_folder
+        self._list = f"{run_folder}/{FILES}/{uuid4().hex[:12]}.json"
+        self._earlier: list[str] = []
         self._known: dict[str, Output] | None = None
         self._untouched: set[str] = set()
 
@@ -46,16 +52,21 @@ class RunFiles:
     def finish(self) -> None:
         """The run has come to its end: what is there is what `verify` shall find."""
         self._record(self._begin(), finished=True)
+        for name in self._earlier:
+            self._store.files.remove(f"{self._run_folder}/{name}")
 
     def _begin(self) -> dict[str, Output]:
         if self._known is None:
             listed = self._store.files.inventory(self._run_folder)
+            self._earlier = [name for name in listed if name.startswith(f"{FILES}/")]
             try:
-                self._known = recorded_files(self._store, self._run_folder) or {}
+                recorded = recorded_files(self._store, self._run_folder) or {}
             except UserError:
-                self._known = {}
-            # The list was written last: a file that is younger was written by somebody else since.
-            written = listed[FILES].modified if FILES in listed else 0.0
+                recorded = {}
+            self._known = {name: outputs[0] for name, outputs in recorded.items()}
+            # The list was written last: a file that is younger was written by somebody else since. Of two starts at
+            # once nobody knows which wrote it.
+            written = listed[self._earlier[0]].modified if len(self._earlier) == 1 else 0.0
             self._untouched = {
                 name
                 for name, output in self._known.items()
@@ -67,21 +78,29 @@ class RunFiles:
     def _record(self, files: dict[str, Output], *, finished: bool) -> None:
         listed = {name: asdict(output) for name, output in sorted(files.items())}
         text = json.dumps({"finished": finished, "files": listed}, indent=1)
-        self._store.write_file(f"{self._run_folder}/{FILES}", text.encode())
+        self._store.write_file(self._list, text.encode())
 
 
-def recorded_files(store: Store, run_folder: str) -> dict[str, Output] | None:
-    """Size and checksum of each file of a run, by its path in the run's folder; None if its last start did not come to
-    its end. UserError if the list cannot be read."""
-    where = store.location(f"{run_folder}/{FILES}")
-    try:
-        values = parse_json_object(read_run_file(store, f"{run_folder}/{FILES}"), where)
-        files = {inner_path(name): Output.of(fields) for name, fields in values["files"].items()}
-        return files if values["finished"] else None
-    except FileNotFoundError:
-        return None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{where}: is not the list of a run's files: {error!r}") from error
+def recorded_files(store: Store, run_folder: str) -> dict[str, list[Output]] | None:
+    """Size and checksum of each file of a run, by its path in the run's folder: more than one where starts at once wrote
+    different bytes. None if a start did not come to its end. UserError if a list cannot be read."""
+    found: dict[str, list[Output]] = {}
+    names = store.list(f"{run_folder}/{FILES}")
+    for path in (f"{run_folder}/{FILES}/{name}" for name in names):
+        where = store.location(path)
+        try:
+            values = parse_json_object(read_run_file(store, path), where)
+            files = {inner_path(name): Output.of(fields) for name, fields in values["files"].items()}
+            if not values["finished"]:
+                return None
+        except FileNotFoundError:
+            continue  # a start has just come to its end
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{where}: is not the list of a run's files: {error!r}") from error
+        for name, output in files.items():
+            if output not in found.setdefault(name, []):
+                found[name].append(output)
+    return found if names else None
 
 
 def read_run_file(store: Store, path: str) -> bytes:

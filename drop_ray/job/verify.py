@@ -2,9 +2,13 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
+
+from rich.console import Console
 
 from drop_ray.config import RunConfig
 from drop_ray.errors import CorruptArtifactError, StoreRefusedError, UserError
@@ -12,6 +16,7 @@ from drop_ray.job.drivers import signs_of_life
 from drop_ray.job.ledger import read_manifest
 from drop_ray.job.run_files import recorded_files
 from drop_ray.store import Output, Step, Store, open_store
+from drop_ray.text.console import PLAIN
 from drop_ray.text.progress import Progress
 from drop_ray.text.units import human_bytes
 
@@ -37,6 +42,15 @@ class Verification:
     """Whether the run's own files have no checksums, because its last start did not come to its end."""
     faults: list[str] = field(default_factory=list)
     """One line per fault."""
+
+    def lines(self, _: Console = PLAIN) -> Iterator[str]:
+        """The faults, then the sums."""
+        yield from self.faults
+        yield self.summary()
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs."""
+        return asdict(self)
 
     def summary(self) -> str:
         return (
@@ -77,7 +91,7 @@ def _check_run(store: Store, run_folder: str, result: Verification) -> None:
         result.faults.append(str(error))
         files = {}
     result.unchecked = files is None
-    for name, output in (files or {}).items():
+    for name, outputs in (files or {}).items():
         where = store.location(f"{run_folder}/{name}")
         try:
             data = store.read_file(f"{run_folder}/{name}")
@@ -89,7 +103,7 @@ def _check_run(store: Store, run_folder: str, result: Verification) -> None:
             continue
         result.files += 1
         result.num_bytes += len(data)
-        if Output(len(data), hashlib.sha256(data).hexdigest()) != output:
+        if Output(len(data), hashlib.sha256(data).hexdigest()) not in outputs:
             result.faults.append(
                 f"{where}: other bytes than the run wrote; remove it, and `drop-ray report` writes it anew"
             )

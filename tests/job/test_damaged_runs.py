@@ -6,12 +6,13 @@ import time
 
 import pytest
 
+from drop_ray.cli import main
 from drop_ray.config import parse_config
 from drop_ray.errors import DropRayError, UserError
 from drop_ray.job.garbage import gc_lines
 from drop_ray.job.ledger import Ledger
 from drop_ray.job.run_files import FILES, RunFiles, recorded_files
-from drop_ray.job.status import status_lines
+from drop_ray.job.status import run_status
 from drop_ray.job.verify import verify
 from drop_ray.store import Step, open_store
 
@@ -62,9 +63,9 @@ def test_a_start_that_did_not_end_leaves_files_unchecked_and_the_next_one_that_d
     again.write("config.yaml", b"name: mine # changed")
     assert recorded_files(store, RUN) is None
     again.finish()
-    assert {name: output.size for name, output in recorded_files(store, RUN).items()} == {
-        "config.yaml": 20,
-        "tables/scores.parquet": 4,
+    assert {name: [output.size for output in outputs] for name, outputs in recorded_files(store, RUN).items()} == {
+        "config.yaml": [20],
+        "tables/scores.parquet": [4],
     }
     last = RunFiles(store, RUN)
     last.remove("tables/scores.parquet")
@@ -82,7 +83,7 @@ def test_a_file_that_is_there_is_not_written_again_and_one_that_was_touched_is(s
         for name, data in contents.items():
             again.write(name, data)
         again.finish()
-        return [name.removeprefix(f"{RUN}/") for name in names if not name.endswith(FILES)]
+        return [name.removeprefix(f"{RUN}/") for name in names if f"/{FILES}/" not in name]
 
     write = store.write_file
     assert written() == []
@@ -96,13 +97,41 @@ def test_a_file_that_is_there_is_not_written_again_and_one_that_was_touched_is(s
     assert len(recorded_files(store, RUN)) == 2
 
 
+@pytest.mark.parametrize("first_to_end", [0, 1])
+def test_of_two_starts_at_once_either_ones_bytes_are_right(store, config, finished, first_to_end):
+    starts = [RunFiles(store, RUN), RunFiles(store, RUN)]
+    for name, data in (("run.json", b"a"), ("report.md", b"b")):
+        order = starts if name == "run.json" else starts[::-1]
+        for start in order:
+            start.write(name, data + (b"" if start is starts[0] else b", warned"))
+    starts.pop(first_to_end).finish()
+    starts.pop().finish()
+    assert verify(config).faults == []
+    assert verify(config).files == 4
+    store.write_file(f"{RUN}/run.json", b"c")
+    (fault,) = verify(config).faults
+    assert "run.json: other bytes" in fault
+    last = RunFiles(store, RUN)
+    for name, data in (("run.json", b"a"), ("report.md", b"b")):
+        last.write(name, data)
+    last.finish()
+    assert verify(config).faults == []
+    assert {name: len(outputs) for name, outputs in recorded_files(store, RUN).items()} == {
+        "config.yaml": 1,
+        "tables/scores.parquet": 1,
+        "run.json": 1,
+        "report.md": 1,
+    }
+
+
 @pytest.mark.parametrize(
     "text", ["", "[", "[]", "{}", '{"files": [], "finished": true}', '{"files": {"../x": {"size": 1, "sha256": ""}}}']
 )
 def test_a_list_of_files_that_cannot_be_read_is_one_fault(store, config, finished, text):
-    store.write_file(f"{RUN}/{FILES}", text.encode())
+    (name,) = store.list(f"{RUN}/{FILES}")
+    store.write_file(f"{RUN}/{FILES}/{name}", text.encode())
     (fault,) = verify(config).faults
-    assert "files.json: " in fault
+    assert f"{name}: " in fault
     RunFiles(store, RUN).finish()
     assert verify(config).faults == []
 
@@ -128,7 +157,7 @@ def test_a_list_of_units_that_cannot_be_read_is_named_by_all_and_written_anew_by
 ):
     STEPS[damage](tmp_path / "store" / RUN / "steps.json")
     for look in (
-        lambda: list(status_lines(config, ["score"])),
+        lambda: run_status(config, ["score"]),
         lambda: verify(config),
         lambda: list(gc_lines(config.store, "0m", delete=True)),
     ):
@@ -144,9 +173,9 @@ def test_a_list_of_units_that_cannot_be_read_is_named_by_all_and_written_anew_by
 
 def test_status_names_a_sign_of_life_that_cannot_be_read(store, config, finished):
     store.discard(STEP)
-    assert "no driver is running" in list(status_lines(config, ["score"]))
+    assert "no driver is running" in [*run_status(config, ["score"]).lines()]
     store.write_file(f"{RUN}/drivers/host-1.json", b"\x00")
-    (line,) = [line for line in status_lines(config, ["score"]) if "host-1.json" in line]
+    (line,) = [line for line in run_status(config, ["score"]).lines() if "host-1.json" in line]
     assert line.endswith("the next start of the run removes it")
     assert len(verify(config).faults) == 1
 
@@ -156,11 +185,25 @@ def test_every_damaged_artifact_is_a_line_of_status_and_verify(store, config, fi
     values = json.loads(record.read_bytes())
     for text in ("[" * 5000, "{}", json.dumps({**values, "outputs": {"x": None}})):
         record.write_text(text)
-        lines = list(status_lines(config, ["score"]))
-        assert "corrupt" in lines[0]
-        assert "commit.json is not a commit record" in lines[0]
+        (unit,) = run_status(config, ["score"]).units
+        assert unit.state == "corrupt"
+        assert "commit.json is not a commit record" in unit.detail
         assert len(verify(config).faults) == 1
         try:
             list(gc_lines(config.store, "0m", delete=False))
         except DropRayError:
             pytest.fail("gc goes on")
+
+
+def test_what_is_found_is_said_to_programs_too(tmp_path, store, finished, capsys):
+    path = tmp_path / "run.yaml"
+    model, calibration = {"path": "demo:model"}, {"source": "demo:calibration.jsonl"}
+    values = {"name": "mine", "model": model, "calibration": calibration, "store": str(tmp_path / "store")}
+    path.write_text(json.dumps(values))
+    assert main(["status", str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["run"], found["counts"]) == ("mine", {"done": 1})
+    assert found["units"][0]["detail"] == STEP.path
+    assert main(["verify", str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["units"], found["faults"]) == (1, [])

@@ -44,6 +44,7 @@ from drop_ray.models.dropped import build_skeleton, drop_lists_of
 from drop_ray.models.dropped import read_config as read_model_config
 from drop_ray.models.files.weight_files import read_index
 from drop_ray.models.fitting import check_generation_config
+from drop_ray.models.layers import Layers
 from drop_ray.models.location import load_tokenizer
 from drop_ray.planning.plans import read_plan
 from drop_ray.reading.json_text import parse_json
@@ -135,6 +136,13 @@ def _of_a_run(read: Callable[[Any, str], Any]) -> Callable[[Path], Any]:
     return lambda path: read(open_store(str(path.parents[1])), path.parent.name)
 
 
+def _of_a_file_list(path: Path) -> Any:
+    folder = path.parent / "files"
+    folder.mkdir(exist_ok=True)
+    path.replace(folder / path.name)
+    return recorded_files(open_store(str(path.parents[1])), path.parent.name)
+
+
 def _of_a_model(read: Callable[[Path], Any]) -> Callable[[Path], Any]:
     """A reader of a model's folder, which is the one that the file is in."""
 
@@ -173,7 +181,7 @@ READERS = [
         hostile.json_files(RECORD),
     ),
     Reader("list of units", "steps.json", _of_a_run(read_manifest), hostile.json_files(UNITS)),
-    Reader("list of files", "files.json", _of_a_run(recorded_files), hostile.json_files(FILES)),
+    Reader("list of files", "a.json", _of_a_file_list, hostile.json_files(FILES)),
     Reader("heartbeat", "a.json", _parsed(Heartbeat.from_json), hostile.json_files(HEARTBEAT)),
     Reader("config.json", "config.json", _of_a_model(_skeleton), hostile.json_files(MODEL)),
     Reader(
@@ -191,7 +199,7 @@ READERS = [
     Reader("JSON", "a.json", lambda path: parse_json(path.read_bytes(), "a.json"), hostile.json_files(PLAN)),
     Reader("config", "a.yaml", load_config, hostile.yaml_files(CONFIG)),
     Reader("override", "a.txt", _override, hostile.overrides("model.path", "evaluation.tasks.0", "plans.0.drop")),
-    Reader("plan", "a.json", lambda path: read_plan(path, 4, None), hostile.json_files(PLAN)),
+    Reader("plan", "a.json", lambda path: read_plan(path, Layers(4), None), hostile.json_files(PLAN)),
     Reader("task YAML", "a.yaml", _task, hostile.yaml_files(TASK)),
     Reader("text", "a.txt", lambda path: read_documents(path, "text", "f"), hostile.ANYTHING),
     Reader("JSON text", "a.json", lambda path: read_documents(path, "text", "f"), hostile.json_files([{"text": "a"}])),
