@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,12 @@ from drop_ray.models.files.stored_tensors import Shard, StoredTensor
 from drop_ray.models.files.torch_file import open_torch_file
 from drop_ray.models.files.weight_files import find_weights
 from drop_ray.models.files.weight_hashes import weight_hashes
+from drop_ray.models.language_model import find_language_model
 from drop_ray.models.tied_head import settle_head
-from drop_ray.reading.json_text import read_json_object
+from drop_ray.models.transformers_private import without_floats
+from drop_ray.models.wrappers import IMPORT, wrapper_class
+from drop_ray.reading.files import read_bytes
+from drop_ray.reading.json_text import parse_json_object
 from drop_ray.store.hash_memory import HashMemory
 from drop_ray.store.identity import json_sha256
 from drop_ray.store.node_cache import NodeCache, cache_root
@@ -44,6 +48,8 @@ class Checkpoint:
     """The weight files; none if the checkpoint was opened without its weights."""
     hashes: HashMemory = field(compare=False)
     """What is known of the hashes of weight files."""
+    whole: "Checkpoint | None" = field(default=None, kw_only=True)
+    """The multimodal checkpoint of whose language model this is a view, as its files are; None for any other."""
 
     @cached_property
     def tensors(self) -> dict[str, StoredTensor]:
@@ -69,6 +75,8 @@ class Checkpoint:
         this node before are not read again. ValueError if the checkpoint was opened without its weights, since they
         are what a model is. UserError if a file changes while it is read.
         """
+        if self.whole is not None:
+            return self.whole.identity
         sources = {shard.file: shard.source for shard in self._weights}
         hashes = weight_hashes(sources, self.hashes, self.location)
         return json_sha256({**self._small_files, "weights": [hashes[name] for name in sorted(hashes)]})
@@ -79,11 +87,19 @@ class Checkpoint:
 
         It tells most models apart at once. Training checkpoints of one model have one outline.
         """
+        if self.whole is not None:
+            return self.whole.outline
         shards = [
             [shard.source.size, [[name, tensor.dtype, tensor.shape] for name, tensor in shard.tensors.items()]]
             for shard in self._weights
         ]
         return json_sha256({**self._small_files, "shards": shards})
+
+    @property
+    def tower_bytes(self) -> int:
+        """Bytes of the tensors of a multimodal checkpoint that are no part of its language model."""
+        stored = [sum(tensor.num_bytes for tensor in each.tensors.values()) for each in (self.whole or self, self)]
+        return stored[0] - stored[1]
 
     @property
     def _weights(self) -> tuple[Shard, ...]:
@@ -98,7 +114,7 @@ class Checkpoint:
         paths = {name: self.folder / name for name in TOKENIZER_FILES}
         tokenizer = {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
         return {
-            "config": config,
+            "config": without_floats(config),
             "tokenizer": {name: hashlib.sha256(data).hexdigest() for name, data in tokenizer.items()},
         }
 
@@ -114,16 +130,44 @@ def open_checkpoint(
     """Read the configuration and the weight files' headers of a model in a local folder or at `s3://bucket/prefix`.
 
     `options` are the arguments of the fsspec class of a URL. With `weights=False` nothing but config.json is needed,
-    and the checkpoint has no tensors. A model on S3 is first fetched into `cache` as a whole. Without a cache, ranges
-    of its weights are read when they are asked for. `hashes` is by default that of the user's cache folder. UserError
-    names what is missing or broken, and the remedy.
+    and the checkpoint has no tensors. A multimodal checkpoint is opened as its language model, with the `whole` beside.
+    A model on S3 is first fetched into `cache` as a whole. Without a cache, ranges of its weights are read when they
+    are asked for. `hashes` is by default that of the user's cache folder. UserError names what is missing or broken,
+    and the remedy.
     """
     folder = _open_folder(str(location), options or {}, cache)
     config = _read_config(folder)
     shards = _open_shards(folder) if weights else ()
     memory = hashes if hashes is not None else HashMemory(cache_root(None))
-    config = settle_head(config, shards, folder.location)
-    return Checkpoint(folder.location, folder.folder, config, shards, memory)
+    opened = as_language_model(Checkpoint(folder.location, folder.folder, config, shards, memory))
+    return replace(opened, config=settle_head(opened.config, opened.shards, opened.location))
+
+
+def as_language_model(checkpoint: Checkpoint) -> Checkpoint:
+    """A view of the language model, whose tensors keep their bytes; its `whole` is the wrapper.
+
+    A checkpoint that is no wrapper, or whose language model transformers has no class for, is given back as it is.
+    """
+    found = find_language_model(checkpoint.config, checkpoint.shards, checkpoint.location)
+    if found is None:
+        return checkpoint
+    whole = replace(checkpoint, config=found.wrapper_config)
+    return replace(checkpoint, config=found.config, shards=found.shards, whole=whole)
+
+
+def check_no_wrapper(checkpoint: Checkpoint, what: str) -> None:
+    """UserError for a wrapper, of whose language model alone `what` takes place."""
+    if checkpoint.whole is not None:
+        name = wrapper_class(checkpoint.whole.config)
+        raise UserError(
+            f"{what} is for language models alone, and {checkpoint.location} is a {name}; "
+            f"{IMPORT.format(location=checkpoint.location)}"
+        )
+
+
+def open_weights(folder: Path) -> tuple[Shard, ...]:
+    """The weight files of a local folder, whose config.json is not read. UserError names what is missing or broken."""
+    return _open_shards(_open_folder(str(folder), {}, None))
 
 
 def _open_folder(location: str, options: Mapping[str, Any], cache: NodeCache | None) -> ModelFolder:
@@ -138,11 +182,17 @@ def _open_folder(location: str, options: Mapping[str, Any], cache: NodeCache | N
 def _read_config(folder: ModelFolder) -> dict[str, Any]:
     file = folder.folder / "config.json"
     if not file.exists():
+        if any(folder.folder.glob("*.gguf")):
+            raise UserError(
+                f"model.path: {folder.location} holds GGUF files, which are quantized for llama.cpp; give the "
+                "transformers checkpoint that they were made from"
+            )
         raise UserError(
             f"model.path: {folder.location} has no config.json; give the folder that holds a transformers model"
         )
     what = f"model.path: {folder.location}/config.json"
-    config = read_json_object(file, what)
+    # Python wrote infinity as a bare word until transformers 5, and older checkpoints have it so.
+    config = parse_json_object(read_bytes(file, what), what, allow_nan=True)
     check_fields(config, what)
     return config
 

@@ -9,6 +9,7 @@ import torch
 from drop_ray.errors import UserError
 from drop_ray.models.checkpoint import Checkpoint
 from drop_ray.models.files.stored_tensors import ShardView, byte_view
+from drop_ray.models.quantized_base.in_16_bits import in_16_bits, names_of_weights
 
 
 class Edit(Protocol):
@@ -22,10 +23,16 @@ class Edit(Protocol):
 
 
 def edited(checkpoint: Checkpoint, edits: Sequence[Edit]) -> Checkpoint:
-    """The checkpoint as changed by each edit in turn. UserError for an edit that changes no tensor of it."""
-    for edit in edits:
-        if not any(edit.edits(name) for name in checkpoint.tensors):
+    """The checkpoint as changed by each edit in turn. UserError for an edit that changes no tensor of it.
+
+    Changed weights of a quantized base lie in 16 bits beside the others.
+    """
+    names = names_of_weights(checkpoint)
+    changed = [[name for name in names if edit.edits(name)] for edit in edits]
+    for edit, found in zip(edits, changed, strict=True):
+        if not found:
             raise UserError(f"{edit} changes no tensor of {checkpoint.location}; does it name the model's own tensors?")
+    checkpoint = in_16_bits(checkpoint, dict.fromkeys(name for found in changed for name in found))
     return replace(checkpoint, shards=tuple(EditedShard(shard, tuple(edits)) for shard in checkpoint.shards))
 
 

@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from drop_ray.errors import NotFiniteError
+from drop_ray.models.decoder import state_of
 from drop_ray.models.dropped import decoder_layers
 
 FLOAT16_MAX = 65504
@@ -19,6 +20,8 @@ def is_finite(tensor: torch.Tensor) -> bool:
     """Whether it holds neither NaN nor infinity. The extremes tell, at twenty times the speed of isfinite."""
     if not tensor.is_floating_point() or not tensor.numel():
         return True
+    if tensor.dtype.itemsize == 1:  # torch compares no 8-bit floats
+        tensor = tensor.float()
     return all(bool(value.isfinite()) for value in torch.aminmax(tensor))
 
 
@@ -57,7 +60,7 @@ def fault_of(model: PreTrainedModel, token_ids: torch.Tensor) -> str:
 
     def leave(index: int) -> Any:
         def look(_: torch.nn.Module, __: Any, output: Any) -> None:
-            if not is_finite(output[0] if isinstance(output, tuple) else output):
+            if not is_finite(state_of(output)):
                 layers.append(index)
 
         return look

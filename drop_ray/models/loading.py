@@ -11,6 +11,8 @@ from transformers import PreTrainedModel
 
 from drop_ray.errors import UserError
 from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
+from drop_ray.models.config_faults import asked_by
+from drop_ray.models.decoder import layers_path
 from drop_ray.models.dropped import (
     build_skeleton,
     checkpoint_dtype,
@@ -21,8 +23,9 @@ from drop_ray.models.dropped import (
 )
 from drop_ray.models.families import DropLists
 from drop_ray.models.files.stored_tensors import empty_pages
-from drop_ray.models.modeling_dropped import sublayer_names
+from drop_ray.models.quantized_base.reading import as_read
 from drop_ray.models.spreading import device_map_of
+from drop_ray.models.sublayers import sublayer_names
 from drop_ray.models.tensor_map import Recipe, TensorMap, map_tensors
 
 # Buffers that old checkpoints carry as tensors. Every class of transformers 5 computes them.
@@ -68,13 +71,14 @@ class Weights:
 
     Raises UserError unless the checkpoint holds every tensor of the model in its shape, and no tensor without a place.
     `tied`, `dropped` and `ignored` name tensors of the checkpoint that are not read: copies of others, those of dropped
-    sub-layers, and those that no model here has a place for.
+    sub-layers, and those that no model here has a place for. Those of a quantized base have the names that they are
+    read by.
     """
 
     def __init__(self, model: PreTrainedModel, checkpoint: Checkpoint):
         self._model = model
-        self._checkpoint = checkpoint
-        tensor_map = map_tensors(model, checkpoint.tensors)
+        self._checkpoint = as_read(checkpoint, model.dtype)
+        tensor_map = map_tensors(model, self._checkpoint.tensors)
         self.tied = _tied_tensors(model, tensor_map)
         self._recipe_of = {
             name: recipe
@@ -139,9 +143,10 @@ class Weights:
             ) from error
         for name, tensor in made.items():
             if tensor.shape != expected[name].shape:
+                asked = {*expected[name].shape} - {*tensor.shape}
                 raise UserError(
                     f"{self._checkpoint.location}: {name} has shape {list(tensor.shape)}, "
-                    f"config.json asks for {list(expected[name].shape)}"
+                    f"config.json asks for {list(expected[name].shape)}{asked_by(self._model.config, asked)}"
                 )
 
 
@@ -199,14 +204,16 @@ def release(modules: Iterable[nn.Module]) -> None:
 
 def _dropped_tensors(model: PreTrainedModel, homeless: Mapping[str, str]) -> set[str]:
     """Tensors in the files that belong to sub-layers the model lacks. A base's own files may leave out `model.`"""
-    prefixes = _sublayer_prefixes(model, drop_lists_of_model(model))
+    prefixes = sublayer_prefixes(model, drop_lists_of_model(model))
     base = f"{model.base_model_prefix}."
     return {name for name, target in homeless.items() if target.removeprefix(base).startswith(prefixes or ("\0",))}
 
 
-def _sublayer_prefixes(model: PreTrainedModel, drops: DropLists) -> tuple[str, ...]:
+def sublayer_prefixes(model: PreTrainedModel, drops: DropLists) -> tuple[str, ...]:
+    """What the names of the tensors of dropped sub-layers begin with, after the prefix of the base model."""
+    path = layers_path(model).removeprefix(f"{model.base_model_prefix}.")
     return tuple(
-        f"layers.{index}.{name}."
+        f"{path}.{index}.{name}."
         for sublayer, dropped in (("attention", drops.attn), ("mlp", drops.mlp))
         for index in dropped
         for name in sublayer_names(decoder_layers(model)[index])[sublayer]
@@ -227,7 +234,7 @@ def _ignored_tensors(model: PreTrainedModel, homeless: Mapping[str, str]) -> set
     decoder layer.
     """
     first, count = model.config.num_hidden_layers, getattr(model.config, "num_nextn_predict_layers", None) or 0
-    extra = tuple(f"{model.base_model_prefix}.layers.{first + index}." for index in range(count))
+    extra = tuple(f"{layers_path(model)}.{first + index}." for index in range(count))
     return {
         name
         for name, target in homeless.items()

@@ -1,6 +1,5 @@
 """Where a model's files are (a local folder, a URL, or a Hugging Face name that is downloaded), and its tokenizer."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,9 @@ from drop_ray.errors import UserError
 from drop_ray.models.files.companions import TOKENIZER_FILES
 from drop_ray.models.files.model_folder import SMALL_FILES
 from drop_ray.models.files.weight_files import FORMATS, read_index
+from drop_ray.models.place import check_place
 from drop_ray.text.faults import in_a_line
 from drop_ray.text.path_names import inner_path
-
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def locate_model(path: str, revision: str | None, *, weights: bool = True) -> str:
@@ -39,11 +37,7 @@ def locate_model(path: str, revision: str | None, *, weights: bool = True) -> st
     folder = Path(path)
     if folder.is_dir():
         return str(_subfolder(folder, revision))
-    if not HUB_NAME.fullmatch(path):
-        raise UserError(
-            f"model.path: {path} is neither a folder, nor a URL such as s3://bucket/prefix, nor a Hugging Face name "
-            "(organisation/model)"
-        )
+    check_place(path)
     try:
         return str(_download(path, revision, weights))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
@@ -66,6 +60,19 @@ def load_tokenizer(folder: Path) -> Any:
             f"model.path: {folder} has no tokenizer that transformers can load ({in_a_line(error)}); copy the base "
             "model's tokenizer files into it"
         ) from error
+
+
+def find_tokenizer(folder: Path) -> Any | None:
+    """The tokenizer that lies beside a model's weights; None where there is no file of one.
+
+    UserError for files that transformers cannot load.
+    """
+    return load_tokenizer(folder) if has_tokenizer(folder) else None
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a model's folder has a file of a tokenizer."""
+    return any((folder / name).exists() for name in TOKENIZER_FILES)
 
 
 def _download(name: str, revision: str | None, weights: bool) -> Path:

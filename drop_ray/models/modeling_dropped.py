@@ -2,74 +2,93 @@
 
 `DroppedLlamaConfig`, `DroppedLlamaForCausalLM` and the like for any decoder of transformers are made on first access
 from the library's own class, which is not copied: after it is built, the modules of a dropped sub-layer are replaced by
-stand-ins without parameters, and the KV cache is made for the kept attention layers only.
+stand-ins without parameters, and the KV cache is made for the kept token mixers only. A mixer is an attention or what
+has its place: linear attention, a state space model, a convolution. Drop lists call all of them attention.
 
-This file needs nothing but torch and transformers, so that it also serves as the `auto_map` file of a checkpoint.
+This file and those that it imports beside it need nothing but torch and transformers, so that they also serve as the
+`auto_map` files of a checkpoint.
 """
 
 import copy
 import functools
 import importlib.util
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 import transformers
 from torch import nn
-from transformers.cache_utils import get_layer_types_and_kwargs
+from transformers.cache_utils import Cache, get_layer_types_and_kwargs
 
-# The names under which decoders of transformers keep their feed-forward sub-layer.
-MLP_NAMES = ("mlp", "block_sparse_moe")
+from .split_experts import has_packed_linears, split_experts
+from .sublayers import drop_indices, is_norm, layers_and_path, sublayer_names
 
-
-def drop_indices(drop_list: Iterable[int] | None) -> frozenset[int]:
-    """Layer indices of a drop list: `[3, 1]`, or the paper's other spelling, one bool a layer. None is empty."""
-    drop_list = list(drop_list or ())
-    if any(isinstance(entry, bool) for entry in drop_list):
-        return frozenset(index for index, is_dropped in enumerate(drop_list) if is_dropped)
-    return frozenset(drop_list)
-
-
-def sublayer_names(layer: nn.Module) -> dict[str, list[str]]:
-    """Names of the modules of a decoder layer that make its attention and its MLP, each with its norms.
-
-    The first name of the MLP is the module that receives the residual state between the two sub-layers: its norm, or
-    the MLP itself where the only norm comes after it (OLMo 2 and 3).
-    """
-    has_output_norms = hasattr(layer, "post_feedforward_layernorm")
-    mlp_norm = "pre_feedforward_layernorm" if has_output_norms else "post_attention_layernorm"
-    attention = ["input_layernorm", "self_attn", *(["post_attention_layernorm"] if has_output_norms else [])]
-    mlp = [mlp_norm, *MLP_NAMES, "post_feedforward_layernorm"]
-    return {
-        "attention": [name for name in attention if hasattr(layer, name)],
-        "mlp": [name for name in mlp if hasattr(layer, name)],
-    }
+# Types of layers in a cache whose state does not grow with the tokens, so that it does not know how many there are.
+CONSTANT = ("linear_attention", "conv", "moe", "mlp")
 
 
 class Nothing(nn.Module):
     """Stands in for a dropped sub-layer: it adds zero to the residual stream."""
 
-    def __init__(self, returns_weights):
+    def __init__(self, returned_values):
+        """returned_values: how many the layer unpacks; 0 where it takes the tensor itself."""
         super().__init__()
-        self.returns_weights = returns_weights
+        self.returned_values = returned_values
+        self.counts_in = None  # the place in the cache that it counts the tokens in, if no kept mixer does
 
-    def forward(self, hidden_states, *_, **__):
-        zero = hidden_states.new_zeros(())
-        return (zero, None) if self.returns_weights else zero
+    def forward(self, *args, **kwargs):
+        given = (*args, *kwargs.values())
+        hidden = next(value for value in given if isinstance(value, torch.Tensor) and value.is_floating_point())
+        cache = next((value for value in given if isinstance(value, Cache)), None)
+        if self.counts_in is not None and cache is not None:
+            nothing = hidden.new_zeros(hidden.shape[0], 1, hidden.shape[1], 0)  # keys and values without width
+            cache.update(nothing, nothing, self.counts_in)
+        zero = torch.zeros_like(hidden)  # of the state's own shape: a layer may view it, or add to it in place
+        return (zero, *[None] * (self.returned_values - 1)) if self.returned_values else zero
+
+
+def counting_layer(layer_types: Iterable[str], dropped: Iterable[int]) -> int | None:
+    """The dropped layer whose place in the cache stays, to count the tokens; None where a kept mixer counts them.
+
+    transformers asks the attention in a cache how many tokens it holds, and fails if only constant states are there.
+    """
+    counting = [index for index, kind in enumerate(layer_types) if kind not in CONSTANT]
+    kept = set(range(len(tuple(layer_types)))).difference(dropped)
+    return counting[0] if counting and kept and not kept.intersection(counting) else None
+
+
+def returned_values(name: str, module: nn.Module, returned: Mapping[str, int] | None) -> int:
+    """How many values a module returns to its layer; 0 for a tensor. returned: by class, where not as most do."""
+    return (returned or {}).get(type(module).__name__, 2 if name == "self_attn" else 0)
+
+
+def stand_in(layer: nn.Module, name: str) -> nn.Module:
+    """What takes the place of a module of a dropped sub-layer. The layer is one of a `DroppedModel`."""
+    if is_norm(name):
+        return nn.Identity()
+    part = getattr(layer, name)
+    nothing = Nothing(getattr(part, "returned_values", 2 if name == "self_attn" else 0))
+    # Families compute some anew when a checkpoint is loaded, and look for them in every layer (Falcon-H1).
+    for key in part._non_persistent_buffers_set:
+        nothing.register_buffer(key, getattr(part, key), persistent=False)
+    return nothing
 
 
 class DroppedConfig:
-    """Mixed into a configuration class. It names the layers whose attention, and those whose MLP, is absent."""
+    """Mixed into a configuration class. It names the layers whose attention, and those whose MLP, is absent.
+
+    `returned_values` says how many values the classes of sub-layers return that return another number than most.
+    """
 
     drop_attn_list: list | None = None
     drop_mlp_list: list | None = None
+    returned_values: dict | None = None
 
     @classmethod
     def from_dict(cls, config_dict, **kwargs):
         """Load a configuration, and let AutoModelForCausalLM know its model from then on."""
-        model_class = _model_class_of(cls)
-        if model_class is not None and model_class.config_class is cls:
-            transformers.AutoModelForCausalLM.register(cls, model_class, exist_ok=True)
+        _register(cls)
         return super().from_dict(config_dict, **kwargs)
 
     def get_text_config(self, decoder=None, encoder=None):
@@ -79,18 +98,67 @@ class DroppedConfig:
         if not decoder or not dropped:
             return config
         layer_types, _ = get_layer_types_and_kwargs(config)
-        kept = [layer_type for index, layer_type in enumerate(layer_types) if index not in dropped]
+        counting = counting_layer(layer_types, dropped)
+        kept = [index for index in range(len(layer_types)) if index not in dropped or index == counting]
+        configs = list(config.per_layer_config)
         config = copy.copy(config)
-        config.num_hidden_layers, config.layer_types = len(kept), kept
-        config.drop_attn_list = None  # generate() asks the result once more for its decoder
+        config.__class__ = _cached_class(type(config))
+        config.num_hidden_layers, config.layer_types = len(kept), [layer_types[index] for index in kept]
+        config.per_layer_config, config.num_kv_shared_layers = [configs[index] for index in kept], 0
         return config
 
 
-def with_drops(config: Any, drop_attn: Iterable[int] = (), drop_mlp: Iterable[int] = ()) -> Any:
+class DroppedWrapperConfig:
+    """Mixed into the configuration class of a wrapper, whose `text_config` names what its decoder lacks."""
+
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        """Load a configuration, and let AutoModelForImageTextToText know its model from then on."""
+        _register(cls)
+        return super().from_dict(config_dict, **kwargs)
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if not isinstance(self.text_config, DroppedConfig):
+            self.text_config = copy.copy(self.text_config)
+            self.text_config.__class__ = _inner_class(type(self.text_config))
+
+    def get_text_config(self, decoder=None, encoder=None):
+        """The decoder's own, from which transformers makes the KV cache."""
+        return super().get_text_config(decoder, encoder).get_text_config(decoder, encoder)
+
+
+def _inner_class(base):
+    """The configuration class of a decoder in a wrapper. It keeps the type by which the wrapper finds its classes."""
+    made = dropped_class(f"Inner{base.__name__}", _home(base))
+    if base in transformers.MODEL_MAPPING:
+        transformers.MODEL_MAPPING.register(made, transformers.MODEL_MAPPING[base], exist_ok=True)
+    return made
+
+
+@functools.cache
+def _cached_class(config_class):
+    """A configuration class whose objects have the layers that a KV cache is made for, whatever the class computes."""
+    names = ("num_hidden_layers", "layer_types", "per_layer_config", "num_kv_shared_layers")
+    others = {key: name for key, name in config_class.attribute_map.items() if key not in names}
+    # generate() asks the result once more for its decoder
+    alone = {"attribute_map": others, "get_text_config": lambda self, **_: self}
+    return type(f"Cached{config_class.__name__}", (config_class,), {**dict.fromkeys(names), **alone})
+
+
+def with_drops(
+    config: Any,
+    drop_attn: Iterable[int] = (),
+    drop_mlp: Iterable[int] = (),
+    returned_values: Mapping[str, int] | None = None,
+) -> Any:
     """The dropped class's configuration made from the family's own, with the two drop lists."""
     config_class = dropped_config_class(type(config))
     fields = {key: value for key, value in config.to_dict().items() if key not in ("model_type", "auto_map")}
-    dropped = config_class(**{**fields, "drop_attn_list": sorted(drop_attn), "drop_mlp_list": sorted(drop_mlp)})
+    lists = {"drop_attn_list": sorted(drop_attn), "drop_mlp_list": sorted(drop_mlp)}
+    recorded = {"returned_values": dict(returned_values)} if returned_values else {}
+    fields.get("text_config", fields).update({**lists, **recorded})
+    dropped = config_class(**fields)
     dropped._attn_implementation = config._attn_implementation
     return dropped
 
@@ -100,62 +168,103 @@ class DroppedModel:
 
     def __init__(self, config, *args, **kwargs):
         # Its class does not tell: as remote code, a checkpoint's configuration and model each import a copy of this.
-        if not hasattr(config, "drop_attn_list"):
+        if not hasattr(config.get_text_config(), "drop_attn_list"):
             config = with_drops(config)
         super().__init__(config, *args, **kwargs)
-        dropped = {"attention": drop_indices(config.drop_attn_list), "mlp": drop_indices(config.drop_mlp_list)}
+        text = config.get_text_config()
+        dropped = {"attention": drop_indices(text.drop_attn_list), "mlp": drop_indices(text.drop_mlp_list)}
         ignored = set(self._keys_to_ignore_on_load_unexpected or ())
-        num_kept = 0
-        for index, layer in enumerate(self.base_model.layers):
+        path, layers = layers_and_path(self)
+        counting = counting_layer(get_layer_types_and_kwargs(config.get_text_config())[0], dropped["attention"])
+        numbers: dict[int, int] = {}
+        for index, layer in enumerate(layers):
+            layer.returned_values = returned_values("", layer, text.returned_values)
             for sublayer, names in sublayer_names(layer).items():
-                for name in names if index in dropped[sublayer] else ():
-                    setattr(layer, name, nn.Identity() if "norm" in name else Nothing(name == "self_attn"))
-                    ignored.add(rf"layers\.{index}\.{name}\.")
-            if index not in dropped["attention"]:
-                layer.self_attn.layer_idx = num_kept
-                num_kept += 1
+                for name in names:
+                    part = getattr(layer, name)
+                    part.returned_values = returned_values(name, part, text.returned_values)
+                    if index in dropped[sublayer]:
+                        setattr(layer, name, stand_in(layer, name))
+                        ignored.add(rf"{path.rpartition('.')[2]}\.{index}\.{name}\.")
+            if index == counting:
+                numbers[index] = len(numbers)
+                mixer = next(name for name in sublayer_names(layer)["attention"] if not is_norm(name))
+                getattr(layer, mixer).counts_in = numbers[index]
+            elif index not in dropped["attention"]:
+                numbers[index] = len(numbers)
+                for name in sublayer_names(layer)["attention"]:
+                    _renumber(getattr(layer, name), numbers)
         # A full checkpoint may be loaded with drop lists: only the dropped tensors are passed over.
         self._keys_to_ignore_on_load_unexpected = ignored
+        if has_packed_linears(config):
+            split_experts(self)
+
+    @classmethod
+    def is_custom_code(cls):
+        """It is built and initialized by the family's own code, which computes buffers that no checkpoint holds."""
+        return False
+
+
+def _renumber(mixer, numbers):
+    """Give a mixer its place in the KV cache; numbers: the place of each layer that has one."""
+    for part in mixer.modules():
+        for name in ("layer_idx", "layer_id", "kv_shared_layer_index"):
+            if isinstance(getattr(part, name, None), int):
+                setattr(part, name, numbers[getattr(part, name)])
 
 
 @functools.cache
 def dropped_class(name: str, home: str) -> Any:
     """`DroppedXConfig` or `DroppedXForCausalLM`, made from the class X of the module `home`, else of transformers.
 
-    Saved checkpoints name `home` in their `auto_map`.
+    `InnerXConfig` is that of a decoder in a wrapper. Saved checkpoints name `home` in their `auto_map`.
     """
-    base = vars(sys.modules[home]).get(name.removeprefix("Dropped"))
-    base = base or getattr(transformers, name.removeprefix("Dropped"), None)
-    if not name.startswith("Dropped") or not isinstance(base, type):
+    own = name.removeprefix("Dropped").removeprefix("Inner")
+    base = vars(sys.modules[home]).get(own) or getattr(transformers, own, None)
+    if own == name or not isinstance(base, type):
         raise AttributeError(f"module {home!r} has no attribute {name!r}")
     if not name.endswith("Config"):
         config_class = dropped_config_class(base.config_class)
         made = type(name, (DroppedModel, base), {"config_class": config_class, "__module__": home})
-        made.register_for_auto_class("AutoModelForCausalLM")
+        made.register_for_auto_class(_auto_class(config_class).__name__)
         _share_conversions(base.config_class.model_type, config_class.model_type)
+        _share_conversions(base.__name__, name)
         return made
-    made = type(
-        name,
-        (DroppedConfig, base),
-        {
-            "__module__": home,
-            "__annotations__": DroppedConfig.__annotations__,
-            "model_type": f"dropped_{base.model_type}",
-            "drop_attn_list": None,
-            "drop_mlp_list": None,
-        },
-    )
-    made.register_for_auto_class()
+    kind = base.model_type if name.startswith("Inner") else f"dropped_{base.model_type}"
+    if _is_wrapper(base):
+        made = type(name, (DroppedWrapperConfig, base), {"__module__": home, "model_type": kind})
+    else:
+        lists = {"drop_attn_list": None, "drop_mlp_list": None, "returned_values": None}
+        notes = {"__annotations__": DroppedConfig.__annotations__, "__module__": home, "model_type": kind}
+        made = type(name, (DroppedConfig, base), {**notes, **lists})
+    if not name.startswith("Inner"):
+        made.register_for_auto_class()
     return made
 
 
 def dropped_config_class(base: type) -> Any:
-    """The dropped configuration class of a family's own.
+    """The dropped configuration class of a family's own."""
+    return dropped_class(f"Dropped{base.__name__}", _home(base))
 
-    It is in this module, unless the family's class is not one of transformers: then it is in that class's module.
-    """
-    home = __name__ if base.__module__.startswith("transformers.") else base.__module__
-    return dropped_class(f"Dropped{base.__name__}", home)
+
+def _home(base):
+    """This module, unless a class is not one of transformers: then it is that class's module."""
+    return __name__ if base.__module__.startswith("transformers.") else base.__module__
+
+
+def _is_wrapper(config_class):
+    return "text_config" in config_class.sub_configs
+
+
+def _auto_class(config_class):
+    return transformers.AutoModelForImageTextToText if _is_wrapper(config_class) else transformers.AutoModelForCausalLM
+
+
+def _register(config_class):
+    """Let the auto class of a dropped configuration know its model."""
+    model_class = _model_class_of(config_class)
+    if model_class is not None and model_class.config_class is config_class:
+        _auto_class(config_class).register(config_class, model_class, exist_ok=True)
 
 
 def _model_class_of(config_class):
@@ -164,9 +273,11 @@ def _model_class_of(config_class):
     None for remote code whose modeling file is not there yet: its `auto_map` names the model.
     """
     # Importing it takes seconds, which a program that only registers the configurations should not wait for.
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    from transformers.models.auto import modeling_auto
 
-    base_name = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config_class.model_type.removeprefix("dropped_"))
+    tasks = "IMAGE_TEXT_TO_TEXT" if _is_wrapper(config_class) else "CAUSAL_LM"
+    names = getattr(modeling_auto, f"MODEL_FOR_{tasks}_MAPPING_NAMES")
+    base_name = names.get(config_class.model_type.removeprefix("dropped_"))
     if base_name:
         return dropped_class(f"Dropped{base_name}", config_class.__module__)
     home = config_class.__module__.replace("configuration_", "modeling_")
@@ -176,16 +287,19 @@ def _model_class_of(config_class):
     return dropped_class(config_class.__name__.removesuffix("Config") + "ForCausalLM", home)
 
 
-def _share_conversions(model_type, dropped_type):
-    """Give the dropped model type the conversions by which transformers renames and fuses a family's tensors."""
+def _share_conversions(own, dropped):
+    """Give the dropped model the conversions by which transformers renames and fuses a family's tensors.
+
+    They are listed by model type, or by the name of the class.
+    """
     from transformers.conversion_mapping import (
         get_checkpoint_conversion_mapping,
         register_checkpoint_conversion_mapping,
     )
 
-    conversions = get_checkpoint_conversion_mapping(model_type)
+    conversions = get_checkpoint_conversion_mapping(own)
     if conversions:
-        register_checkpoint_conversion_mapping(dropped_type, conversions, overwrite=True)
+        register_checkpoint_conversion_mapping(dropped, conversions, overwrite=True)
 
 
 def __getattr__(name):

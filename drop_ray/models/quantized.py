@@ -1,4 +1,4 @@
-"""Loads a quantized checkpoint as a model of transformers, computed by gptqmodel's kernels for the device."""
+"""Loads a quantized checkpoint as a model of transformers: on gptqmodel's kernels, or as the numbers it has."""
 
 from pathlib import Path
 
@@ -9,6 +9,8 @@ from drop_ray.errors import CorruptArtifactError
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.dropped import checkpoint_dtype
 from drop_ray.models.families import FAMILIES, base_name
+from drop_ray.models.loading import load_model
+from drop_ray.models.quantized_base.kinds import COMPRESSED, FIELD, FP8
 from drop_ray.models.registration import register
 
 
@@ -21,12 +23,15 @@ def load_quantized(
 ) -> PreTrainedModel:
     """The model in `folder`, as `quantize` writes it, in evaluation mode.
 
+    One in 8-bit floats computes with the numbers that they stand for, in `dtype`: its activations are not quantized.
     `dtype` is that of the tensors that are not quantized, by default the checkpoint's own. `attn_implementation` is by
     default what the family needs. Raises CorruptArtifactError for tensors that are missing, or that the model has no
     use for.
     """
     checkpoint = open_checkpoint(folder)
     dtype = dtype or checkpoint_dtype(checkpoint)
+    if (checkpoint.config.get(FIELD) or {}).get("quant_method") in (FP8, COMPRESSED):
+        return load_model(checkpoint, dtype=dtype, device=device, attn_implementation=attn_implementation)
     family = FAMILIES[base_name(checkpoint.config, str(folder))]
     register()
     model, report = AutoModelForCausalLM.from_pretrained(

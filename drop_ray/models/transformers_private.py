@@ -5,14 +5,14 @@ package. tests/models/test_private_transformers.py checks the parts of all three
 that changed one. What costs seconds to import is imported when it is used.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import get_layer_types_and_kwargs
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_MAPPING_NAMES
 
 
 def config_class_name(model_type: str) -> str | None:
@@ -24,6 +24,52 @@ def config_class_name(model_type: str) -> str | None:
     return name
 
 
+def causal_architectures() -> dict[str, str]:
+    """The class of each causal language model that transformers has, with its model type.
+
+    Expected of `MODEL_FOR_CAUSAL_LM_MAPPING_NAMES`: class names by type. It loads no model.
+    """
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    return {name: kind for kind, name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.items() if isinstance(name, str)}
+
+
+def multimodal_architectures() -> dict[str, str]:
+    """The class of each model that reads images and text, with its model type.
+
+    Expected of `MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES`: class names by type. It loads no model.
+    """
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+    return {name: kind for kind, name in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.items() if isinstance(name, str)}
+
+
+class _ByNeed(dict[str, Any]):
+    """Configuration classes by model type, of which some are made when they are asked for."""
+
+    def __init__(self, known: Mapping[str, Any], find: Callable[[str], Any]):
+        super().__init__(known)
+        self._find = find
+
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(key) or (isinstance(key, str) and self._find(key) is not None)
+
+    def __missing__(self, key: str) -> Any:
+        found = self._find(key)
+        if found is None:
+            raise KeyError(key)
+        return found
+
+
+def find_configurations(find: Callable[[str], Any]) -> None:
+    """Have `AutoConfig` ask `find` for the class of a model type that nobody registered; None if there is none.
+
+    `AutoConfig.register` takes the class itself, and importing those of all families takes seconds. Expected of
+    `CONFIG_MAPPING`: `_extra_content`, a dict in which what programs register is looked up.
+    """
+    CONFIG_MAPPING._extra_content = _ByNeed(CONFIG_MAPPING._extra_content, find)
+
+
 def layer_types(config: PreTrainedConfig) -> list[str]:
     """How each layer attends, as `sliding_attention`: a config.json need not list it.
 
@@ -31,6 +77,34 @@ def layer_types(config: PreTrainedConfig) -> list[str]:
     """
     types, _ = get_layer_types_and_kwargs(config)
     return list(types)
+
+
+def all_layer_types(config: PreTrainedConfig) -> list[str]:
+    """As `layer_types`, with the last layers that read the keys and values of earlier ones (Gemma 3n, Gemma 4).
+
+    Expected of `num_kv_shared_layers`: that only those are missing, and that `layer_types` of the config names them.
+    """
+    types = layer_types(config)
+    shared: int = getattr(config, "num_kv_shared_layers", None) or 0
+    return [*types, *list(config.layer_types)[-shared:]] if shared else types
+
+
+def with_floats(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a config.json in which transformers wrote infinity as `{"__float__": "Infinity"}`, as numbers.
+
+    Expected of `_decode_special_floats(fields)`: just that, at any depth.
+    """
+    decoded: dict[str, Any] = PreTrainedConfig._decode_special_floats(dict(fields))
+    return decoded
+
+
+def without_floats(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The reverse of `with_floats`: what no JSON has a number for, written as transformers does.
+
+    Expected of `_encode_special_floats(fields)`.
+    """
+    encoded: dict[str, Any] = PreTrainedConfig._encode_special_floats(dict(fields))
+    return encoded
 
 
 def attention_of(config: PreTrainedConfig) -> str | None:
@@ -42,6 +116,11 @@ def attention_of(config: PreTrainedConfig) -> str | None:
 def set_attention(config: PreTrainedConfig, implementation: str | None) -> None:
     """Expected: the classes of models read `_attn_implementation` when they are built and run."""
     config._attn_implementation = implementation
+
+
+def supports_sdpa(model_class: Any) -> bool:
+    """Whether a class of models attends by `scaled_dot_product_attention`. Expected of its `_supports_sdpa`."""
+    return bool(model_class._supports_sdpa)
 
 
 def model_of(model_class: Any, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:

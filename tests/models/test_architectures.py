@@ -3,7 +3,7 @@
 import pytest
 import torch
 from tiny_models import COMMON, TRAITS, edit_json, logits_of, token_ids, write_checkpoint
-from transformers import AutoModelForCausalLM, CohereConfig, GPT2Config, GraniteConfig
+from transformers import AutoModelForCausalLM, BloomConfig, GemmaConfig
 
 import drop_ray
 from drop_ray.errors import UserError
@@ -23,10 +23,10 @@ def write_unlisted(folder, config):
 
 
 @pytest.fixture(scope="module")
-def granite(tmp_path_factory):
-    """Fits without being listed: a Llama whose residual contributions are scaled."""
-    config = GraniteConfig(**COMMON, num_hidden_layers=4, residual_multiplier=0.5)
-    return write_unlisted(tmp_path_factory.mktemp("granite"), config)
+def gemma(tmp_path_factory):
+    """Fits without being listed: a Llama whose embeddings are scaled."""
+    config = GemmaConfig(**COMMON, num_hidden_layers=4, head_dim=8)
+    return write_unlisted(tmp_path_factory.mktemp("gemma"), config)
 
 
 @pytest.mark.parametrize("architecture", FAMILIES)
@@ -36,24 +36,22 @@ def test_every_listed_architecture_stands_the_probe_and_has_a_tiny_model(archite
     probe(config)
 
 
-def test_an_unlisted_architecture_is_refused_until_it_is_allowed(granite):
-    with pytest.raises(UserError, match=r"GraniteForCausalLM, which is not among .* set model.allow_unlisted: true"):
-        drop_ray.load(granite)
-    model = drop_ray.load(granite, allow_unlisted=True)
-    original = AutoModelForCausalLM.from_pretrained(granite, dtype=torch.float32).eval()
+def test_an_unlisted_architecture_is_refused_until_it_is_allowed(gemma):
+    with pytest.raises(UserError, match=r"GemmaForCausalLM, which is not among .* set model.allow_unlisted: true"):
+        drop_ray.load(gemma)
+    model = drop_ray.load(gemma, allow_unlisted=True)
+    original = AutoModelForCausalLM.from_pretrained(gemma, dtype=torch.float32).eval()
     assert torch.equal(logits_of(model, IDS), logits_of(original, IDS))
-    dropped = load_model(granite, DropLists((0, 2), (1,)))
+    dropped = load_model(gemma, DropLists((0, 2), (1,)))
     assert not torch.equal(logits_of(dropped, IDS), logits_of(original, IDS))
 
 
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        # Attention and MLP side by side: there is no state between them.
-        (CohereConfig(**COMMON, num_hidden_layers=2), "the MLP of layer 0 does not see the residual state after"),
-        (GPT2Config(n_embd=32, n_layer=2, n_head=2, vocab_size=64), "its decoder layers are not in `layers`"),
+        (BloomConfig(hidden_size=32, n_layer=2, n_head=2, vocab_size=64), "without its sub-layers no state passes"),
     ],
-    ids=["parallel", "other names"],
+    ids=["the residual is added inside"],
 )
 def test_an_architecture_that_does_not_fit_is_refused_with_the_reason(config, reason, tmp_path):
     with pytest.raises(UserError, match=f"does not fit: {reason}"):
@@ -65,8 +63,23 @@ REFUSED = {
     "knows no architecture NovelForCausalLM": {"architectures": ["NovelForCausalLM"]},
     "drop-ray import": {"architectures": ["BaichuanForCausalLM"]},
     "SOLAR-10.7B .* is supported": {"architectures": ["SolarForCausalLM"]},
-    "language model inside a multimodal one": {"architectures": ["Gemma3ForConditionalGeneration"], "text_config": {}},
-    r"quantized already \(fp8\); give its 16-bit checkpoint": {"quantization_config": {"quant_method": "fp8"}},
+    "does not load as AutoModelForImageTextToText; write its language model to a folder first, .* drop-ray import": {
+        "architectures": ["VoxtralForConditionalGeneration"],
+        "text_config": {"model_type": "llama"},
+    },
+    "is a PaliGemmaForConditionalGeneration, which is not among .*Gemma3ForConditionalGeneration, .*; set model.all": {
+        "architectures": ["PaliGemmaForConditionalGeneration"],
+        "text_config": {"model_type": "gemma"},
+    },
+    "is a Mistral3ForConditionalGeneration around a GemmaForCausalLM, which is not among the tested": {
+        "architectures": ["Mistral3ForConditionalGeneration"],
+        "text_config": {"model_type": "gemma"},
+    },
+    "inside a multimodal one, and transformers has no class for its language model alone": {
+        "architectures": ["Qwen3VLMoeForConditionalGeneration"],
+        "text_config": {"model_type": "qwen3_vl_moe_text"},
+    },
+    r"quantized already \(awq\); give its 16-bit checkpoint": {"quantization_config": {"quant_method": "awq"}},
 }
 
 

@@ -14,6 +14,7 @@ from drop_ray.importing.checkpoint import import_model
 from drop_ray.job.opening import open_job
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.export import export_checkpoint
+from drop_ray.models.export_formats import EXPORT_FORMATS
 from drop_ray.models.families import DropLists
 from drop_ray.models.files.companions import companion_files
 from drop_ray.models.location import load_tokenizer
@@ -84,6 +85,11 @@ def as_cached(model, cache):
 def test_a_snapshot_of_the_hugging_face_cache_exports_as_a_plain_folder_does(model, tmp_path):
     snapshot = as_cached(model, tmp_path / "hub")
     expected, cached = export(model, tmp_path / "expected"), export(snapshot, tmp_path / "output")
+    cards = [(folder / "README.md").read_text() for folder in (cached, expected)]
+    # The card alone knows where the base is from.
+    assert ["base_model: org/tiny" in card for card in cards] == [True, False]
+    for folder in (cached, expected):
+        (folder / "README.md").unlink()
     assert {path.name: path.read_bytes() for path in cached.iterdir()} == {
         path.name: path.read_bytes() for path in expected.iterdir()
     }
@@ -168,7 +174,7 @@ def test_fields_that_name_code_of_the_source_are_left_out(model, tmp_path, caplo
     edit_json(model / "tokenizer_config.json", auto_map=foreign, custom={"auto_map": foreign, "kept": 1})
     pipelines = {"chat": {"impl": "somebody/else--pipe.Pipe"}}
     edit_json(model / "config.json", custom_pipelines=pipelines, custom={"auto_map": {"AutoConfig": "c.C"}})
-    for format in ("dropped", "plain", "llm-drop", "config-only"):
+    for format in EXPORT_FORMATS:
         output = tmp_path / format
         drops = DropLists((1,), (1,))
         export_checkpoint(open_checkpoint(model), drops, output, format=format)

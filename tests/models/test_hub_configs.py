@@ -80,17 +80,21 @@ def test_the_class_of_old_conversions_loads_and_is_exported_under_its_name_of_to
 
 
 FIELDS = {
-    "num_attention_heads": ("4", "field 'num_attention_heads' expected int, got str"),
+    "num_attention_heads": ("4", "num_attention_heads is '4', which is not a whole number from 1 to"),
     "layer_types": (["full_attention"] * 6, r"`num_hidden_layers` \(4\) must be equal to the number of `layer_types`"),
     "rope_scaling": ({"type": "su", "factor": 2.0}, "rope_scaling has the type su, which is called longrope now"),
-    "rope_parameters": ({"rope_type": "spiral"}, "rope_scaling has the type 'spiral', and transformers"),
+    "rope_parameters": ({"rope_type": "spiral"}, "rope_parameters has the type 'spiral', and transformers"),
     "architectures": (["YiForCausalLM"], "is a YiForCausalLM; download its current revision"),
-    "num_hidden_layers": (1000000000, "num_hidden_layers is 1000000000; a model has 1 to 4096"),
-    "hidden_size": (-1, "hidden_size is -1; a model has 1 to"),
+    "num_hidden_layers": (1000000000, "num_hidden_layers is 1000000000, which is not a whole number from 1 to 512"),
+    "hidden_size": (-1, "hidden_size is -1, which is not a whole number from 1 to"),
     "vocab_size": (None, "field 'vocab_size' expected int, got NoneType"),
-    "hidden_act": ("spiral", "config.json makes no LlamaForCausalLM: .*spiral"),
-    "dtype": ("float99", "dtype is 'float99'; it is the name of a type"),
-    "quantization_config": ([], "quantization_config is \\[\\]; it is an object"),
+    "hidden_act": ("spiral", "config.json makes no LlamaForCausalLM: hidden_act is 'spiral': KeyError"),
+    "dtype": ("float99", "dtype is 'float99', which is not the name of a type"),
+    "quantization_config": ([], "quantization_config is \\[\\], which is not an object"),
+    "intermediate_size": (96, r"has shape \[32, 64\], config.json asks for \[32, 96\] \(intermediate_size is 96\)"),
+    "tie_word_embeddings": ("no", "tie_word_embeddings is 'no', which is not true or false"),
+    "rms_norm_eps": (10**30, "rms_norm_eps is 10+, which is not a number that a tensor holds"),
+    "pad_token_id": (300, "pad_token_id is 300: Padding_idx must be within"),
     "num_key_value_heads": (3, r"k_proj.weight has shape \[16, 32\], config.json asks for \[24, 32\]"),
 }
 
@@ -106,7 +110,7 @@ def test_a_field_that_makes_no_model_is_named(llama, field):
 @pytest.mark.parametrize("architectures", ["LlamaForCausalLM", 5, [7]])
 def test_architectures_are_a_list_of_names(llama, architectures):
     edit_json(llama / "config.json", architectures=architectures)
-    with pytest.raises(UserError, match="architectures is .* it is a list of names of classes"):
+    with pytest.raises(UserError, match="architectures is .* which is not a list of names of classes"):
         open_checkpoint(llama)
 
 
@@ -174,3 +178,55 @@ def test_the_same_model_whatever_its_dtype_field_says(tmp_path):
     fields.pop("dtype")
     (tmp_path / "config.json").write_text(json.dumps(fields))
     assert torch.equal(logits_of(load_model(tmp_path), token_ids(1, 8)), logits_of(model, token_ids(1, 8)))
+
+
+ROUTERS = {
+    "num_experts_per_tok": (5, "num_experts_per_tok is 5, and n_routed_experts is 4; it is from 1 to as many"),
+    "n_group": (3, "n_group is 3, and n_routed_experts is 4; groups are of equal size"),
+    "topk_group": (3, "topk_group is 3, and n_group is 2; it is from 1 to as many"),
+    "n_routed_experts": (4096, "num_hidden_layers is 64, with 4096 experts each; a model has up to 131072 experts"),
+    "first_k_dense_replace": (None, "first_k_dense_replace is None: '>=' not supported"),
+}
+
+
+@pytest.mark.parametrize("field", ROUTERS)
+def test_a_router_that_cannot_route_is_refused(tmp_path, field):
+    folder = write_checkpoint(tmp_path, "DeepseekV3ForCausalLM")
+    value, message = ROUTERS[field]
+    others = {"num_hidden_layers": 64} if field == "n_routed_experts" else {}
+    edit_json(folder / "config.json", **{field: value}, **others)
+    with pytest.raises(UserError, match=message):
+        load_model(folder)
+
+
+def test_windowed_layers_need_a_window(tmp_path):
+    folder = write_checkpoint(tmp_path, "Gemma3ForCausalLM")
+    edit_json(folder / "config.json", sliding_window=None)
+    with pytest.raises(UserError, match="sliding_window is None, and layer_types has sliding_attention"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("limit", [{"__float__": "Infinity"}, float("inf")], ids=["transformers 5", "a bare word"])
+def test_infinities_are_read_as_transformers_writes_them_and_exported_as_they_stand(llama, tmp_path, limit):
+    """Falcon-H1, Granite 4 and Nemotron-H have them in `time_step_limit`."""
+    text = json.dumps({**json.loads((llama / "config.json").read_text()), "time_step_limit": [0.0, limit]})
+    (llama / "config.json").write_text(text)
+    checkpoint = open_checkpoint(llama)
+    assert read_config(checkpoint).time_step_limit == [0.0, float("inf")]
+    export_checkpoint(checkpoint, BLOCK, tmp_path / "out")
+    assert json.dumps([0.0, limit]) in json.dumps(json.loads((tmp_path / "out" / "config.json").read_text()))
+    assert checkpoint.identity != open_checkpoint(write_checkpoint(tmp_path / "other")).identity
+
+
+def test_an_infinity_is_one_model_however_it_is_spelled(llama):
+    spellings = []
+    for limit in ({"__float__": "Infinity"}, float("inf")):
+        edit_json(llama / "config.json", time_step_limit=[0.0, limit])
+        spellings.append(open_checkpoint(llama).identity)
+    assert spellings[0] == spellings[1]
+
+
+def test_not_a_number_is_refused_with_its_place(llama):
+    edit_json(llama / "config.json", time_step_limit=[0.0, float("nan")])
+    with pytest.raises(UserError, match=r"config.json: time_step_limit.1 is nan, which is not a number"):
+        open_checkpoint(llama)

@@ -41,6 +41,11 @@ def test_the_published_kv_figures_from_a_config_alone(name, tmp_path, capsys):
     assert f"KV cache for {batch_size} x 2048 tokens: {kv_bytes}" in output
     assert f"parameters  {parameters}, " in output
     assert f"without {num_dropped} attention layers and 0 MLPs" in output
+    assert main(["inspect", str(tmp_path), "--plan", str(plan), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    left = (fields["num_hidden_layers"] - num_dropped) / fields["num_hidden_layers"]
+    assert found["kv_bytes_per_token_left"] == left * found["kv_bytes_per_token"]
+    assert found["drop_attn"] == list(range(num_dropped))
 
 
 def size_of(architecture, **fields):
@@ -72,10 +77,12 @@ def test_a_token_meets_only_the_experts_it_is_routed_to():
 
 def test_sizes_agree_with_the_tensors_of_a_checkpoint(family_folder):
     checkpoint = open_checkpoint(family_folder)
-    size = measure(build_skeleton(read_config(checkpoint), DropLists(), parse_dtype("float32")))
-    # The expert bias of DeepSeek-V3 is no parameter: it is not trained by gradients.
-    stored = [tensor for name, tensor in checkpoint.tensors.items() if not name.endswith("e_score_correction_bias")]
-    assert size.parameters == sum(tensor.num_bytes for tensor in stored) // 4
+    skeleton = build_skeleton(read_config(checkpoint), DropLists(), parse_dtype("float32"))
+    size = measure(skeleton)
+    # Buffers are no parameters: they are not trained by gradients, as the expert bias of DeepSeek-V3.
+    buffers = skeleton.state_dict().keys() - dict(skeleton.named_parameters(remove_duplicate=False)).keys()
+    counted = sum(skeleton.state_dict()[name].numel() for name in buffers)
+    assert size.parameters + counted == sum(tensor.num_bytes for tensor in checkpoint.tensors.values()) // 4
     assert size.outside_parameters + sum(size.attention_parameters) + sum(size.mlp_parameters) == size.parameters
 
 

@@ -26,8 +26,14 @@ from drop_ray.models.layer_settings import setting_that_differs
 from drop_ray.models.loading import load_model
 from drop_ray.models.location import load_tokenizer
 from drop_ray.models.plain import plain_checkpoint
+from drop_ray.planning.modules import drops_name
 from drop_ray.scoring.scorer import Scorer
 from drop_ray.scoring.sweep import SweepSettings
+
+
+def blocks(*layers):
+    return DropLists(layers, layers)
+
 
 IDS = token_ids(2, 24)  # longer than the sliding windows of the tiny models
 # How a layer's setting is found in config.json: every mechanism once, the other families with the long matrices.
@@ -39,11 +45,15 @@ MECHANISMS = {
     "DeepseekForCausalLM": "first_k_dense_replace, in a class of ours",
     "DeepseekV3ForCausalLM": "first_k_dense_replace",
 }
+# Of hybrids some attention stays. Jamba's layers have a rhythm, and each of Nemotron-H's has one sub-layer.
+HYBRIDS = ("Qwen3Next", "Qwen3_5", "Qwen3_5Moe", "GraniteMoeHybrid", "OlmoHybrid", "Lfm2", "Lfm2Moe", "KimiLinear")
+PLAIN = {
+    **{f"{name}ForCausalLM": (blocks(0), blocks(1, 2), blocks(0, 1)) for name in HYBRIDS},
+    "JambaForCausalLM": (blocks(0, 1), blocks(2, 3)),
+    "NemotronHForCausalLM": (DropLists((0,), ()), DropLists((0,), (3,)), DropLists((), (1, 3))),
+    "Gemma4ForCausalLM": (),  # its embeddings for the layers are one tensor
+}
 FAMILY_CASES = [name if name in MECHANISMS else pytest.param(name, marks=pytest.mark.full) for name in FAMILIES]
-
-
-def blocks(*layers):
-    return DropLists(layers, layers)
 
 
 def config_of(folder):
@@ -70,8 +80,8 @@ def test_a_plain_checkpoint_gives_the_logits_of_the_dropped_model_without_our_co
     base = write_checkpoint(tmp_path / "base", architecture)
     if "layer_types" in config_of(base) and architecture == "Gemma2ForCausalLM":
         edit_json(base / "config.json", layer_types=None)  # as Gemma 2 was released
-    for drops in (blocks(0), blocks(1, 2), blocks(0, 1, 3)):
-        plain = export(base, drops, tmp_path / f"plain{drops.attn}", "plain")
+    for drops in PLAIN.get(architecture, (blocks(0), blocks(1, 2), blocks(0, 1, 3))):
+        plain = export(base, drops, tmp_path / f"plain-{drops_name(drops)}", "plain")
         expected = logits_without(architecture, drops, IDS)
         assert torch.equal(logits_of(load_model(plain), IDS), expected)
         if architecture != "DeepseekForCausalLM":  # no class of transformers
@@ -119,6 +129,20 @@ PER_LAYER = {
         {"layer_types": None, "sliding_window_pattern": 2},
         blocks(0),
         {"layer_types": ["full_attention", "sliding_attention", "full_attention"]},
+    ),
+    "a configuration of single layers, and layers that read another's keys": (
+        "Gemma4ForCausalLM",
+        {"hidden_size_per_layer_input": 0},
+        {},
+        blocks(0),
+        {"per_layer_config": {"0": {"head_dim": 32}, "2": {"head_dim": 32}}, "num_kv_shared_layers": 1},
+    ),
+    "experts from a layer on": (
+        "Ernie4_5_MoeForCausalLM",
+        {},
+        {},
+        blocks(0, 3),
+        {"moe_layer_start_index": 0, "moe_layer_end_index": 1},
     ),
     "dense layers by number": (
         "Qwen3MoeForCausalLM",
@@ -195,11 +219,17 @@ REFUSED = {
         {},
         ((0,), (0,)),
     ),
-    r"config.json has a `per_layer_config`": (
-        "LlamaForCausalLM",
+    r"model.embed_tokens_per_layer.weight holds parts of every layer in one tensor": (
+        "Gemma4ForCausalLM",
         {},
-        {"per_layer_config": {"1": {"skip": ["attention"]}}},
+        {},
         ((0,), (0,)),
+    ),
+    r"no attention would be left, by which the family's class counts tokens": (
+        "Lfm2ForCausalLM",
+        {},
+        {},
+        ((1, 3), (1, 3)),
     ),
 }
 

@@ -6,8 +6,20 @@ import pytest
 import torch
 from canaries import canary, check_parameters
 from tiny_models import make_model
-from transformers import DeepseekV3Config, DeepseekV3ForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen2Config
+from transformers import (
+    AutoModel,
+    DeepseekV3Config,
+    DeepseekV3ForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaModel,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    Qwen2Config,
+    SiglipVisionConfig,
+)
 
+from drop_ray.models.registration import register
 from drop_ray.models.tensor_map import map_tensors
 
 transformers = partial(canary, "transformers")
@@ -31,6 +43,27 @@ def test_names_of_model_classes_by_model_type():
         assert (names["llama"], names.get("deepseek")) == ("LlamaForCausalLM", None)
 
 
+def test_classes_that_read_images_and_text_by_model_type():
+    with transformers("transformers.models.auto.modeling_auto:MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES") as names:
+        assert (names["gemma3"], names.get("llama")) == ("Gemma3ForConditionalGeneration", None)
+
+
+def test_a_wrapper_finds_its_decoders_class_by_that_of_its_text_config():
+    with transformers("transformers:MODEL_MAPPING") as mapping:
+        assert mapping[LlamaConfig] is LlamaModel
+        made = type("InnerLlamaConfig", (LlamaConfig,), {})
+        mapping.register(made, LlamaModel, exist_ok=True)
+        with torch.device("meta"):
+            assert type(AutoModel.from_config(made(**SMALL))) is LlamaModel
+
+
+def test_a_wrapper_knows_its_decoder():
+    with transformers(f"{MODEL}.get_decoder"), torch.device("meta"):
+        config = LlavaConfig(text_config=LlamaConfig(**SMALL), vision_config=SiglipVisionConfig(num_hidden_layers=1))
+        assert type(LlavaForConditionalGeneration(config).get_decoder()) is LlamaModel
+        assert config.get_text_config() is config.text_config
+
+
 def test_the_types_of_layers_are_found_where_a_config_does_not_list_them():
     with transformers("transformers.cache_utils:get_layer_types_and_kwargs") as layer_types:
         check_parameters(layer_types, "config")
@@ -52,6 +85,28 @@ def test_a_cache_is_made_from_the_decoders_configuration():
 
         assert len(cache(config=Config(**SMALL)).layers) == 2
         assert True in asked
+
+
+def test_registered_configurations_are_looked_up_in_a_dict_of_their_own():
+    register()
+    with transformers("transformers.models.auto.configuration_auto:CONFIG_MAPPING") as mapping:
+        assert isinstance(mapping._extra_content, dict)
+        assert "dropped_phi" in mapping
+        assert mapping["dropped_phi"].model_type == "dropped_phi"
+        assert "dropped_novel" not in mapping
+
+
+def test_a_class_says_whether_it_has_sdpa():
+    with transformers("transformers:LlamaForCausalLM._supports_sdpa") as has_sdpa:
+        assert has_sdpa is True
+
+
+def test_infinities_of_a_config_json_are_objects():
+    tagged, plain = {"limit": [0.0, {"__float__": "Infinity"}]}, {"limit": [0.0, float("inf")]}
+    with transformers(f"{CONFIG}._decode_special_floats") as decode:
+        assert decode(tagged) == plain
+    with transformers(f"{CONFIG}._encode_special_floats") as encode:
+        assert encode(plain) == tagged
 
 
 def test_the_attention_of_a_configuration_is_its_models():
@@ -171,6 +226,8 @@ def test_how_weights_are_initialized():
         check_parameters(normal, "tensor", "mean", "std")
     with transformers("transformers:LlamaPreTrainedModel._init_weights") as init_weights:
         check_parameters(init_weights, "self", "module")
+    with transformers("transformers:PreTrainedModel.is_custom_code") as is_custom_code:
+        check_parameters(is_custom_code)
 
 
 def test_the_merges_of_a_sentencepiece_model():

@@ -7,8 +7,17 @@ import sys
 
 import pytest
 import torch
-from tiny_models import REPRESENTATIVES, logits_of, logits_without, modeling_files, token_ids, write_checkpoint
+from tiny_models import (
+    REPRESENTATIVES,
+    droppable,
+    logits_of,
+    logits_without,
+    modeling_files,
+    token_ids,
+    write_checkpoint,
+)
 
+from drop_ray.models.candidates import only
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.export import export_checkpoint
 from drop_ray.models.families import FAMILIES, DropLists
@@ -32,7 +41,8 @@ def run_python(code, cache):
 
 
 def write_dropped(folder, architecture):
-    export_checkpoint(open_checkpoint(write_checkpoint(folder / "base", architecture)), DROPS, folder / "dropped")
+    base = open_checkpoint(write_checkpoint(folder / "base", architecture))
+    export_checkpoint(base, only(DROPS, droppable(architecture)), folder / "dropped")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +68,7 @@ assert not any(name.split(".")[0] == "drop_ray" for name in sys.modules)
     status, _, errors = run_python(code, tmp_path / "modules")
     assert status == 0, errors
     for architecture in architectures:
-        expected = logits_without(architecture, DROPS, IDS)
+        expected = logits_without(architecture, only(DROPS, droppable(architecture)), IDS)
         assert torch.equal(torch.load(tmp_path / architecture / "logits.pt"), expected), architecture
         # Saved again it is still a dropped checkpoint, with the modeling files beside it.
         again = tmp_path / architecture / "again"

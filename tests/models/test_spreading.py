@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from tiny_models import token_ids, write_checkpoint
+from tiny_models import droppable, token_ids, write_checkpoint
 
 from drop_ray.errors import UserError
+from drop_ray.models.candidates import only
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.dropped import build_skeleton, drop_lists_of, read_config
 from drop_ray.models.families import DropLists
@@ -27,8 +28,9 @@ def skeleton_of(folder, drops=DropLists()):
     return build_skeleton(read_config(checkpoint), lists, torch.float32, "eager"), checkpoint
 
 
-def test_every_part_has_a_device_and_layers_stay_whole(family_folder):
-    skeleton, _ = skeleton_of(family_folder, DropLists((1,), (2,)))
+def test_every_part_has_a_device_and_layers_stay_whole(family_folder, request):
+    name = request.node.callspec.params["family_folder"]
+    skeleton, _ = skeleton_of(family_folder, only(DropLists((1,), (2,)), droppable(name)))
     size = sum(parameter.numel() * 4 for parameter in skeleton.parameters())
     devices = device_map_of(skeleton, {0: size, 1: size, 2: size})
     assert 2 <= len({*devices.values()}) <= 3

@@ -18,7 +18,7 @@ from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.export import export_checkpoint
 from drop_ray.models.families import DropLists
 from drop_ray.models.loading import load_model
-from drop_ray.serving.serve import check_head
+from drop_ray.serving.servable import check_head
 
 IDS = token_ids(2, 16)
 BLOCK = DropLists((1,), (1,))

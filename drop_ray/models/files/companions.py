@@ -32,6 +32,7 @@ DATA_FILES = (
     *TOKENIZER_FILES,
     *(f"tokenizer.model.v{version}" for version in (1, 2, 3)),  # as Mistral's, for mistral-common
     "chat_template.json",
+    *("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json"),  # how images are read
     "generation_config.json",
 )
 DOCUMENTS = (

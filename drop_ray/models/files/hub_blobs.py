@@ -21,3 +21,14 @@ def blob_sha256(path: Path) -> str | None:
     snapshot = path.parent
     is_own = snapshot.parent.name == SNAPSHOTS and blob.parent.resolve() == snapshot.parent.parent.resolve() / BLOBS
     return blob.name if is_own and SHA256.fullmatch(blob.name) else None
+
+
+def hub_name(folder: Path) -> tuple[str, str] | None:
+    """The name and the commit of which a folder is the snapshot in the Hugging Face cache; None for any other folder.
+
+    It is `models--org--name/snapshots/COMMIT`: see `huggingface_hub.file_download.repo_folder_name`.
+    """
+    kind, *parts = folder.parent.parent.name.split("--")
+    if folder.parent.name != SNAPSHOTS or kind != "models" or not parts:
+        return None
+    return "/".join(parts), folder.name

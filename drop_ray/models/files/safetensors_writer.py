@@ -43,6 +43,11 @@ class ShardEntries:
     def num_bytes(self) -> int:
         return sum(entry.num_bytes for entry in self.entries)
 
+    @property
+    def file_bytes(self) -> int:
+        """Size of the file, header included."""
+        return len(_header(_ordered(self.entries), self.metadata)) + self.num_bytes
+
 
 def write_shards(
     folder: Path, shards: Sequence[ShardEntries], progress: Callable[[int, int], None] = ignore_progress
@@ -72,7 +77,22 @@ def write_safetensors(path: Path, entries: Sequence[TensorEntry], metadata: Mapp
     Tensors of wider dtypes come first, so that each begins at a multiple of its item size. ValueError if an entry
     writes another number of bytes than it says.
     """
-    ordered = sorted(entries, key=lambda entry: -_item_size(entry.dtype))
+    ordered = _ordered(entries)
+    with path.open("wb") as file:
+        file.write(_header(ordered, metadata))
+        for entry in ordered:
+            start = file.tell()
+            entry.write(file)
+            if file.tell() - start != entry.num_bytes:
+                raise ValueError(f"{entry.name}: {file.tell() - start} bytes were written of {entry.num_bytes}")
+
+
+def _ordered(entries: Sequence[TensorEntry]) -> list[TensorEntry]:
+    return sorted(entries, key=lambda entry: -_item_size(entry.dtype))
+
+
+def _header(ordered: Sequence[TensorEntry], metadata: Mapping[str, str]) -> bytes:
+    """What stands before the data."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt", **metadata}}
     offset = 0
     for entry in ordered:
@@ -81,13 +101,7 @@ def write_safetensors(path: Path, entries: Sequence[TensorEntry], metadata: Mapp
         offset = stop
     encoded = json.dumps(header, separators=(",", ":")).encode()
     encoded += b" " * (-len(encoded) % 8)
-    with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(encoded)) + encoded)
-        for entry in ordered:
-            start = file.tell()
-            entry.write(file)
-            if file.tell() - start != entry.num_bytes:
-                raise ValueError(f"{entry.name}: {file.tell() - start} bytes were written of {entry.num_bytes}")
+    return struct.pack("<Q", len(encoded)) + encoded
 
 
 def _item_size(dtype: str) -> int:
