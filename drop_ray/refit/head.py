@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from drop_ray.models.decoder import Given, layers_replaced, parts_around_layers
 from drop_ray.models.dropped import decoder_layers
 from drop_ray.models.loading import Weights, complete, place, release
 
@@ -13,21 +14,14 @@ from drop_ray.models.loading import Weights, complete, place, release
 POSITIONS = 256
 
 
-class _Given(nn.Module):
-    """Stands in for a decoder layer: returns a state that is given to it beforehand."""
-
-    state: torch.Tensor
-
-    def forward(self, *_: object, **__: object) -> torch.Tensor:
-        return self.state
-
-
 class Head:
-    """The last norm and the output layer of a skeleton, loaded, with whatever its forward does around them."""
+    """What is around the layers of a skeleton, loaded, with whatever its forward does around them."""
 
     def __init__(self, model: PreTrainedModel, weights: Weights, device: torch.device | str):
         self._model, self._device = model, device
-        self._parts: list[nn.Module] = [model.base_model.norm, model.get_output_embeddings()]
+        embedding = model.get_input_embeddings()
+        around = [module for _, module in parts_around_layers(model) if module is not embedding]
+        self._parts: list[nn.Module] = [*around, model.get_output_embeddings()]
         for part in self._parts:
             self._load(part, weights)
         if model.get_output_embeddings().weight.is_meta:  # a tied head, whose tensor is the embedding's
@@ -36,17 +30,12 @@ class Head:
             model.tie_weights()
         for part in self._parts:
             complete(part)
-        self._given = _Given()
 
     def log_probabilities(self, state: torch.Tensor) -> torch.Tensor:
         """state: [1, tokens, hidden_size] behind the last layer; returns float32 [1, tokens, vocabulary]."""
-        decoder, layers = self._model.base_model, decoder_layers(self._model)
-        self._given.state = state.to(self._device)
-        decoder.layers = nn.ModuleList([self._given] * len(layers))
-        try:
-            logits = self._model(inputs_embeds=torch.zeros_like(self._given.state), use_cache=False).logits
-        finally:
-            decoder.layers = layers
+        state = state.to(self._device)
+        with layers_replaced(self._model, [Given(layer, state) for layer in decoder_layers(self._model)]):
+            logits = self._model(inputs_embeds=torch.zeros_like(state), use_cache=False).logits
         return logits.float().log_softmax(-1)  # type: ignore[no-any-return]
 
     def divergences(self, base: torch.Tensor, others: Sequence[torch.Tensor]) -> list[float]:

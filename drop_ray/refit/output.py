@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from drop_ray.errors import UserError
-from drop_ray.models.modeling_dropped import sublayer_names
+from drop_ray.models.sublayers import sublayer_names
 from drop_ray.refit.order import SubLayer
 from drop_ray.refit.sublayers import has_output_norm
 

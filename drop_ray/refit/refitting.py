@@ -1,155 +1,97 @@
-"""Refits a dropped model layer by layer: base and refitted model side by side, layers streamed from the checkpoint.
+"""Refits dropped models layer by layer: base and refitted models side by side, layers streamed from the checkpoint.
 
-On the device are at most a layer of each model and the sums of one projection. The states of all samples wait on the
-host. Each kept sub-layer is called twice, before and after its projection is solved, and the base's once: three forward
-passes, less what lies before the first dropped sub-layer, which both models share.
+On the device are at most a layer of the base, a layer of one plan and the sums of one projection; the layers of other
+plans wait on the host, as the states of all samples do. Of each plan every sub-layer from the first dropped one on is
+called twice, before and after its projection is solved. The base's are called once for all plans: none of them needs a
+state that lies behind the base's, since it is the plan that is farthest behind whose turn it is.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from itertools import groupby
+from heapq import heapify, heappop, heapreplace
 
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
 from drop_ray.models.checkpoint import Checkpoint
-from drop_ray.models.dropped import build_skeleton, decoder_layers, drop_lists_of, read_config
+from drop_ray.models.decoder import parts_around_layers
+from drop_ray.models.dropped import build_skeleton, drop_lists_of, read_config
 from drop_ray.models.families import DropLists
 from drop_ray.models.loading import Weights, release
-from drop_ray.refit.fitting import Fit, fit_sublayer, put
 from drop_ray.refit.head import Head
-from drop_ray.refit.memory import give_back_freed
-from drop_ray.refit.order import SubLayer, kept_sublayers, parting, refitted_sublayers
+from drop_ray.refit.order import kept_sublayers, parting, refitted_sublayers
+from drop_ray.refit.plan_fit import Known, PlanFit
+from drop_ray.refit.results import HeldOut, LayerFit, RefitSettings
 from drop_ray.refit.streams import Layers, MicroBatch, Stream, Walk
-from drop_ray.refit.sublayers import alone, projection_of
 from drop_ray.scoring.inputs import InputRecorder
-from drop_ray.scoring.layers import StreamedLayers
 from drop_ray.scoring.scorer import load_source
 from drop_ray.text.progress import ignore_progress
 
-Tensors = Mapping[str, torch.Tensor]
-"""Tensors by their names in the checkpoint's files."""
-
-
-@dataclass(frozen=True)
-class RefitSettings:
-    """How a model is refitted."""
-
-    ridge: float | None
-    """Strength of the ridge, relative to the mean square of the inputs; None chooses it by held-out samples."""
-    micro_batch: int
-    """Number of samples per forward pass."""
-    dtype: torch.dtype
-    """Dtype in which both models compute."""
-    attn_implementation: str | None
-    """Attention implementation of both; None is the family's default."""
-    device: str = "cpu"
-    """Device on which they compute."""
-
-    @property
-    def exact(self) -> bool:
-        """Whether products are of float64, in which GPUs are slow."""
-        return self.device == "cpu"
-
-
-@dataclass(frozen=True)
-class LayerFit:
-    """A layer that was refitted."""
-
-    layer: int
-    """Its number."""
-    tensors: Tensors
-    """Its changed tensors, on the host."""
-    fits: tuple[Fit, ...]
-    """What was done to each of its sub-layers that has a projection."""
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """How far the model's predictions on one held-out sample are from the base's."""
-
-    sample: int
-    """Number of the sample."""
-    tokens: int
-    """Number of its tokens."""
-    kl_dropped: float
-    """Mean KL divergence per token of the dropped model before it was refitted, in nats."""
-    kl_refitted: float
-    """The same after."""
-
 
 class Refitting:
-    """The work on one plan. Layers come first, in order, then what they achieved."""
+    """The work on some plans. Layers come first, in each plan's order, then what they achieved."""
 
-    def __init__(
-        self,
-        base: Checkpoint,
-        source: Checkpoint,
-        drops: DropLists,
-        samples: torch.Tensor,
-        held_out: range,
-        settings: RefitSettings,
-    ):
-        """base: the model whose states are to be reached; source: the same, or with tensors of other values; drops: all
-        that the refitted model lacks; samples: token ids, [samples, seq_len]; held_out: those not fitted to.
+    def __init__(self, base: Checkpoint, samples: torch.Tensor, held_out: range, settings: RefitSettings):
+        """base: the model whose states are to be reached; samples: token ids, [samples, seq_len]; held_out: those not
+        fitted to.
         """
-        self._settings, self._samples, self._held_out = settings, samples, held_out
-        lacking = drop_lists_of(base)
-        config = read_config(base)
-        self._base, self._model = (
-            build_skeleton(config, lists, settings.dtype, settings.attn_implementation) for lists in (lacking, drops)
-        )
-        self._base_weights, self._weights = Weights(self._base, base), Weights(self._model, source)
-        self._source = source
-        kept = refitted_sublayers(config.num_hidden_layers, drops, lacking)
+        self._checkpoint, self._samples, self._held_out, self._settings = base, samples, held_out, settings
+        self._lacking, self._config = drop_lists_of(base), read_config(base)
+        self._base = self._skeleton(self._lacking)
+        self._weights = Weights(self._base, base)
+        self._last = 2 * self._config.num_hidden_layers
+        self.plans: list[PlanFit] = []
+        """The plans, in the order in which they were added."""
+
+    def add(self, source: Checkpoint, drops: DropLists, known: Known = lambda _: None) -> PlanFit:
+        """A plan to refit. Layers that are known are not done again.
+
+        source: the base, or the same with tensors of other values; drops: all that the refitted model lacks.
+        """
+        kept = refitted_sublayers(self._config.num_hidden_layers, drops, self._lacking)
+        start = parting(kept, drops, self._lacking) if kept else 0
         # A model with other values is another one from its first layer on.
-        if kept and source is not base:
-            kept = list(kept_sublayers(config.num_hidden_layers, drops))
-        self._kept = kept
-        self._start = 0 if source is not base or not kept else parting(kept, drops, lacking)
-        self._last = 2 * config.num_hidden_layers
-        self.held_out: list[HeldOut] = []
-        """Set when all layers are done."""
+        if kept and source is not self._checkpoint:
+            kept, start = list(kept_sublayers(self._config.num_hidden_layers, drops)), 0
+        self.plans.append(PlanFit(self._skeleton(drops), source, kept, start, known, self._settings))
+        return self.plans[-1]
 
     @torch.no_grad()
-    def layers(
-        self,
-        known: Callable[[int], Tensors | None] = lambda _: None,
-        progress: Callable[[int, int], None] = ignore_progress,
-    ) -> Iterator[LayerFit]:
-        """Refit the layers one after the other.
+    def layers(self, progress: Callable[[int, int], None] = ignore_progress) -> Iterator[tuple[PlanFit, LayerFit]]:
+        """Refit the layers of all plans. `progress` is told (layers done, layers in all).
 
-        known: the changed tensors of a layer that was refitted before, which is then not done again. `progress` is told
-        (layers done, layers in all). Raises NotFiniteError at the first state that is not finite.
+        Raises NotFiniteError at the first state that is not finite.
         """
-        if not self._kept:
+        plans = [plan for plan in self.plans if plan.num_layers]
+        if not plans:
             return
-        groups = [(number, list(group)) for number, group in groupby(self._kept, lambda one: one.layer)]
+        total = sum(plan.num_layers for plan in plans)
         with ExitStack() as stack:
-            base = Walk(self._enter(), Layers(stack.enter_context(self._base_layers.wave()), 0))
-            base.go_to(self._start)
-            stream, plain = base.stream.copy(), base.stream.copy(held_out_only=True)
-            first = self._kept[0].layer
-            prefix = f"{self._model.base_model_prefix}.layers"
-            source = StreamedLayers(decoder_layers(self._model), prefix, self._weights, self._settings.device, first)
-            layers = Layers(stack.enter_context(source.wave()), first)
-            for done, (number, sublayers) in enumerate(groups, 1):
-                layer = layers.at(number)
-                self._pass_unchanged(plain, layer, sublayers)
-                tensors = known(number)
-                if tensors is not None:
-                    self._pass_known(stream, layer, sublayers, tensors)
-                elif fit := self._fit_layer(base, stream, layer, sublayers):
-                    yield fit
-                progress(done, len(groups))
+            base = Walk(self._enter(), Layers(stack.enter_context(self._base_layers.wave()), 0, self._settings.device))
+            work = [plan.work(base.stream, stack) for plan in plans]
+            # The place that each plan waits for. Every plan begins with one.
+            waiting = [(place, index) for index, steps in enumerate(work) if isinstance(place := next(steps), int)]
+            heapify(waiting)
+            while waiting:
+                place, index = waiting[0]
+                base.go_to(place)
+                # A layer that is done, or the next place; None at the end.
+                while isinstance(step := next(work[index], None), LayerFit):
+                    yield plans[index], step
+                _ = heappop(waiting) if step is None else heapreplace(waiting, (step, index))
+                progress(sum(plan.layers_done for plan in plans), total)
+                if waiting and waiting[0][1] != index:
+                    plans[index].park()
             base.go_to(self._last)
-        self.held_out = self._divergences(base.stream, plain, stream)
+        self._measure(base.stream, plans)
+
+    def _skeleton(self, drops: DropLists) -> PreTrainedModel:
+        return build_skeleton(self._config, drops, self._settings.dtype, self._settings.attn_implementation)
 
     def _enter(self) -> Stream:
         """The states before layer 0; fills `_base_layers`."""
         device, size = self._settings.device, self._settings.micro_batch
-        self._base_layers = load_source(self._base, self._base_weights, "streamed", device)
+        self._base_layers = load_source(self._base, self._weights, "streamed", device)
         recorder = InputRecorder(self._base)
         batches, states = [], []
         total = len(self._samples)
@@ -159,63 +101,17 @@ class Refitting:
                 inputs = recorder(self._samples[chosen.start : chosen.stop].to(device))
                 batches.append(MicroBatch(chosen, part is self._held_out, inputs.keyword_arguments))
                 states.append(inputs.hidden.to("cpu"))
-        release([self._base.get_input_embeddings()])
+        release(module for _, module in parts_around_layers(self._base))
         return Stream(batches, states, device)
 
-    def _pass_unchanged(self, plain: Stream, layer: nn.Module, sublayers: list[SubLayer]) -> None:
-        """Take the held-out states of the model that is not refitted on, from where all models part."""
-        number = sublayers[0].layer
-        if sublayers[0].kind == "mlp":  # the attention is dropped, or before the place where the models part
-            with alone(layer, "mlp"):
-                plain.pass_through(layer, number)
-        else:
-            plain.pass_through(layer, number)
-
-    def _pass_known(self, stream: Stream, layer: nn.Module, sublayers: list[SubLayer], tensors: Tensors) -> None:
-        for sublayer in sublayers:
-            names = self._names(layer, sublayer)
-            if found := projection_of(layer, sublayer.kind):
-                put(found[1], {part: tensors[name] for part, name in names.items()})
-            with alone(layer, sublayer.kind):
-                stream.pass_through(layer, sublayer.layer)
-
-    def _fit_layer(self, base: Walk, stream: Stream, layer: nn.Module, sublayers: list[SubLayer]) -> LayerFit | None:
-        tensors: dict[str, torch.Tensor] = {}
-        fits: list[Fit] = []
-        for sublayer in sublayers:
-            base.go_to(sublayer.target)
-            names = self._names(layer, sublayer)
-            stored = self._source.read(names.values())
-            found = fit_sublayer(
-                sublayer,
-                layer,
-                stream,
-                base.stream.states,
-                self._settings.ridge,
-                {part: stored[name] for part, name in names.items()},
-                exact=self._settings.exact,
-            )
-            if found is not None:
-                give_back_freed()
-                tensors |= {names[part]: tensor for part, tensor in found[0].items()}
-                fits.append(found[1])
-        return LayerFit(sublayers[0].layer, tensors, tuple(fits)) if fits else None
-
-    def _names(self, layer: nn.Module, sublayer: SubLayer) -> dict[str, str]:
-        """Names in the files of a projection's tensors, by `weight` and `bias`; none where there is no projection."""
-        found = projection_of(layer, sublayer.kind)
-        if found is None:
-            return {}
-        prefix = f"{self._model.base_model_prefix}.layers.{sublayer.layer}.{found[0]}"
-        return {part: self._weights.stored_name(f"{prefix}.{part}") for part, _ in found[1].named_parameters()}
-
-    def _divergences(self, base: Stream, plain: Stream, refitted: Stream) -> list[HeldOut]:
-        head = Head(self._base, self._base_weights, self._settings.device)
-        held_out = [base.copy(held_out_only=True), plain, refitted.copy(held_out_only=True)]
-        found = []
-        for index, batch in enumerate(plain.batches):
-            for row, sample in enumerate(batch.samples):
-                states = [stream.states[index][row] for stream in held_out]
-                found.append(HeldOut(sample, len(states[0]), *head.divergences(states[0], states[1:])))
+    def _measure(self, base: Stream, plans: Sequence[PlanFit]) -> None:
+        """Set what the plans achieved on held-out samples."""
+        head = Head(self._base, self._weights, self._settings.device)
+        expected = base.copy(held_out_only=True)
+        for plan in plans:
+            streams = [expected, plan.plain, plan.stream.copy(held_out_only=True)]
+            for index, batch in enumerate(expected.batches):
+                for row, sample in enumerate(batch.samples):
+                    states = [stream.states[index][row] for stream in streams]
+                    plan.held_out.append(HeldOut(sample, len(states[0]), *head.divergences(states[0], states[1:])))
         head.release()
-        return found

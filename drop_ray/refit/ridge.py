@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 import torch
 
+from drop_ray.refit.gram import ExactGram, Gram
+from drop_ray.refit.split_gram import SplitGram
+
 # Tokens whose products are summed at a time: what is converted to float64 stays small, and a sum in float32 short.
 CHUNK = 1024
 
@@ -31,18 +34,17 @@ class Solution:
 
 
 class NormalEquations:
-    """Sums over tokens, in float64 on the device of the inputs.
+    """Sums over tokens, on the device of the inputs.
 
-    With `exact`, products are of float64 too. Without, each chunk's are of float32, where a device is many times slower
-    in float64: the sums of chunks stay in float64, so that errors do not grow with the number of tokens.
+    With `exact` products and sums are of float64. Without, each chunk's products are of float32, and the
+    sums nearly of float64 in half the memory: for GPUs, whose memory is scarce, and most of which are slow in float64.
     """
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool, device: torch.device | str, exact: bool):
         """inputs, outputs: widths of the projection; bias: whether it has one."""
-        self._gram, self._products = (
-            torch.zeros(inputs, width, dtype=torch.float64, device=device) for width in (inputs, outputs)
-        )
-        self._sums = (self._gram.new_zeros(inputs), self._gram.new_zeros(outputs)) if bias else None
+        self._gram: Gram = ExactGram(inputs, device) if exact else SplitGram(inputs, device)
+        self._products = torch.zeros(inputs, outputs, dtype=torch.float64, device=device)
+        self._sums = (self._products.new_zeros(inputs), self._products.new_zeros(outputs)) if bias else None
         self._dtype = torch.float64 if exact else torch.float32
         self.tokens = 0
 
@@ -50,13 +52,10 @@ class NormalEquations:
         """inputs: [tokens, inputs] of the projection; missing: [tokens, outputs] that its output lacks."""
         for start in range(0, len(inputs), CHUNK):
             a, r = (part[start : start + CHUNK].to(self._dtype) for part in (inputs, missing))
+            self._gram.add(a)
             if self._dtype == torch.float64:
-                self._gram.addmm_(a.T, a)
                 self._products.addmm_(a.T, r)
             else:
-                # By columns, so that the product in float32 takes little beside the sum.
-                for first in range(0, a.shape[1], CHUNK):
-                    self._gram[first : first + CHUNK] += a[:, first : first + CHUNK].T @ a
                 self._products += a.T @ r
             if self._sums is not None:
                 self._sums[0].add_(a.double().sum(0))
@@ -67,23 +66,19 @@ class NormalEquations:
         """With a bias, take inputs and outputs less their means. Called once, after the last `add`."""
         if self._sums is not None:
             a, r = self._sums
-            self._gram.addr_(a, a, alpha=-1 / self.tokens)
+            self._gram.add_outer(a, -1 / self.tokens)
             self._products.addr_(a, r, alpha=-1 / self.tokens)
 
     def solve(self, ridge: float, *, last: bool) -> Solution:
-        """The change for this ridge. With `last`, the sums are used up, and no second matrix of their size is needed.
+        """The change for this ridge. With `last`, the sums are used up.
 
         Inputs that are all zero change nothing.
         """
-        gram = self._gram if last else self._gram.clone()
-        strength = ridge * gram.diagonal().mean()
+        strength = ridge * self._gram.mean_diagonal()
         if strength == 0:
             weight = torch.zeros_like(self._products)
         else:
-            gram.diagonal().add_(strength)
-            # The sums are symmetric: seen transposed they have LAPACK's order, and are factored where they lie.
-            factor = torch.linalg.cholesky(gram.mT, out=gram.mT)
-            weight = torch.cholesky_solve(self._products, factor)
+            weight = self._gram.solve(strength, self._products, last=last)
         if self._sums is None:
             return Solution(weight, None)
         a, r = self._sums

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from drop_ray.models.decoder import state_of
 from drop_ray.models.files.stored_tensors import empty_pages
 from drop_ray.refit.order import Kind
 from drop_ray.refit.sublayers import alone
@@ -44,7 +45,7 @@ class Stream:
 
     def after(self, layer: nn.Module, number: int, index: int) -> torch.Tensor:
         """The state of a micro-batch after a layer of that number, or after what is in it, on the device."""
-        return layer(self.state(index), **self.batches[index].arguments[number])  # type: ignore[no-any-return]
+        return state_of(layer(self.state(index), **self.batches[index].arguments[number]))
 
     def pass_through(self, layer: nn.Module, number: int) -> None:
         """Take all states through a layer of that number, or through what is in it."""
@@ -55,17 +56,27 @@ class Stream:
 class Layers:
     """A model's layers in their order, one loaded at a time."""
 
-    def __init__(self, layers: Iterator[nn.Module], first: int):
-        """layers: from the layer `first` on."""
-        self._layers, self._number = layers, first - 1
+    def __init__(self, layers: Iterator[nn.Module], first: int, device: torch.device | str):
+        """layers: from the layer `first` on, on the device."""
+        self._layers, self._number, self._device = layers, first - 1, device
         self._layer: nn.Module | None = None
+        self._is_parked = False
 
     def at(self, number: int) -> nn.Module:
         """The layer of that number, which is no lower than the last one."""
         while self._number < number:
-            self._layer, self._number = next(self._layers), self._number + 1
+            self._layer, self._number, self._is_parked = next(self._layers), self._number + 1, False
         assert self._layer is not None
+        if self._is_parked:
+            self._layer.to(self._device)
+            self._is_parked = False
         return self._layer
+
+    def park(self) -> None:
+        """Take the layer to the host, until it is asked for."""
+        if self._layer is not None:
+            self._layer.to("cpu")
+            self._is_parked = True
 
 
 class Walk:

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from drop_ray.models.modeling_dropped import Nothing, sublayer_names
+from drop_ray.models.layer_states import without
+from drop_ray.models.sublayers import sublayer_names
 from drop_ray.refit.order import Kind
 
 # The linear whose output a sub-layer adds to the residual stream, by the module that has it.
@@ -16,16 +17,8 @@ PROJECTIONS = {"self_attn": "o_proj", "mlp": "down_proj"}
 @contextmanager
 def alone(layer: nn.Module, kind: Kind) -> Iterator[nn.Module]:
     """The layer with nothing but that sub-layer in it, so that its call adds this one's update to the state."""
-    other = sublayer_names(layer)["attention" if kind == "mlp" else "mlp"]
-    modules = {name: getattr(layer, name) for name in other}
-    for name in other:
-        # As in a model that is built without it.
-        setattr(layer, name, nn.Identity() if "norm" in name else Nothing(name == "self_attn"))  # type: ignore[no-untyped-call]
-    try:
+    with without(layer, attention=kind == "mlp", mlp=kind == "attention"):
         yield layer
-    finally:
-        for name, module in modules.items():
-            setattr(layer, name, module)
 
 
 def projection_of(layer: nn.Module, kind: Kind) -> tuple[str, nn.Linear] | None:

@@ -1,6 +1,7 @@
 """A refit in a worker: lost in the middle and taken up by another, on S3 as in a folder, then read as a patch."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import local_run
 import pytest
@@ -15,7 +16,8 @@ from drop_ray.job.refit_section import REFIT
 from drop_ray.models.loading import load_model
 from drop_ray.planning.refit import layer_step
 from drop_ray.refit.patch import PatchTensors
-from drop_ray.stages.refit import RefitUnit
+from drop_ray.stages.refit import STAGE
+from drop_ray.stages.refit_units import RefitUnit
 
 IDS = tiny_models.token_ids(20, 32)
 
@@ -98,3 +100,34 @@ def test_a_plan_that_leaves_nothing_to_fit_is_refused(inputs, tmp_path):
     job, unit = unit_on(inputs, tmp_path / "store", (0, 1, 2, 3), (0, 1, 2, 3))
     with pytest.raises(UserError, match="by-hand has no output projection left"):
         unit.run(local_run.start_worker(job))
+
+
+@pytest.mark.parametrize(
+    ("workers", "wave_bytes", "sizes"),
+    [
+        (1, 2**32, [3, 2]),  # one share for each line of the config
+        (2, 2**32, [2, 1, 1, 1]),
+        (8, 2**32, [1] * 5),
+        (1, 3 * 20 * 32 * 32 * 4, [2, 1, 2]),  # the states of three models: the base and two plans
+        (1, 1, [1] * 5),
+    ],
+)
+def test_plans_of_a_line_are_done_together_by_as_few_as_leave_every_worker_some(
+    inputs, tmp_path, workers, wave_bytes, sizes
+):
+    lines = [{"name": "one", "ridge": 0.1, "held_out": 4}, {"name": "two", "ridge": 1.0, "held_out": 4}]
+    config = tiny_run.config_of(inputs, tmp_path / "store", tasks=[], refit=lines)
+    config = config.model_copy(
+        update={"execution": config.execution.model_copy(update={"num_workers": workers, "wave_bytes": wave_bytes})}
+    )
+    job = open_job(config)
+    plans = [local_run.variant(job, f"by-hand-{layer}", (layer,), ()) for layer in (0, 1, 2)]
+    variants = [*REFIT.variants(job, job.base_variant, plans)]
+    units = [
+        RefitUnit(one.name, one.changes[-1].step(one.base, one.before.identity()), "refit", one, one.changes[-1])
+        for one in variants
+    ]
+    shares = STAGE.shares(SimpleNamespace(job=job), units[:5])
+    assert [len(share.units) for share in shares] == sizes
+    assert sorted(step.path for share in shares for step in share.steps) == sorted(unit.step.path for unit in units[:5])
+    assert all(len({unit.change for unit in share.units}) == 1 for share in shares)

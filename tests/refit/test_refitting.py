@@ -13,19 +13,31 @@ from drop_ray.models.families import DropLists
 from drop_ray.models.loading import load_model
 from drop_ray.refit.fitting import RIDGES
 from drop_ray.refit.patch import PatchTensors, layer_file, write_tensors
-from drop_ray.refit.refitting import RefitSettings, Refitting
+from drop_ray.refit.refitting import Refitting
+from drop_ray.refit.results import RefitSettings
 
 IDS = tiny_models.token_ids(24, 32)
 FITTED, HELD_OUT = 20, range(20, 24)
 DROPS = DropLists((1, 2), (1,))
 
 
-def refitting(folder, drops=DROPS, ridge=0.1, source=None, **fields):
-    base = open_checkpoint(folder)
-    settings = RefitSettings(
-        **{"ridge": ridge, "micro_batch": 3, "dtype": torch.float64, "attn_implementation": "eager"} | fields
-    )
-    return Refitting(base, source or base, drops, IDS, HELD_OUT, settings)
+class One:
+    """The refit of one plan."""
+
+    def __init__(self, folder, drops=DROPS, ridge=0.1, source=None, known=lambda _: None, **fields):
+        base = open_checkpoint(folder)
+        settings = RefitSettings(
+            **{"ridge": ridge, "micro_batch": 3, "dtype": torch.float64, "attn_implementation": "eager"} | fields
+        )
+        self._refitting = Refitting(base, IDS, HELD_OUT, settings)
+        self.plan = self._refitting.add(source or base, drops, known)
+
+    def layers(self):
+        return (fit for _, fit in self._refitting.layers())
+
+    @property
+    def held_out(self):
+        return self.plan.held_out
 
 
 def tensors_of(fits):
@@ -51,7 +63,7 @@ def test_it_is_the_solution_of_another_program(case, tmp_path):
     # No kernel of experts takes float64.
     is_mixture = architecture == "MixtralForCausalLM"
     dtype, tolerance = (torch.float32, 1e-4) if is_mixture else (torch.float64, 1e-6)
-    work = refitting(folder, drops, dtype=dtype)
+    work = One(folder, drops, dtype=dtype)
     fits = list(work.layers())
     found = tensors_of(fits)
     base, model = (load_model(folder, dtype=dtype, attn_implementation="eager") for _ in range(2))
@@ -71,7 +83,7 @@ def test_it_is_the_solution_of_another_program(case, tmp_path):
 
 
 def test_divergences_are_those_of_the_loaded_models(llama_folder, tmp_path):
-    work = refitting(llama_folder, ridge=1.0)
+    work = One(llama_folder, ridge=1.0)
     for fit in work.layers():
         write_tensors(tmp_path / layer_file(fit.layer), fit.tensors)
     checkpoint = open_checkpoint(llama_folder)
@@ -89,12 +101,13 @@ def test_divergences_are_those_of_the_loaded_models(llama_folder, tmp_path):
 
 @pytest.mark.parametrize("ridge", [0.1, None])
 def test_what_was_done_before_is_not_done_again_and_changes_no_byte(llama_folder, ridge):
-    whole = refitting(llama_folder, ridge=ridge, dtype=torch.float32)
+    whole = One(llama_folder, ridge=ridge, dtype=torch.float32)
     fits = {fit.layer: fit for fit in whole.layers()}
     assert list(fits) == [0, 2, 3]  # layer 1 is gone as a whole
     for known in ({}, {*list(fits)[:1]}, {*list(fits)[:-1]}, {*fits}):
-        again = refitting(llama_folder, ridge=ridge, dtype=torch.float32)
-        rest = list(again.layers(lambda layer, known=known: fits[layer].tensors if layer in known else None))
+        look_up = lambda layer, known=known: fits[layer].tensors if layer in known else None  # noqa: E731
+        again = One(llama_folder, ridge=ridge, dtype=torch.float32, known=look_up)
+        rest = list(again.layers())
         assert {fit.layer for fit in rest} == fits.keys() - known
         for fit in rest:
             assert fit.fits == fits[fit.layer].fits
@@ -107,7 +120,7 @@ def test_a_sublayer_that_adds_nothing_leaves_every_weight_as_it_is(tmp_path):
     with torch.no_grad():
         model.model.layers[1].mlp.down_proj.weight.zero_()
     model.save_pretrained(tmp_path)
-    found = tensors_of(refitting(tmp_path, DropLists((), (1,))).layers())
+    found = tensors_of(One(tmp_path, DropLists((), (1,))).layers())
     assert {name.split(".", 3)[-1] for name in found} == {"self_attn.o_proj.weight", "mlp.down_proj.weight"}
     weights = dict(model.named_parameters())
     assert all(torch.equal(tensor, weights[name]) for name, tensor in found.items())
@@ -120,7 +133,7 @@ def test_a_sublayer_that_adds_a_constant_comes_back_as_a_bias(tmp_path):
         model.model.layers[2].self_attn.o_proj.weight.zero_()
         model.model.layers[2].self_attn.o_proj.bias.copy_(constant)
     model.save_pretrained(tmp_path)
-    work = refitting(tmp_path, DropLists((2,), ()))
+    work = One(tmp_path, DropLists((2,), ()))
     found = tensors_of(work.layers())
     weights = dict(model.named_parameters())
     before = "model.layers.1.mlp.down_proj"
@@ -130,12 +143,12 @@ def test_a_sublayer_that_adds_a_constant_comes_back_as_a_bias(tmp_path):
 
 
 def test_the_ridge_is_the_one_that_leaves_least_of_held_out_samples(llama_folder):
-    chosen = [row for fit in refitting(llama_folder, ridge=None).layers() for row in fit.fits]
+    chosen = [row for fit in One(llama_folder, ridge=None).layers() for row in fit.fits]
     assert all(row.ridge in {*RIDGES, math.inf} for row in chosen)
     first = chosen[0]
     by_hand = {}
     for ridge in RIDGES:
-        (fit, *_) = refitting(llama_folder, ridge=ridge).layers()
+        (fit, *_) = One(llama_folder, ridge=ridge).layers()
         by_hand[ridge] = fit.fits[0].held_out_after
     best = min(by_hand.values())
     assert first.held_out_after <= first.held_out_before
@@ -151,7 +164,7 @@ def test_a_base_whose_values_were_changed_is_refitted_from_its_first_layer_on(ll
             return tensor / 2
 
     base = open_checkpoint(llama_folder)
-    work = refitting(llama_folder, DropLists((3,), ()), source=edited(base, [Half()]), ridge=1e-3)
+    work = One(llama_folder, DropLists((3,), ()), source=edited(base, [Half()]), ridge=1e-3)
     fits = list(work.layers())
     assert [fit.layer for fit in fits] == [0, 1, 2, 3]
     original = base.read(["model.layers.0.mlp.down_proj.weight"])["model.layers.0.mlp.down_proj.weight"]
@@ -165,7 +178,17 @@ def test_a_model_that_lacks_sublayers_itself_is_refitted_for_the_others_only(tmp
 
     folder = tiny_models.write_checkpoint(tmp_path / "model")
     export_checkpoint(open_checkpoint(folder), DropLists((0,), ()), tmp_path / "dropped")
-    work = refitting(tmp_path / "dropped", DropLists((0, 3), ()))
+    work = One(tmp_path / "dropped", DropLists((0, 3), ()))
     names = {*tensors_of(work.layers())}
     assert names == {"model.layers.2.mlp.down_proj.weight", "model.layers.3.mlp.down_proj.weight"}
-    assert list(refitting(tmp_path / "dropped", DropLists((0,), ())).layers()) == []
+    assert list(One(tmp_path / "dropped", DropLists((0,), ())).layers()) == []
+
+
+@pytest.mark.parametrize("ridge", [0.1, None])
+def test_the_way_of_gpus_gives_the_same_refit(llama_folder, ridge, monkeypatch):
+    exact = tensors_of(One(llama_folder, ridge=ridge, dtype=torch.float32).layers())
+    monkeypatch.setattr(RefitSettings, "exact", False)
+    found = tensors_of(One(llama_folder, ridge=ridge, dtype=torch.float32).layers())
+    assert found.keys() == exact.keys()
+    for name, tensor in exact.items():
+        assert (found[name] - tensor).norm() < 1e-5 * tensor.norm(), name
