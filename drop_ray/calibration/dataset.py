@@ -13,13 +13,14 @@ from typing import Any
 
 from huggingface_hub import HfApi
 
-from drop_ray.config import CalibrationConfig, CalibrationSource, resolve_path
+from drop_ray.config import TextOrigin, resolve_path
 from drop_ray.errors import UserError
-from drop_ray.models.location import HUB_NAME
 from drop_ray.reading.files import BYTE_ORDER_MARK
 from drop_ray.store.identity import json_sha256
 from drop_ray.text.faults import with_cause
 
+# One word may be a kind of file, such as json, for which the library would look in the working folder.
+NAME = re.compile(r"[\w.-]+/[\w.-]+")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # A stream cannot be shuffled as a whole: the next document is drawn from a buffer of so many.
 SHUFFLE_BUFFER = 10_000
@@ -87,7 +88,7 @@ class CalibrationDataset:
         return splits[self.split]
 
 
-def open_dataset(settings: CalibrationConfig | CalibrationSource, section: str = "calibration") -> CalibrationDataset:
+def open_dataset(settings: TextOrigin, section: str = "calibration") -> CalibrationDataset:
     """Find what the `dataset` of a section names. The hub is asked for the commit, unless `dataset_revision` is one.
 
     UserError if it is neither a folder nor a dataset that the hub gives.
@@ -100,7 +101,7 @@ def open_dataset(settings: CalibrationConfig | CalibrationSource, section: str =
             raise UserError(f"{section}.dataset_revision: a folder has no revisions; remove it")
         # Absolute: the library reads a relative `json` or `text` as the name of a format.
         return CalibrationDataset(str(folder.absolute()), config, split, None, _files_sha256(folder), section)
-    if not HUB_NAME.fullmatch(settings.dataset):
+    if not NAME.fullmatch(settings.dataset):
         raise UserError(
             f"{section}.dataset: {settings.dataset} is neither a folder nor a Hugging Face name "
             "(organisation/dataset); a single file goes into `source`"

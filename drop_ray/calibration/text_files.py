@@ -43,20 +43,23 @@ def read_documents(path: Path, text_field: str, field: str) -> list[str]:
     return [document for document in documents if document]
 
 
-def read_token_ids(path: Path, num_samples: int, seq_len: int, field: str) -> NDArray[np.int32]:
+def read_token_ids(path: Path, num_samples: int, seq_len: int, field: str, *, fewer: bool = False) -> NDArray[np.int32]:
     """Ready samples, int32 [num_samples, seq_len]: the first `num_samples` of the file, each cut to `seq_len`.
 
     The file is .json with a list of lists of ints, or .parquet with such a column `token_ids`. UserError if there are
-    too few samples, or if one is too short.
+    too few samples, unless `fewer` takes those that there are, or if one is too short.
     """
     what, samples = _id_lists(path, field)
-    if len(samples) < num_samples:
+    if len(samples) < num_samples and not fewer:
         raise UserError(f"{what} holds {len(samples)} samples, {num_samples} are asked for")
     for number, ids in enumerate(samples[:num_samples]):
         if len(ids) < seq_len:
-            raise UserError(f"{field}: sample {number} of {path} has {len(ids)} tokens, seq_len is {seq_len}")
+            raise UserError(
+                f"{field}: sample {number} of {path} has {len(ids)} tokens, seq_len is {seq_len}; lower seq_len, or "
+                "leave the sample out"
+            )
         _check_ids(ids[:seq_len], number, path, field)
-    return np.array([ids[:seq_len] for ids in samples[:num_samples]], dtype=np.int32)
+    return np.array([ids[:seq_len] for ids in samples[:num_samples]], dtype=np.int32).reshape(-1, seq_len)
 
 
 def read_token_ids_behind(path: Path, skipped: int, num_samples: int, seq_len: int, field: str) -> NDArray[np.int32]:
@@ -78,8 +81,12 @@ def _id_lists(path: Path, field: str) -> tuple[str, list[list[int]]]:
         samples = _values(_parquet_column(path, "token_ids", what), what)
     else:
         samples = [entry for _, entry in _json_entries(path, what)]
-    if not all(isinstance(ids, list) and all(type(token) is int for token in ids) for ids in samples):
-        raise UserError(f"{what} must hold lists of ints")
+    for number, ids in enumerate(samples):
+        if not isinstance(ids, list):
+            raise UserError(f"{what} must hold lists of ints, and sample {number} is {shown(ids)}")
+        bad = [token for token in ids if type(token) is not int]
+        if bad:
+            raise UserError(f"{what} must hold lists of ints, and sample {number} has {shown(bad[0])}")
     return what, samples
 
 

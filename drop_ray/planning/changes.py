@@ -139,8 +139,11 @@ class Remake(Change):
 
     field: ClassVar[str]
     """Key of this change in the identities of steps that use the checkpoint."""
-    libraries: ClassVar[tuple[str, ...]]
-    """Libraries whose versions decide what the checkpoint computes, besides torch and transformers."""
+
+    @property
+    @abstractmethod
+    def libraries(self) -> tuple[str, ...]:
+        """Libraries whose versions decide what the checkpoint computes, besides torch and transformers."""
 
     @abstractmethod
     def step(self, base: str, before: Mapping[str, Any]) -> "Step":

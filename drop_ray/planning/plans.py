@@ -8,6 +8,8 @@ from typing import Any
 
 from drop_ray.errors import UserError
 from drop_ray.models.families import DropLists, check_drop_lists
+from drop_ray.models.layers import Layers
+from drop_ray.planning.budgets.outcome import Outcome
 from drop_ray.planning.changes import Change, Drop, change_of, layer_numbers
 from drop_ray.reading.json_text import read_json
 from drop_ray.text.path_names import file_name, shown
@@ -51,24 +53,30 @@ class DropPlan:
     """Bytes of KV cache of one token that are left."""
     changes: tuple[Change, ...] = ()
     """Further changes, made after the drop."""
+    budget: Outcome | None = None
+    """What came of its limits; None for a plan that has none, and for one from a file."""
 
     @property
     def drops(self) -> DropLists:
         return DropLists(self.drop_attn, self.drop_mlp)
 
     def to_json(self) -> str:
-        values = {key: value for key, value in self.__dict__.items() if key != "changes"}
+        values = {key: value for key, value in self.__dict__.items() if key not in ("changes", "budget")}
         changes = {"changes": [change.to_json() for change in self.changes]} if self.changes else {}
-        return json.dumps({"format": FORMAT, **values, **changes}, indent=2) + "\n"
+        budget = {"budget": self.budget.to_json()} if self.budget else {}
+        return json.dumps({"format": FORMAT, **values, **changes, **budget}, indent=2) + "\n"
 
 
-def read_plan(path: Path, num_layers: int, model_identity: str | None) -> DropPlan:
-    """Read a plan made by drop_ray or by hand. UserError for unknown keys, layers that do not fit, another model.
+def read_plan(path: Path, layers: Layers, model_identity: str | None) -> DropPlan:
+    """Read a plan made by drop_ray or by hand.
+
+    UserError for unknown keys, layers that do not fit or must stay, another model.
 
     model_identity: identity of the model at hand; None, without its weights, leaves that unchecked.
     """
-    plan = _parse(read_json(path, f"plan {path}"), path, num_layers)
-    check_drop_lists(plan.drops, num_layers, f"plan {path}")
+    plan = _parse(read_json(path, f"plan {path}"), path, layers.count)
+    check_drop_lists(plan.drops, layers.count, f"plan {path}")
+    layers.check(plan.drops, f"plan {path}")
     if plan.drops.count == 0 and not plan.changes:
         raise UserError(f"plan {path} drops nothing: drop_attn and drop_mlp are empty")
     if model_identity is not None and plan.model_identity not in (None, model_identity):
@@ -82,7 +90,8 @@ def read_plan(path: Path, num_layers: int, model_identity: str | None) -> DropPl
 def _parse(values: Any, path: Path, num_layers: int) -> DropPlan:
     if not isinstance(values, Mapping):
         raise UserError(f'plan {path}: a plan is an object like {{"drop_attn": [25, 26], "drop_mlp": []}}')
-    fields = {key: value for key, value in values.items() if key != "format"}
+    # What came of limits is of the run that made the plan.
+    fields = {key: value for key, value in values.items() if key not in ("format", "budget")}
     if values.get("format", FORMAT) != FORMAT:
         raise UserError(f"plan {path}: format {shown(values['format'])} is not {FORMAT}")
     for key, of_checkpoint in LISTS.items():

@@ -38,6 +38,15 @@ class Variant:
         return tuple(change for change in self.changes if isinstance(change, TensorEdit))
 
     @property
+    def up_to_edits(self) -> tuple[Change, ...]:
+        """Its changes up to the last edit: what decides the values of its tensors, whatever it lacks after that.
+
+        Edits alone do not, as a patch is computed of the model before it. Empty where nothing is edited.
+        """
+        last = max((place for place, change in enumerate(self.changes) if isinstance(change, TensorEdit)), default=-1)
+        return self.changes[: last + 1]
+
+    @property
     def remake(self) -> Remake | None:
         """The change that makes a checkpoint of its own, if there is one. It is always the last change."""
         last = self.changes[-1] if self.changes else None
@@ -72,18 +81,35 @@ class Variant:
     def identity(self) -> dict[str, Any]:
         """Its part of the identities of steps, besides the base: whatever decides a result."""
         fields: dict[str, Any] = self.drops.as_identity()
-        others = [change for change in self.changes if not isinstance(change, Drop | Remake)]
+        others = [
+            {"kind": change.kind, **change.identity(), **self._made_of(position)}
+            for position, change in enumerate(self.changes)
+            if not isinstance(change, Drop | Remake)
+        ]
         if others:
-            fields["changes"] = [{"kind": change.kind, **change.identity()} for change in others]
+            fields["changes"] = others
         if self.remake is not None and self.made_by is not None:
             fields[self.remake.field] = self.made_by.family
         return fields
+
+    def _made_of(self, position: int) -> dict[str, Any]:
+        """What a patch was computed of, where more is dropped after it: all drops are one list in an identity."""
+        before = replace(self, changes=self.changes[:position]).drops
+        return (
+            {"of": before.as_identity()} if isinstance(self.changes[position], Patch) and before != self.drops else {}
+        )
 
 
 def variant_of(base: str, plan: DropPlan) -> Variant:
     """The variant that a plan makes of the base with that identity."""
     drop = [Drop(plan.drops, plan.name)] if plan.drops.count else []
     return Variant(base, (*drop, *plan.changes), plan.name, plan)
+
+
+def undecided(base: Variant, name: str, *, whole_blocks: bool) -> Variant:
+    """The stand-in for a variant whose plan depends on scores to come, which drops no more than the base."""
+    plan = DropPlan(name, base.drops.attn, base.drops.mlp)
+    return Variant(base.base, (*base.changes, Undecided(name, whole_blocks)), name, plan)
 
 
 def distinct(variants: Iterable[Variant]) -> list[Variant]:

@@ -7,9 +7,10 @@ import torch
 from transformers import PreTrainedModel
 
 from drop_ray.errors import NotFiniteError
+from drop_ray.models.decoder import layers_path
 from drop_ray.models.dropped import decoder_layers
 from drop_ray.models.finite import first_not_finite, state_fault, weight_fault
-from drop_ray.models.modeling_dropped import sublayer_names
+from drop_ray.models.sublayers import sublayer_names
 from drop_ray.scoring.layers import LayerSource
 from drop_ray.scoring.totals import TotalKey
 
@@ -65,4 +66,4 @@ def _weights_before(model: PreTrainedModel, source: LayerSource, place: int) -> 
     names = sublayer_names(decoder_layers(model)[layer])["mlp" if is_after else "attention"]
     for name, tensor in source.tensors(layer).items():
         if name.partition(".")[0] in names:
-            yield f"{model.base_model_prefix}.layers.{layer}.{name}", tensor
+            yield f"{layers_path(model)}.{layer}.{name}", tensor

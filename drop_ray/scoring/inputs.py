@@ -1,64 +1,42 @@
-"""The arguments with which a model calls its layers, found by running its forward with stand-ins for the layers."""
+"""The arguments with which a model calls its layers, for one micro-batch after the other."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
-from drop_ray.models.dropped import decoder_layers
+from drop_ray.models.layer_inputs import LayerInputs, layer_inputs
 
-
-@dataclass(frozen=True)
-class LayerInputs:
-    """What the model's forward gives its layers for one micro-batch."""
-
-    hidden: torch.Tensor
-    """The state before layer 0, [batch, seq_len, hidden_size]."""
-    keyword_arguments: tuple[dict[str, Any], ...]
-    """Keyword arguments of each layer's call, such as position embeddings and masks."""
-
-
-class _Recorder(nn.Module):
-    """Stands in for a decoder layer: keeps the arguments of the call, returns the state unchanged."""
-
-    def __init__(self, calls: list[tuple[torch.Tensor, dict[str, Any]]]):
-        super().__init__()
-        self._calls = calls
-
-    def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        if args:
-            raise TypeError(f"a decoder layer is called with {len(args)} more positional arguments; only keywords fit")
-        self._calls.append((hidden_states, kwargs))
-        return hidden_states
+__all__ = ["InputRecorder", "LayerInputs"]
 
 
 class InputRecorder:
-    """Computes layer inputs for micro-batches of token ids. Of all weights it needs only the embedding's."""
+    """Computes layer inputs for micro-batches of token ids. Of all weights it needs those before the layers."""
 
     def __init__(self, model: PreTrainedModel):
         self._model = model
-        # A keyword argument depends on the shape of the batch only (there is no padding), and masks are large.
+        # Masks are large, and the same for all micro-batches of a shape, as there is no padding.
         self._by_shape: dict[torch.Size, tuple[dict[str, Any], ...]] = {}
 
     def __call__(self, token_ids: torch.Tensor) -> LayerInputs:
         """token_ids: [batch, seq_len] on the model's device."""
-        calls: list[tuple[torch.Tensor, dict[str, Any]]] = []
-        with _stand_ins(self._model, calls):
-            self._model.base_model(token_ids, use_cache=False)
-        arguments = self._by_shape.setdefault(token_ids.shape, tuple(kwargs for _, kwargs in calls))
-        return LayerInputs(calls[0][0], arguments)
+        inputs = layer_inputs(self._model, token_ids)
+        known = self._by_shape.setdefault(token_ids.shape, inputs.keyword_arguments)
+        if known is inputs.keyword_arguments:
+            return inputs
+        pairs = zip(known, inputs.keyword_arguments, strict=True)
+        return LayerInputs(inputs.hidden, tuple(_shared(old, new) for old, new in pairs))
 
 
-@contextmanager
-def _stand_ins(model: PreTrainedModel, calls: list[tuple[torch.Tensor, dict[str, Any]]]) -> Iterator[None]:
-    decoder = model.base_model
-    layers, norm = decoder_layers(model), decoder.norm
-    decoder.layers, decoder.norm = nn.ModuleList(_Recorder(calls) for _ in layers), nn.Identity()
-    try:
-        yield
-    finally:
-        decoder.layers, decoder.norm = layers, norm
+def _shared(known: Mapping[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments, with those of another micro-batch in the places of equal ones."""
+    return {name: known[name] if _equal(known.get(name), value) else value for name, value in arguments.items()}
+
+
+def _equal(known: Any, value: Any) -> bool:
+    if isinstance(value, torch.Tensor):
+        return isinstance(known, torch.Tensor) and known.shape == value.shape and torch.equal(known, value)
+    if isinstance(value, tuple):
+        return isinstance(known, tuple) and all(map(_equal, known, value))
+    return False  # such as an object in which layers leave something for each other

@@ -7,9 +7,10 @@ import torch
 from transformers import PreTrainedModel
 
 from drop_ray.models.checkpoint import Checkpoint
+from drop_ray.models.decoder import layers_path, parts_around_layers
 from drop_ray.models.dropped import build_skeleton, decoder_layers, drop_lists_of, read_config
 from drop_ray.models.families import DropLists
-from drop_ray.models.loading import Weights, assign
+from drop_ray.models.loading import Weights
 from drop_ray.scoring.layers import LayerSource, ResidentLayers, StreamedLayers
 from drop_ray.scoring.rows import ScoreRow
 from drop_ray.scoring.sweep import SweepSettings, sweep
@@ -51,13 +52,9 @@ def load_source(
     model: PreTrainedModel, weights: Weights, placement: Placement, device: torch.device | str
 ) -> LayerSource:
     """Load the modules that come before the layers of a skeleton, and return the source of its layers."""
-    embedding = model.get_input_embeddings()
-    name = next(name for name, module in model.named_modules() if module is embedding)
-    weights.load(embedding, f"{name}.", device)
-    for module in model.base_model.children():
-        if not any(True for _ in module.parameters()):
-            assign(module, {}, device)  # rotary embeddings: buffers only
-    layers, prefix = decoder_layers(model), f"{model.base_model_prefix}.layers"
+    for name, module in parts_around_layers(model):
+        weights.load(module, f"{name}.", device)
+    layers, prefix = decoder_layers(model), layers_path(model)
     if placement == "streamed":
         return StreamedLayers(layers, prefix, weights, device)
     for index, layer in enumerate(layers):

@@ -7,6 +7,7 @@ reads all the weights once.
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +15,18 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from drop_ray.extensions import METRICS
+from drop_ray.models.candidates import absent, needed_layers
 from drop_ray.models.families import DropLists
-from drop_ray.models.modeling_dropped import sublayer_names
+from drop_ray.models.layer_states import states_within
+from drop_ray.models.sublayers import is_norm, sublayer_names
+from drop_ray.models.tracing import traits_of_model
 from drop_ray.scoring.finite import finite_totals
 from drop_ray.scoring.inputs import InputRecorder
 from drop_ray.scoring.layers import LayerSource
-from drop_ray.scoring.metrics.metric import Metric
 from drop_ray.scoring.rows import ScoreRow
 from drop_ray.scoring.state import State, make_state
-from drop_ray.scoring.totals import TotalKey, rows_of, sample_totals
+from drop_ray.scoring.swept import SweptMetrics
+from drop_ray.scoring.totals import TotalKey, rows_of
 from drop_ray.text.progress import ignore_progress
 
 
@@ -40,7 +43,7 @@ class SweepSettings:
     state_device: str | None = None
     """Device on which states wait for the next layer; None is the model's device."""
     metrics: tuple[str, ...] = ("cosine",)
-    """Names of the metrics, which all compare the same states."""
+    """Names of the metrics, none of which is one of the output."""
 
 
 @dataclass
@@ -77,8 +80,10 @@ def sweep(
     layer passes are done, and how many there are. Raises NotFiniteError at the first NaN or infinity.
     """
     recorder = InputRecorder(model)
-    metrics = {name: METRICS.load(name) for name in settings.metrics}
+    lacking, needed = drops.union(absent(model)), needed_layers(model)
+    metrics = SweptMetrics.of(settings.metrics)
     device = model.get_input_embeddings().weight.device
+    has_middle = traits_of_model(model).has_middle
     state_device = settings.state_device or device
     batches = [batch for part in samples for batch in _micro_batches(part, settings.micro_batch)]
     waves = _waves(batches, model, token_ids.shape[1], source.streams, settings)
@@ -96,7 +101,7 @@ def sweep(
         with source.wave() as layers:
             for index, layer in enumerate(layers):
                 for micro_batch in running:
-                    _apply(layer, index, micro_batch, settings.gaps, metrics, drops, device)
+                    _apply(layer, index, micro_batch, settings.gaps, metrics, lacking, needed, device, has_middle)
                 done += len(running)
                 progress(done, total)
         for micro_batch in running:
@@ -133,45 +138,62 @@ def _apply(
     index: int,
     batch: _MicroBatch,
     gaps: tuple[int, ...],
-    metrics: Mapping[str, Metric],
-    drops: DropLists,
+    metrics: SweptMetrics,
+    lacking: DropLists,
+    needed: frozenset[int],
     device: torch.device,
+    has_middle: bool,
 ) -> None:
-    """Take one micro-batch through one layer, and add the totals of everything that ends there."""
+    """Take one micro-batch through one layer, and add the totals of everything that ends there.
+
+    lacking: sub-layers that are not there; needed: layers whose attention must stay, which has no row.
+    """
     before = batch.history[-1].to(device)
-    middle, after = _forward(layer, before, batch.keyword_arguments[index])
+    gone = {"attention": index in lacking.attn or index in needed, "mlp": index in lacking.mlp}
+    modules = [module for module, is_gone in gone.items() if not is_gone]
+    with _attention_of(layer, bool(metrics.attentions) and "attention" in modules) as seen:
+        middle, end = states_within(layer, before.hidden, batch.keyword_arguments[index], has_middle)
+    between, after = make_state(middle), make_state(end)
+    states = {"attention": (before, between), "mlp": (between, after)}
     batch.history.append(after.to(batch.history[-1].hidden.device))
-    batch.norms += [_sums(middle), _sums(after)]
+    batch.norms += [_sums(between), _sums(after)]
 
-    def add(first_layer: int, gap: int, module: str, start: State, end: State) -> None:
-        for metric, total in sample_totals(start, end, metrics).items():
-            batch.totals[first_layer, gap, module, metric] = total
+    def add(first_layer: int, gap: int, module: str, totals: Mapping[str, torch.Tensor]) -> None:
+        batch.totals.update({(first_layer, gap, module, metric): total for metric, total in totals.items()})
 
-    if 1 in gaps:
-        has_attention, has_mlp = index not in drops.attn, index not in drops.mlp
-        if has_attention:
-            add(index, 1, "attention", before, middle)
-        if has_mlp:
-            add(index, 1, "mlp", middle, after)
-        if has_attention or has_mlp:
-            add(index, 1, "block", before, after)
+    if 1 in gaps and modules:
+        for module in modules:
+            add(index, 1, module, metrics.state_totals(module, *states[module]))
+        if index not in needed:
+            add(index, 1, "block", metrics.state_totals("block", before, after))
+        for probabilities in seen:
+            add(index, 1, "attention", metrics.attention_totals(probabilities, before))
+        for (module, metric), total in metrics.weight_totals(index, layer, modules, before).items():
+            add(index, 1, module, {metric: total})
     for gap in gaps:
-        if gap > 1 and len(batch.history) > gap:
+        if gap > 1 and len(batch.history) > gap and not needed.intersection(range(index - gap + 1, index + 1)):
             # The last entry is the state after this layer; `gap` entries earlier lies the one before layer index-gap+1.
-            add(index - gap + 1, gap, "block", batch.history[-1 - gap].to(device), after)
+            first = batch.history[-1 - gap].to(device)
+            add(index - gap + 1, gap, "block", metrics.state_totals("block", first, after))
 
 
 def _sums(state: State) -> torch.Tensor:
     return state.norms.sum(-1, dtype=torch.float64)
 
 
-def _forward(layer: nn.Module, before: State, keyword_arguments: dict[str, Any]) -> tuple[State, State]:
-    """The states between attention and MLP, and after the layer."""
+@contextmanager
+def _attention_of(layer: nn.Module, wanted: bool) -> Iterator[list[torch.Tensor]]:
+    """A list that gets the attention's probabilities, [batch, heads, seq_len, keys], if they are wanted."""
     seen: list[torch.Tensor] = []
-    mlp_entry = getattr(layer, sublayer_names(layer)["mlp"][0])
-    hook = mlp_entry.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+
+    def keep(_: nn.Module, __: Any, output: Any) -> None:
+        if isinstance(output, tuple) and isinstance(output[1], torch.Tensor):  # mixers of other kinds have none
+            seen.append(output[1])
+
+    mixers = [name for name in sublayer_names(layer)["attention"] if not is_norm(name)]
+    hooks = [getattr(layer, name).register_forward_hook(keep) for name in mixers if wanted]
     try:
-        hidden = layer(before.hidden, **keyword_arguments)
+        yield seen
     finally:
-        hook.remove()
-    return make_state(seen[0]), make_state(hidden)
+        for hook in hooks:
+            hook.remove()

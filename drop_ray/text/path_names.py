@@ -6,6 +6,7 @@ return the text itself, or raise ValueError with the fault and the remedy, witho
 
 import re
 import unicodedata
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -68,3 +69,8 @@ def _stays_inside(text: str) -> bool:
         and not {"", ".", ".."}.intersection(parts)
         and all(len(part.encode()) <= LONGEST_PART for part in parts)
     )
+
+
+def tried(path: Path) -> str:
+    """A path for messages: a relative one with the place where it was looked for."""
+    return str(path) if path.is_absolute() else f"{path} ({path.absolute()})"

@@ -3,10 +3,12 @@
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from drop_ray.text.units import human_duration
+from drop_ray.text.file_only import LOG_FILE_ONLY
+from drop_ray.text.time_left import TimeLeft, by_count, timing
 
 if TYPE_CHECKING:
     from drop_ray.text.progress_bar import ProgressBar
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOG_INTERVAL_S = 10.0
+QUIET_INTERVAL_S = 30.0
 
 
 def ignore_progress(done: int, total: int) -> None:
@@ -21,7 +24,8 @@ def ignore_progress(done: int, total: int) -> None:
 
 
 class Progress:
-    """Counts the finished units of a stage. Without a terminal it logs them, at most every ten seconds."""
+    """Counts the finished units of a stage. It logs them, at most every ten seconds, and every thirty
+    while none is finished; in a terminal that goes to the run's log file, and a bar is shown."""
 
     def __init__(self, stage: str, total: int, unit: str):
         self._stage, self._total, self._unit = stage, total, unit
@@ -35,8 +39,7 @@ class Progress:
 
             self._bar = ProgressBar(self._stage, self._total, self._unit)
             self._bar.start()
-        else:
-            self._log(f"{self._total} {self._unit} to do")
+        self._log(f"{self._total} {self._unit} to do")
         return self
 
     def __exit__(
@@ -46,30 +49,35 @@ class Progress:
             self._bar.stop()
 
     def advance(self, name: str) -> None:
-        """Count one more finished unit, which is called `name`."""
-        self._done += 1
-        elapsed = time.monotonic() - self._started
-        expected = elapsed / self._done * self._total if self._done < self._total else 0.0
-        if self._bar is not None:
-            self._bar.advance(name, expected)
-        elif self._done == self._total or time.monotonic() - self._logged >= LOG_INTERVAL_S:
-            self._log(f"{self._done}/{self._total} {self._unit}, {timing(elapsed, expected)}  ({name})")
+        """Count one more finished unit, which is called `name`; all take about as long as each other."""
+        self.finished(name, by_count(self._done + 1, self._total, self._elapsed_s))
 
-    def heartbeat(self, num_working: int) -> None:
-        """Say that nothing has finished for a while, and how many workers are busy."""
-        state = f"{num_working} workers busy" if num_working else "waiting for workers to start"
+    def finished(self, name: str, left: TimeLeft | None) -> None:
+        """Count one more finished unit, which is called `name`. left: what is known of the others."""
+        self._done += 1
         if self._bar is not None:
-            self._bar.note(state)
-        else:
-            elapsed = human_duration(time.monotonic() - self._started)
-            self._log(f"{self._done}/{self._total} {self._unit}, {elapsed} elapsed, {state}")
+            self._bar.show(self._done, self._done, left, name)
+        if self._done == self._total or self._is_due(LOG_INTERVAL_S):
+            self._log(f"{self._done}/{self._total} {self._unit}, {timing(self._elapsed_s, left)}  ({name})")
+
+    def under_way(self, fractions: Sequence[float], num_working: int, left: TimeLeft | None) -> None:
+        """Nothing has finished for a while. fractions: how far the units under way are, of which it is known."""
+        state = f"{num_working} workers busy" if num_working else "waiting for workers to start"
+        if fractions:
+            state += f", {sum(fractions) / len(fractions):.0%} through what they have"
+        if self._bar is not None:
+            self._bar.show(self._done, self._done + sum(fractions), left, state)
+        if self._is_due(QUIET_INTERVAL_S):
+            self._log(f"{self._done}/{self._total} {self._unit}, {timing(self._elapsed_s, left)}, {state}")
+
+    @property
+    def _elapsed_s(self) -> float:
+        return time.monotonic() - self._started
+
+    def _is_due(self, interval_s: float) -> bool:
+        return time.monotonic() - self._logged >= interval_s
 
     def _log(self, text: str) -> None:
         self._logged = time.monotonic()
-        logger.info("%s: %s", self._stage, text)
-
-
-def timing(elapsed: float, expected: float) -> str:
-    """Text of the elapsed and the remaining time. expected: seconds of the whole stage, 0 if unknown."""
-    left = expected - elapsed
-    return f"{human_duration(elapsed)} elapsed" + (f", about {human_duration(left)} left" if left > 0 else "")
+        # Beside a bar the lines are for the run's log file.
+        (logger if self._bar is None else LOG_FILE_ONLY).info("%s: %s", self._stage, text)

@@ -7,7 +7,10 @@ from rich.table import Column
 from rich.text import Text
 
 from drop_ray.text.console import error_console
-from drop_ray.text.progress import timing
+from drop_ray.text.time_left import TimeLeft, timing
+
+NARROW = 100
+STAGE_WIDTH = 12
 
 
 class ProgressBar:
@@ -15,9 +18,9 @@ class ProgressBar:
 
     def __init__(self, stage: str, total: int, unit: str):
         self._progress = Progress(
-            _Cut("stage"),
+            _Cut("stage", min_width=min(len(stage), STAGE_WIDTH)),
             BarColumn(bar_width=12),
-            TextColumn(f"{{task.completed}}/{{task.total}} {unit}", markup=False),
+            TextColumn(f"{{task.fields[done]}}/{{task.total}} {unit}", markup=False),
             _Timing(),
             _Cut("note", "dim"),
             console=error_console(),
@@ -25,21 +28,18 @@ class ProgressBar:
             # Output to the terminal is printed above the line meanwhile; output to a file stays there.
             redirect_stdout=sys.stdout.isatty(),
         )
-        self._task = self._progress.add_task("", total=total, stage=stage, expected_s=0.0, note="")
+        self._task = self._progress.add_task("", total=total, stage=stage, done=0, left=None, note="")
 
     def start(self) -> None:
         self._progress.start()
 
     def stop(self) -> None:
-        self._progress.update(self._task, note="")
+        self._progress.update(self._task, left=None, note="")
         self._progress.stop()
 
-    def advance(self, name: str, expected_s: float) -> None:
-        """Count one more finished unit. expected_s: seconds that all units are expected to take, 0 if unknown."""
-        self._progress.update(self._task, advance=1, expected_s=expected_s, note=name)
-
-    def note(self, text: str) -> None:
-        self._progress.update(self._task, note=text)
+    def show(self, done: int, completed: float, left: TimeLeft | None, note: str) -> None:
+        """done: number of finished units; completed: the same with what is done of others, which the bar shows."""
+        self._progress.update(self._task, completed=completed, done=done, left=left, note=note)
 
 
 class _Timing(ProgressColumn):
@@ -47,14 +47,16 @@ class _Timing(ProgressColumn):
         super().__init__(Column(no_wrap=True))
 
     def render(self, task: Task) -> Text:
-        return Text(timing(task.elapsed or 0.0, task.fields["expected_s"]))
+        left = task.fields["left"]
+        # In a narrow terminal the stage's name matters more than how long it has taken so far.
+        return Text(str(left) if left and error_console().width < NARROW else timing(task.elapsed or 0.0, left))
 
 
 class _Cut(ProgressColumn):
     """A text column that is cut off if the terminal is too narrow for all columns."""
 
-    def __init__(self, field: str, style: str = "") -> None:
-        super().__init__()
+    def __init__(self, field: str, style: str = "", min_width: int | None = None) -> None:
+        super().__init__(Column(min_width=min_width))
         self._field, self._style = field, style
 
     def render(self, task: Task) -> Text:

@@ -7,13 +7,14 @@ import pytest
 from drop_ray.config import PlanSpec
 from drop_ray.errors import UserError
 from drop_ray.models.families import DropLists
+from drop_ray.models.layers import Layers
 from drop_ray.planning.plans import DropPlan, read_plan
 from drop_ray.planning.requests import gaps_of, plan_requests
 from drop_ray.planning.scores import Importance, ScoreTable
 
 
 def requests(*specs, num_layers=8, dropped=DropLists()):
-    return plan_requests([PlanSpec(**spec) for spec in specs], num_layers, dropped, "cosine")
+    return plan_requests([PlanSpec(**spec) for spec in specs], Layers(num_layers), dropped, "cosine")
 
 
 def test_a_sweep_makes_many_plans_with_names_that_tell_them_apart():
@@ -59,7 +60,7 @@ def test_a_plan_ranks_by_its_own_metric():
     }
     for metric, layer in (("cosine", 0), ("angular", 2)):
         (request,) = requests({"strategy": "attention", "drop": 1, "metric": metric}, num_layers=3)
-        assert [module.layer for module in request.choose(tables, 3, DropLists(), 1)] == [layer]
+        assert [module.layer for module in request.choose(tables, Layers(3), DropLists(), 1)] == [layer]
 
 
 @pytest.mark.parametrize(
@@ -90,16 +91,16 @@ def write(tmp_path, **values):
 
 
 def test_a_plan_by_hand_needs_only_its_lists(tmp_path):
-    plan = read_plan(write(tmp_path, drop_attn=[3, 1]), 8, "id")
+    plan = read_plan(write(tmp_path, drop_attn=[3, 1]), Layers(8), "id")
     assert (plan.name, plan.drop_attn, plan.drop_mlp) == ("mine", (3, 1), ())
 
 
 @pytest.mark.parametrize("attn", [[1, 3], [False, True, False, True]])
 def test_a_plan_may_be_spelt_as_a_checkpoint_spells_its_lists(tmp_path, attn):
     path = write(tmp_path, drop_attn_list=attn, drop_mlp_list=[])
-    assert read_plan(path, 4, "id") == DropPlan("mine", (1, 3), ())
+    assert read_plan(path, Layers(4), "id") == DropPlan("mine", (1, 3), ())
     path = write(tmp_path, drop_attn=attn, drop_mlp=[False] * 4)
-    assert read_plan(path, 4, "id") == DropPlan("mine", (1, 3), ())
+    assert read_plan(path, Layers(4), "id") == DropPlan("mine", (1, 3), ())
 
 
 @pytest.mark.parametrize(
@@ -116,20 +117,20 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path, text, message):
     path = tmp_path / "mine.json"
     path.write_text(text)
     with pytest.raises(UserError, match=f"plan .*mine.json: .*{message}"):
-        read_plan(path, 8, "id")
+        read_plan(path, Layers(8), "id")
 
 
 def test_a_plan_without_a_name_of_its_own_must_lie_in_a_file_that_gives_one(tmp_path):
     path = write(tmp_path, drop_attn=[1]).rename(tmp_path / "a b.json")
     with pytest.raises(UserError, match="a b.json: name: 'a b' cannot name a file"):
-        read_plan(path, 8, "id")
+        read_plan(path, Layers(8), "id")
 
 
 def test_a_plan_survives_its_file(tmp_path):
     plan = DropPlan("a", (3, 1), (2,), "joint", "cosine", "id", "cal", 10, 20)
     path = tmp_path / "plan.json"
     path.write_text(plan.to_json())
-    assert read_plan(path, 8, "id") == plan
+    assert read_plan(path, Layers(8), "id") == plan
 
 
 @pytest.mark.parametrize(
@@ -163,4 +164,4 @@ def test_a_plan_survives_its_file(tmp_path):
 )
 def test_a_plan_that_does_not_fit_is_refused(tmp_path, values, message):
     with pytest.raises(UserError, match=message):
-        read_plan(write(tmp_path, **values), 8, "id")
+        read_plan(write(tmp_path, **values), Layers(8), "id")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from drop_ray.extensions import STRATEGIES
 from drop_ray.models.families import DropLists
+from drop_ray.models.layers import Layers
 from drop_ray.planning.modules import Module, candidates, layers_of
 from drop_ray.planning.requests import PlanRequest
 from drop_ray.planning.scores import Importance, ScoreTable
@@ -32,7 +33,7 @@ NO_SCORES = table()
 def choose(strategy, count, num_layers, scores=NO_SCORES, dropped=NOTHING, of=None, seed=0):
     """What a strategy of that name drops next."""
     rule = STRATEGIES.load(strategy)
-    return rule.choose(Choice(count, rule.candidates(rule.of or of, num_layers, dropped), scores, seed))
+    return rule.choose(Choice(count, rule.candidates(rule.of or of, Layers(num_layers), dropped), scores, seed))
 
 
 def layers(modules):
@@ -68,7 +69,7 @@ def test_consecutive_looks_at_windows_of_exactly_its_own_size():
 def test_what_is_dropped_is_not_chosen_again():
     scores = ScoreTable({("attention", layer, 1): Importance(0.1 * layer, 0.0) for layer in (1, 3)})
     assert layers(choose("attention", 2, 4, scores, DropLists((0, 2)))) == [("a", 1), ("a", 3)]
-    assert [module.layer for module in candidates("block", 3, DropLists((0, 1), (1,)))] == [0, 2]
+    assert [module.layer for module in candidates("block", Layers(3), DropLists((0, 1), (1,)))] == [0, 2]
 
 
 def test_a_chosen_block_loses_both_halves_but_none_twice():
@@ -83,7 +84,7 @@ def test_reverse_goes_from_the_deepest_layer_up():
 
 @given(st.integers(1, 40), st.integers(0, 5), st.sampled_from(["attention", "mlp", "joint", "block"]))
 def test_random_orders_are_permutations_that_depend_on_the_seed_only(num_layers, seed, of):
-    everything = candidates(of, num_layers, NOTHING)
+    everything = candidates(of, Layers(num_layers), NOTHING)
     order = choose("random", len(everything), num_layers, of=of, seed=seed)
     assert order == choose("random", len(everything), num_layers, of=of, seed=seed)
     assert sorted(order, key=repr) == sorted(everything, key=repr)
@@ -126,7 +127,7 @@ def test_a_strategy_that_does_not_choose_what_it_was_asked_for_is_named(monkeypa
     monkeypatch.setattr("drop_ray.planning.strategies.ranked.ATTENTION", Chosen(of="attention", modules=modules))
     request = PlanRequest("p", "attention", "attention", 2, "cosine")
     with pytest.raises(ValueError, match="strategy attention was to choose 2 attention layers, and chose"):
-        request.choose({"cosine": NO_SCORES}, 2, NOTHING, 2)
+        request.choose({"cosine": NO_SCORES}, Layers(2), NOTHING, 2)
 
 
 def test_a_strategy_drops_what_there_is():

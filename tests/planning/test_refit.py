@@ -9,7 +9,8 @@ from drop_ray.config import QuantizationSpec, RefitSpec
 from drop_ray.errors import UserError
 from drop_ray.job import steps
 from drop_ray.job.refit_section import REFIT, _check_tokens
-from drop_ray.planning.changes import TensorEdit
+from drop_ray.models.families import DropLists
+from drop_ray.planning.changes import Drop, TensorEdit
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.refit import Refit, layer_step
 from drop_ray.planning.variants import distinct, variant_of
@@ -129,3 +130,14 @@ def test_too_few_tokens_are_refused_with_the_number_that_would_do(spec, remedy):
         _check_tokens(SimpleNamespace(calibration=calibration), RefitSpec(**spec), 256)
     calibration.num_samples = 24
     _check_tokens(SimpleNamespace(calibration=calibration), RefitSpec(), 256)
+
+
+def test_what_is_dropped_after_a_refit_is_told_from_what_it_was_fitted_without():
+    """Both lack the same sub-layers; but the tensors of the one were fitted with layer 3 still there."""
+    change = refit()
+    before = variant("fitted", (1,)).then(change).then(Drop(DropLists((3,))))
+    after = variant("fitted", (1, 3)).then(change)
+    assert before.drops == after.drops
+    assert before.identity() != after.identity()
+    assert before.identity()["changes"][0]["of"] == {"drop_attn": [1], "drop_mlp": []}
+    assert "of" not in after.identity()["changes"][0]

@@ -9,7 +9,9 @@ import pytest
 from drop_ray.config import QuantizationSpec
 from drop_ray.errors import UserError
 from drop_ray.extensions import CHANGES
-from drop_ray.planning.changes import Change, Drop
+from drop_ray.models.families import DropLists
+from drop_ray.models.layers import Layers
+from drop_ray.planning.changes import Change, Drop, Patch
 from drop_ray.planning.plans import DropPlan, read_plan
 from drop_ray.planning.variants import distinct, variant_of
 from drop_ray.quantization.change import Quantize
@@ -103,7 +105,7 @@ def test_a_plan_file_may_list_changes_and_reads_back_as_it_was_written(tmp_path,
         {"kind": "scale", "factor": 0.5},
         {"kind": "drop", "attn": [1]},
     ]
-    plan = read_plan(write(tmp_path / "mine.json", changes=entries), 4, MODEL)
+    plan = read_plan(write(tmp_path / "mine.json", changes=entries), Layers(4), MODEL)
     assert (plan.name, plan.drop_attn, plan.drop_mlp) == ("mine", (2, 1), (0,))
     made = variant_of(MODEL, plan)
     assert made.identity() == {
@@ -113,7 +115,7 @@ def test_a_plan_file_may_list_changes_and_reads_back_as_it_was_written(tmp_path,
     }
     again = tmp_path / "again.json"
     again.write_text(plan.to_json())
-    assert variant_of(MODEL, read_plan(again, 4, MODEL)) == made
+    assert variant_of(MODEL, read_plan(again, Layers(4), MODEL)) == made
 
 
 def test_a_plan_without_further_changes_is_written_as_ever():
@@ -135,16 +137,37 @@ def test_a_plan_without_further_changes_is_written_as_ever():
 )
 def test_changes_that_do_not_fit_are_named_with_the_file(tmp_path, entries, message):
     with pytest.raises(UserError, match=message) as raised:
-        read_plan(write(tmp_path / "mine.json", changes=entries), 4, MODEL)
+        read_plan(write(tmp_path / "mine.json", changes=entries), Layers(4), MODEL)
     assert str(tmp_path / "mine.json") in str(raised.value)
 
 
 def test_a_change_whose_values_do_not_fit_is_named(tmp_path, scale):
     path = write(tmp_path / "mine.json", changes=[{"kind": "scale", "by": 2}])
     with pytest.raises(UserError, match=r"changes\[0\]: scale: .*unexpected keyword argument 'by'"):
-        read_plan(path, 4, MODEL)
+        read_plan(path, Layers(4), MODEL)
 
 
 def test_a_drop_of_nothing_is_no_change():
     assert BASE.changes == ()
     assert TWO.changes == (Drop(TWO.drops),)
+
+
+class Computed(Patch):
+    """A patch that any model may have."""
+
+    kind = "computed"
+    label = "computed"
+
+    def identity(self):
+        return {}
+
+    def step(self, base, before):
+        raise NotImplementedError
+
+
+def test_one_patch_of_two_models_has_two_kinds_of_values():
+    one, other = (variant(name, attn=attn).then(Computed()) for name, attn in (("a", (1,)), ("b", (2,))))
+    assert one.edits == other.edits
+    assert one.up_to_edits != other.up_to_edits
+    assert one.then(Drop(DropLists((3,)), "c")).up_to_edits == one.up_to_edits
+    assert variant("a", attn=(1,)).up_to_edits == ()

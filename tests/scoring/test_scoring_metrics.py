@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drop_ray.extensions import METRICS
-from drop_ray.scoring.metrics.metric import Metric, metric_versions
+from drop_ray.scoring.metrics.metric import StateMetric, metric_versions, metrics_of
 from drop_ray.scoring.state import make_state
-from drop_ray.scoring.totals import sample_totals
+from drop_ray.scoring.swept import SweptMetrics
 
-OWN = {name: METRICS.load(name) for name in METRICS.own}
+OWN = metrics_of(METRICS.own, StateMetric)
+SWEPT = SweptMetrics.of(OWN)
 
 
 def state(*values):
@@ -22,7 +23,7 @@ def state(*values):
 
 def distances(x, y):
     """Of one token, by metric."""
-    return {name: total.item() for name, total in sample_totals(state(*x), state(*y), OWN).items()}
+    return {name: total.item() for name, total in SWEPT.state_totals("mlp", state(*x), state(*y)).items()}
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,8 @@ def distances(x, y):
     ],
 )
 def test_distances_of_known_angles(x, y, cosine, angular):
-    assert distances(x, y) == {"cosine": pytest.approx(cosine, abs=2e-7), "angular": pytest.approx(angular, abs=1e-7)}
+    found = distances(x, y)
+    assert (found["cosine"], found["angular"]) == (pytest.approx(cosine, abs=2e-7), pytest.approx(angular, abs=1e-7))
 
 
 @pytest.mark.parametrize("angle", [1e-6, 1e-4, 1e-2, 1.0, math.pi - 1e-4])
@@ -48,7 +50,7 @@ def test_small_angles_are_not_lost_in_the_rounding_of_their_cosine(angle):
     exact = torch.stack([before.hidden.double().flatten(), after.hidden.double().flatten()])
     unit = exact / exact.norm(dim=1, keepdim=True)
     wanted = 2 * math.atan2((unit[0] - unit[1]).norm(), (unit[0] + unit[1]).norm()) / math.pi
-    assert sample_totals(before, after, OWN)["angular"].item() == pytest.approx(wanted, abs=1e-7)
+    assert SWEPT.state_totals("mlp", before, after)["angular"].item() == pytest.approx(wanted, abs=1e-7)
 
 
 vectors = st.lists(st.floats(-1e4, 1e4, width=32), min_size=3, max_size=3)
@@ -71,7 +73,7 @@ def test_a_tokens_distance_depends_on_no_other_token(name, seed):
     assert whole[1, 2] == alone.squeeze()
 
 
-class Mean(Metric):
+class Mean(StateMetric):
     """Forgets that there are tokens."""
 
     def distances(self, before, after):
@@ -81,7 +83,7 @@ class Mean(Metric):
 def test_a_metric_that_gives_no_distance_of_each_token_is_named():
     metric = Mean(bounds=(0.0, math.inf), source="a mistake")
     with pytest.raises(ValueError, match=r"metric mean gives distances of shape \[1\]; one of each token are \[1, 1\]"):
-        sample_totals(state(1.0), state(2.0), {"mean": metric})
+        SweptMetrics({"mean": metric}, {}, {}).state_totals("mlp", state(1.0), state(2.0))
 
 
 def test_the_projects_own_metrics_add_nothing_to_the_identity_of_scores():

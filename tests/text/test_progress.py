@@ -11,6 +11,7 @@ import pytest
 from drop_ray.text import progress
 from drop_ray.text.console import error_console, log_handler
 from drop_ray.text.progress import Progress, timing
+from drop_ray.text.time_left import TimeLeft
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 SHOW_CURSOR = "\x1b[?25h"
@@ -48,18 +49,22 @@ def test_in_a_log_lines_are_ten_seconds_apart(caplog, monkeypatch):
         for unit in range(8):
             now += 4.0
             shown.advance(f"unit {unit}")
-        now += 1.0
-        shown.heartbeat(2)
+        for seconds in (29.0, 2.0, 2.0):
+            now += seconds
+            shown.under_way([0.25, 0.75], 3, TimeLeft(3000.0, 7300.0))
+        now += 30
+        shown.under_way([], 0, None)
     assert caplog.messages == [
         "evaluate: 100 units to do",
-        "evaluate: 3/100 units, 12.0 s elapsed, about 6 min 28 s left  (unit 2)",
-        "evaluate: 6/100 units, 24.0 s elapsed, about 6 min 16 s left  (unit 5)",
-        "evaluate: 8/100 units, 33.0 s elapsed, 2 workers busy",
+        "evaluate: 3/100 units, 12.0 s elapsed, about 6 min left  (unit 2)",
+        "evaluate: 6/100 units, 24.0 s elapsed, about 6 min left  (unit 5)",
+        "evaluate: 8/100 units, 1 min 1 s elapsed, 50 min to 2 h left, 3 workers busy, 50% through what they have",
+        "evaluate: 8/100 units, 1 min 35 s elapsed, waiting for workers to start",
     ]
 
 
-def test_what_is_left_is_never_negative():
-    assert timing(30.0, 20.0) == "30.0 s elapsed"
+def test_nothing_is_said_of_what_is_left_while_nothing_is_known():
+    assert timing(30.0, None) == "30.0 s elapsed"
 
 
 def test_in_a_terminal_a_message_stands_whole_above_the_line_which_stays(terminal):
@@ -69,10 +74,12 @@ def test_in_a_terminal_a_message_stands_whole_above_the_line_which_stays(termina
         with Progress("score", 2, "ranges") as shown:
             shown.advance("samples 0 to 7")
             logger.warning("a [bold] message")
-            shown.heartbeat(1)
+            shown.under_way([0.5], 1, TimeLeft(60, 240))
+            shown._bar._progress.refresh()  # which it does twice a second
             shown.advance("a name that is much too long to be shown in a line of sixty columns")
     lines = [CONTROL.sub("", line).rstrip() for line in re.split(r"\r?\n|\r", terminal.getvalue())]
     assert max(map(len, lines)) <= 60
+    assert any(re.fullmatch(r"score [━╸╺]+ 1/2 ranges 1 to 4 min left.*", line) for line in lines)
     assert any(re.fullmatch(r"\[?\d\d:\d\d:\d\d\]? WARNING  a \[bold\] message", line) for line in lines)
     last = [line for line in lines if line][-1]
     assert re.fullmatch(r"score ━+ 2/2 ranges \d\.\d s elapsed", last)

@@ -1,1 +1,1 @@
-"""The metrics, which compare two residual states: one file per metric, listed in `drop_ray.extensions.METRICS`."""
+"""The metrics, by which modules are scored: one file per metric, listed in `drop_ray.extensions.METRICS`."""

@@ -4,11 +4,11 @@ import math
 
 import torch
 
-from drop_ray.scoring.metrics.metric import Metric
+from drop_ray.scoring.metrics.metric import StateMetric
 from drop_ray.scoring.state import State
 
 
-class Angular(Metric):
+class Angular(StateMetric):
     def distances(self, before: State, after: State) -> torch.Tensor:
         """arccos(cos(X, Y)) / pi of each token: float64 [batch, seq_len].
 

@@ -2,11 +2,11 @@
 
 import torch
 
-from drop_ray.scoring.metrics.metric import Metric
+from drop_ray.scoring.metrics.metric import StateMetric
 from drop_ray.scoring.state import State
 
 
-class Cosine(Metric):
+class Cosine(StateMetric):
     def distances(self, before: State, after: State) -> torch.Tensor:
         """1 - cos(X, Y) of each token: float64 [batch, seq_len]."""
         dots = (before.hidden.float() * after.hidden.float()).sum(-1)

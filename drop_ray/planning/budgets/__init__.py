@@ -1,0 +1,1 @@
+"""Budgets: which sub-layers to drop so that limits hold, at the smallest sum of their scores. Pure."""
