@@ -1,4 +1,4 @@
-"""Values with standard errors: means over tasks, differences paired by document, and what is within an error."""
+"""Values with standard errors: means over tasks and differences paired by document."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -60,8 +60,3 @@ def paired_difference(one: Mapping[int, float], other: Mapping[int, float]) -> P
         return PairedDifference(mean, None, 1)
     variance = math.fsum((difference - mean) ** 2 for difference in differences) / (count - 1)
     return PairedDifference(mean, math.sqrt(variance / count), count)
-
-
-def is_within(average: Estimate, base: Estimate) -> bool:
-    """Whether an average is at most one standard error of the base's below it; higher is no fault."""
-    return base.stderr is not None and average.value >= base.value - base.stderr

@@ -4,7 +4,7 @@ import copy
 import json
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,8 @@ from drop_ray.evaluation.tasks.fewshot import seed_by_document
 from drop_ray.evaluation.tasks.opening import load_tasks, set_shots
 from drop_ray.evaluation.tasks.resolving import check_request
 from drop_ray.evaluation.tokens.hf_token_model import HfTokenModel
-from drop_ray.evaluation.tokens.token_model import CompletingModel, TokenCounts
+from drop_ray.evaluation.tokens.token_model import CompletingModel, TokenCounts, telling
+from drop_ray.text.progress import ignore_progress
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,13 @@ class Harness:
             "fewshot_as_multiturn": apply_chat_template,
         }
 
-    def evaluate(self, request: TaskRequest, base: BaseAnswers | None = None, keep_samples: bool = False) -> TaskResult:
+    def evaluate(
+        self,
+        request: TaskRequest,
+        base: BaseAnswers | None = None,
+        keep_samples: bool = False,
+        progress: Callable[[int, int], None] = ignore_progress,
+    ) -> TaskResult:
         """Run one task, tag or group; with a target and the base's answers, on as many documents as that takes.
 
         Reads the datasets, and downloads those of the hub that are not cached. Raises UserError for an unknown task,
@@ -71,10 +78,10 @@ class Harness:
         asked for. All are found by `resolving.resolve_tasks` and `opening.open_tasks` before a model is loaded.
 
         A task with a log-likelihood that is NaN or infinite has no number itself: its metrics are NaN. `keep_samples`
-        adds prompts and responses.
+        adds prompts and responses. `progress` is told how many requests of how many are done.
         """
         check_request(request, self._catalog.find(request.name))
-        with quiet():
+        with quiet(progress), telling(getattr(self._model, "tokens", None), progress):
             self._start_generators()
             loaded = load_tasks(self._catalog, request.name)
             for task in loaded["tasks"].values():

@@ -17,15 +17,21 @@ from drop_ray.evaluation.result import DocumentValue, MetricValue, TaskRequest, 
 from drop_ray.evaluation.tokens.streams import in_order
 from drop_ray.evaluation.tokens.token_model import ENGINE_CAUSE, Continuation, TokenModel
 from drop_ray.models.finite import fault_of
+from drop_ray.text.progress import ignore_progress
 
 
 def evaluate_perplexity(
-    model: PreTrainedModel, token_ids: torch.Tensor, batch_size: int, name: str, streams: int = 1
+    model: PreTrainedModel,
+    token_ids: torch.Tensor,
+    batch_size: int,
+    name: str,
+    streams: int = 1,
+    progress: Callable[[int, int], None] = ignore_progress,
 ) -> TaskResult:
     """Negative log-likelihood, in nats, of tokens 1..seq_len-1 of each sample given the tokens before them.
 
     `token_ids` is int64 [num_samples, seq_len]. Log-probabilities are float32, their sums float64. The model is put in
-    eval mode.
+    eval mode. `progress` is told how many batches of how many are done.
 
     Two metrics are reported. `nll` is the mean over tokens. Its standard error is that of the mean over samples, which
     have equal numbers of tokens. `token_perplexity` = exp(nll) is the primary metric. Its standard error is exp(nll) *
@@ -40,7 +46,11 @@ def evaluate_perplexity(
         raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
     model.eval()
     batches = [partial(_batch_nll, model, batch) for batch in torch.split(token_ids, batch_size)]
-    totals = torch.cat(list(in_order(batches, streams)))
+    found = []
+    for totals_of_batch in in_order(batches, streams):
+        found.append(totals_of_batch)
+        progress(len(found), len(batches))
+    totals = torch.cat(found)
     return perplexity_result(
         totals, token_ids, batch_size, name, lambda index: fault_of(model, token_ids[index : index + 1])
     )

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from drop_ray.config.quantization import QuantizationSpec
+from drop_ray.config.quantization import AnyQuantization
 from drop_ray.planning.changes import Remake
+from drop_ray.quantization.engine import engine_of
 from drop_ray.store import Step
 from drop_ray.store.versions import public_versions
 
@@ -18,8 +19,7 @@ class Quantize(Remake):
 
     kind: ClassVar[str] = "quantize"
     field: ClassVar[str] = "quantized"
-    libraries: ClassVar[tuple[str, ...]] = ("gptqmodel",)
-    spec: QuantizationSpec
+    spec: AnyQuantization
     """The method and its settings."""
     dtype: str
     """Dtype of the tensors that are not quantized."""
@@ -31,12 +31,11 @@ class Quantize(Remake):
         return self.spec.label
 
     def identity(self) -> Mapping[str, Any]:
-        return {
-            "dtype": self.dtype,
-            **self.spec.model_dump(include={"method", "bits", "group_size", "desc_act", "num_samples", "held_out"}),
-            "symmetric": self.spec.is_symmetric,
-            "samples": self.samples,
-        }
+        return {"dtype": self.dtype, **self.spec.identity(), "samples": self.samples}
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        return engine_of(self.spec).libraries
 
     def step(self, base: str, before: Mapping[str, Any]) -> Step:
         """A quantized checkpoint, with the errors of its layers on the samples held out."""
@@ -44,7 +43,7 @@ class Quantize(Remake):
             "quantize",
             {
                 "algorithm": 1,
-                "versions": public_versions(["torch", "transformers", "gptqmodel"]),
+                "versions": public_versions(["torch", "transformers", *self.libraries]),
                 "model": base,
                 **before,
                 **self.identity(),
@@ -52,9 +51,7 @@ class Quantize(Remake):
         )
 
     def environment(self, device: str) -> Mapping[str, str]:
-        from drop_ray.quantization.gptqmodel_engine import environment
-
-        return environment(device)
+        return engine_of(self.spec).environment(device)
 
     def load(self, folder: Path, *, device: str, dtype: str, attn_implementation: str) -> Any:
         from drop_ray.models.dropped import parse_dtype

@@ -6,12 +6,15 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 
-from drop_ray.config.quantization import QuantizationSpec
+from drop_ray.config import AnyQuantization, QuantizationSpec
 from drop_ray.errors import UserError
 from drop_ray.models.checkpoint import Checkpoint
 from drop_ray.models.dropped import build_skeleton, decoder_layers, drop_lists_of, read_config
-from drop_ray.models.modeling_dropped import sublayer_names
-from drop_ray.quantization.families import QUANTIZABLE
+from drop_ray.models.quantized_base.kinds import check_in_16_bits
+from drop_ray.models.split_experts import split_experts
+from drop_ray.models.sublayers import sublayer_names
+from drop_ray.quantization.engine import engine_of
+from drop_ray.quantization.families import QUANTIZABLE, REFUSED
 
 # Group sizes that all of gptqmodel's kernels take.
 GROUP_SIZES = (16, 32, 64, 128)
@@ -20,7 +23,7 @@ WORD_BITS = 32
 AWQ_OUTPUTS = 64
 
 
-def check_quantization(specs: Sequence[QuantizationSpec], checkpoint: Checkpoint) -> None:
+def check_quantization(specs: Sequence[AnyQuantization], checkpoint: Checkpoint) -> None:
     """UserError, with the field and the remedy, if the model cannot be quantized as `specs` ask.
 
     Causes are a library that is missing, an architecture that the engine does not take, and a group size that no kernel
@@ -29,15 +32,19 @@ def check_quantization(specs: Sequence[QuantizationSpec], checkpoint: Checkpoint
     """
     if not specs:
         return
-    _check_libraries()
-    architecture = read_config(checkpoint).architectures[0]
-    linears = _linears(checkpoint)
+    check_in_16_bits(checkpoint.config, checkpoint.location, "quantization")
     for position, spec in enumerate(specs):
-        _check_architecture(f"quantization[{position}].method", spec, architecture)
-        _check_widths(f"quantization[{position}].group_size", spec, linears)
+        engine_of(spec).check(f"quantization[{position}]", spec, checkpoint)
 
 
-def _check_libraries() -> None:
+def check_for_gptqmodel(field: str, spec: QuantizationSpec, checkpoint: Checkpoint) -> None:
+    """The same for one line of its methods; field: the line's place in the config."""
+    check_libraries()
+    _check_architecture(f"{field}.method", spec, read_config(checkpoint).architectures[0])
+    _check_widths(f"{field}.group_size", spec, _linears(checkpoint))
+
+
+def check_libraries() -> None:
     missing = [name for name in ("gptqmodel", "optimum") if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(
@@ -49,7 +56,8 @@ def _check_libraries() -> None:
 def _check_architecture(field: str, spec: QuantizationSpec, architecture: str) -> None:
     entry = QUANTIZABLE.get(architecture)
     if entry is None:
-        raise UserError(f"{field}: {architecture} cannot be quantized; these can: {', '.join(QUANTIZABLE)}")
+        reason = f" ({REFUSED[architecture]})" if architecture in REFUSED else ""
+        raise UserError(f"{field}: {architecture} cannot be quantized{reason}; these can: {', '.join(QUANTIZABLE)}")
     if spec.method not in entry.methods:
         raise UserError(
             f"{field}: {architecture} cannot be quantized by {spec.method} ({entry.note}); use "
@@ -89,6 +97,7 @@ def _check_widths(field: str, spec: QuantizationSpec, linears: Sequence[tuple[st
 def _linears(checkpoint: Checkpoint) -> list[tuple[str, nn.Linear]]:
     """The linears that are quantized, by name."""
     model = build_skeleton(read_config(checkpoint), drop_lists_of(checkpoint), torch.bfloat16, "eager")
+    split_experts(model)
     return [
         (f"layers.{index}.{part}.{name}", module)
         for index, layer in enumerate(decoder_layers(model))

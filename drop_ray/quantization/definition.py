@@ -1,8 +1,8 @@
 """What gptqmodel must know of a dropped model: where its linears are, and how each layer is called.
 
 gptqmodel has such a definition for each family, from which that of a dropped model is derived. It lists the linears
-that the layers have. What each layer is called with is recorded from the model itself, since gptqmodel would replay the
-arguments of layer 0 to all layers.
+that the layers have; of experts, that of the family does. What each layer is called with is recorded from the model
+itself, since gptqmodel would replay the arguments of layer 0 to all layers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,24 +13,35 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from drop_ray.models.dropped import decoder_layers
-from drop_ray.models.modeling_dropped import sublayer_names
-from drop_ray.quantization.gptqmodel_private import add_definition, definition_of, device_of, moved
+from drop_ray.models.sublayers import sublayer_names
+from drop_ray.quantization.gptqmodel_private import (
+    add_definition,
+    definition_of,
+    device_of,
+    moved,
+    split_experts,
+    tree_of,
+)
 from drop_ray.quantization.layer_calls import record_calls
 
 # The linear that ends a sub-layer: its inputs come from the others', so it is quantized after them.
 LAST = ("o_proj", "down_proj")
 
 
-def register(model_type: str, full: PreTrainedModel, skeleton: PreTrainedModel, seq_len: int) -> None:
-    """Teach gptqmodel the model type of a dropped checkpoint.
+def register(model_type: str, full: PreTrainedModel, skeleton: PreTrainedModel, seq_len: int) -> bool:
+    """Teach gptqmodel the model type of a dropped checkpoint. Returns whether it is one of a mixture of experts.
 
     `model_type` is the family's. `full` is the base model and `skeleton` the model to be quantized, both without
     weights.
     """
     family = definition_of(model_type)
     dropped_type = type(skeleton.config).model_type
+    has_experts = bool(getattr(family, "dynamic_expert_index", None))
+    if has_experts:
+        split_experts(dropped_type)
+    tree = tree_of(family) if has_experts else ["model", "layers", "#", _module_tree(decoder_layers(full)[0])]
     fields = {
-        "module_tree": ["model", "layers", "#", _module_tree(decoder_layers(full)[0])],
+        "module_tree": tree,
         # The modules of dropped sub-layers are not there.
         "layer_modules_strict": False,
         # An output projection takes scales from the values' only where each head has its own.
@@ -40,6 +51,7 @@ def register(model_type: str, full: PreTrainedModel, skeleton: PreTrainedModel, 
         "calls": record_calls(skeleton, seq_len),
     }
     add_definition(dropped_type, type(f"Dropped{family.__name__}", (_DroppedDefinition, family), fields))
+    return has_experts
 
 
 class _DroppedDefinition:

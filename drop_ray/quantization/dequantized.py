@@ -10,6 +10,8 @@ import torch
 
 from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
 from drop_ray.models.files.stored_tensors import StoredTensor
+from drop_ray.models.quantized_base.kinds import COMPRESSED, FIELD, FP8
+from drop_ray.models.quantized_base.reading import DequantizedBase, as_read
 from drop_ray.quantization.packing import Packing, dequantize
 
 QWEIGHT = ".qweight"
@@ -19,7 +21,7 @@ QWEIGHT = ".qweight"
 class DequantizedCheckpoint(Checkpoint):
     """A quantized checkpoint, opened by `open_dequantized`, whose weights are read in float32.
 
-    They have the values that kernels compute with.
+    They have the values that kernels compute with. Its configuration says nothing of quantization.
     """
 
     packing: Packing
@@ -59,8 +61,25 @@ class DequantizedCheckpoint(Checkpoint):
         return tensors
 
 
-def open_dequantized(quantized: Checkpoint | Path | str) -> DequantizedCheckpoint:
+@dataclass(frozen=True)
+class DequantizedFloats(DequantizedBase):
+    """The same of a checkpoint in 8-bit floats, whose scales every kernel multiplies with."""
+
+    @property
+    def linears(self) -> tuple[str, ...]:
+        """Names of the quantized linears."""
+        return tuple(name.removesuffix(".weight") for name in self.parts)
+
+
+def open_dequantized(quantized: Checkpoint | Path | str) -> DequantizedCheckpoint | DequantizedFloats:
     """Open a quantized checkpoint, or the folder or URL of one. ValueError for a layout that is not read here."""
     opened = quantized if isinstance(quantized, Checkpoint) else open_checkpoint(quantized)
+    if (opened.config.get(FIELD) or {}).get("quant_method") in (FP8, COMPRESSED):
+        read = as_read(opened, torch.float32)
+        assert isinstance(read, DequantizedBase)
+        fields = {name: value for name, value in opened.config.items() if name != FIELD}
+        own = (opened.location, opened.folder, fields, opened.shards, opened.hashes)
+        return DequantizedFloats(*own, form=read.form, dtype=read.dtype)
     packing = Packing.from_config(opened.config)
-    return DequantizedCheckpoint(opened.location, opened.folder, opened.config, opened.shards, opened.hashes, packing)
+    config = {name: value for name, value in opened.config.items() if name != FIELD}
+    return DequantizedCheckpoint(opened.location, opened.folder, config, opened.shards, opened.hashes, packing)

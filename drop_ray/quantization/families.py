@@ -16,7 +16,10 @@ class Quantizable:
 _BOTH = Quantizable(("awq", "gptq"))
 _NO_NORM_BEFORE = Quantizable(("gptq",), "AWQ moves scales into the norm before a sub-layer, and there is none")
 
-# Architectures with experts are not listed: transformers keeps these in one tensor, the engine would write linears.
+WITH_EXPERTS = Quantizable(
+    ("gptq",), "gptqmodel 7.6 scales the norm before the experts, and leaves the router behind it as it is"
+)
+
 QUANTIZABLE = {
     "LlamaForCausalLM": _BOTH,
     "MistralForCausalLM": _BOTH,
@@ -29,4 +32,14 @@ QUANTIZABLE = {
     "Phi3ForCausalLM": _BOTH,
     "Olmo2ForCausalLM": _NO_NORM_BEFORE,
     "Olmo3ForCausalLM": _NO_NORM_BEFORE,
+    "MixtralForCausalLM": WITH_EXPERTS,
+    "Qwen3MoeForCausalLM": WITH_EXPERTS,
+    "DeepseekV2ForCausalLM": WITH_EXPERTS,
+    "DeepseekV3ForCausalLM": WITH_EXPERTS,
+    "Glm4MoeForCausalLM": WITH_EXPERTS,
+}
+# Why others are not.
+REFUSED = {
+    "GptOssForCausalLM": "its files hold the experts of a layer as one tensor, in which nothing can be packed",
+    "DeepseekForCausalLM": "gptqmodel 7.6 has no tree of its modules",
 }

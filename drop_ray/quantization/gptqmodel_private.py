@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from defuser.model_registry import MODEL_CONFIG
 from gptqmodel.looper import loop_processor
-from gptqmodel.models import auto
+from gptqmodel.models import auto, loader
 from gptqmodel.utils import logger as gptqmodel_logger
 from gptqmodel.utils import threadx
 from gptqmodel.utils.device import get_device
@@ -31,6 +32,11 @@ def definition_of(model_type: str) -> type:
     return definition
 
 
+def tree_of(definition: type) -> Any:
+    """The modules that a definition lists, in the notation of gptqmodel."""
+    return definition.module_tree  # type: ignore[attr-defined]
+
+
 def add_definition(model_type: str, definition: type) -> None:
     """Add a definition; gptqmodel has no call for it.
 
@@ -39,6 +45,26 @@ def add_definition(model_type: str, definition: type) -> None:
     auto.MODEL_MAP[model_type] = definition
     if model_type not in auto.SUPPORTED_MODELS:
         auto.SUPPORTED_MODELS.append(model_type)
+
+
+def split_experts(model_type: str) -> None:
+    """Have Defuser split the stacked experts of a model type into linears, once such a model is made.
+
+    Expected of `MODEL_CONFIG`: how, by model type; a type that is not in it stays as it is. Without further fields the
+    layers keep their own classes; those that Defuser has in their place were written for another transformers.
+    """
+    MODEL_CONFIG[model_type] = {}
+
+
+@contextmanager
+def without_tokenizer() -> Iterator[None]:
+    """A context in which a model is loaded without the tokenizer that its folder does not have.
+
+    Samples are token ids, so that none is asked for anything. Expected: loading calls `load_hf_tokenizer`, and a model
+    takes None for its tokenizer.
+    """
+    with replaced(loader, "load_hf_tokenizer", lambda *_, **__: None):
+        yield
 
 
 def moved(arguments: dict[str, Any], device: torch.device) -> dict[str, Any]:
@@ -68,6 +94,15 @@ def report_layers(model: Any, report: Callable[[int], None]) -> None:
             report(layer_idx)
 
     model.layer_callback = layer_callback
+
+
+def quantization_log(model: Any) -> list[dict[str, Any]]:
+    """What was done to each linear. Expected of `quant_log`: by linear, its `layer`, `module`, `loss` and `samples`.
+
+    Samples are the tokens that met it. A linear that was rounded has `fallback` in its loss.
+    """
+    log: list[dict[str, Any]] = model.quant_log
+    return log
 
 
 @contextmanager

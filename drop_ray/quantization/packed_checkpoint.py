@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -10,24 +11,33 @@ import torch
 
 from drop_ray.config.quantization import QuantizationSpec
 from drop_ray.errors import WorkerFailedError
-from drop_ray.models.checkpoint import open_checkpoint
+from drop_ray.models.checkpoint import open_weights
 from drop_ray.models.files.safetensors_writer import INDEX_FILE, ShardEntries, TensorEntry, write_shards
 from drop_ray.models.files.stored_tensors import Shard, StoredTensor, byte_view
 
 
 def write_packed_checkpoint(
-    dropped: Path, packed: Path, spec: QuantizationSpec, dtype: torch.dtype, output: Path
+    dropped: Path,
+    packed: Path,
+    spec: QuantizationSpec,
+    dtype: torch.dtype,
+    output: Path,
+    names: Mapping[str, str] | None = None,
 ) -> None:
     """Write the weights of `packed`, and all other files of `dropped`, to the new folder `output`.
 
-    Raises WorkerFailedError if the engine has made scales that are not finite.
+    `names` are those that modules get, by those that they have in `packed`; without it they keep these. Raises
+    WorkerFailedError if the engine has made scales that are not finite.
     """
     output.mkdir(exist_ok=True)
     for path in sorted(dropped.iterdir()):
         if path.name != INDEX_FILE and path.suffix != ".safetensors":
             shutil.copyfile(path, output / path.name)
-    shards = open_checkpoint(packed).shards
-    write_shards(output, [ShardEntries([_entry(shard, *item) for item in shard.tensors.items()]) for shard in shards])
+    shards = open_weights(packed)  # its config.json is in the engine's own spelling
+    write_shards(
+        output,
+        [ShardEntries([_entry(shard, names or {}, *item) for item in shard.tensors.items()]) for shard in shards],
+    )
     config = json.loads((dropped / "config.json").read_text())
     config.pop("torch_dtype", None)
     config |= {"dtype": str(dtype).removeprefix("torch."), "quantization_config": quantization_config(spec)}
@@ -58,10 +68,12 @@ def quantization_config(spec: QuantizationSpec) -> dict[str, Any]:
     }
 
 
-def _entry(shard: Shard, name: str, tensor: StoredTensor) -> TensorEntry:
+def _entry(shard: Shard, names: Mapping[str, str], name: str, tensor: StoredTensor) -> TensorEntry:
+    module, _, part = name.rpartition(".")
+    written = f"{names.get(module, module)}.{part}"
     if not name.endswith(".scales"):
-        return TensorEntry(name, tensor.dtype, tensor.shape, tensor.num_bytes, partial(shard.copy, name))
-    return TensorEntry(name, "F16", tensor.shape, tensor.num_bytes, partial(_write_scales, shard, name))
+        return TensorEntry(written, tensor.dtype, tensor.shape, tensor.num_bytes, partial(shard.copy, name))
+    return TensorEntry(written, "F16", tensor.shape, tensor.num_bytes, partial(_write_scales, shard, name))
 
 
 def _write_scales(shard: Shard, name: str, target: BinaryIO) -> None:

@@ -5,7 +5,6 @@ those before it. What a sub-layer adds to the residual stream is compared, and n
 since AWQ moves scales between a norm and the linears behind it.
 """
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,16 +16,18 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from drop_ray.config.quantization import QuantizationSpec
+from drop_ray.config import AnyQuantization
 from drop_ray.errors import NotFiniteError
 from drop_ray.models.checkpoint import Checkpoint
+from drop_ray.models.decoder import layers_path
 from drop_ray.models.dropped import build_skeleton, decoder_layers, drop_lists_of, read_config
 from drop_ray.models.families import DropLists
 from drop_ray.models.finite import state_fault
 from drop_ray.models.loading import Weights
-from drop_ray.models.modeling_dropped import drop_indices, sublayer_names
+from drop_ray.models.sublayers import drop_indices, sublayer_names
 from drop_ray.quantization.dequantized import open_dequantized
-from drop_ray.quantization.round_to_nearest import round_to_nearest
+from drop_ray.quantization.experts import names_in_files
+from drop_ray.quantization.round_to_nearest import rounded
 from drop_ray.scoring.inputs import InputRecorder, LayerInputs
 from drop_ray.scoring.layers import StreamedLayers
 from drop_ray.scoring.scorer import load_source
@@ -66,7 +67,7 @@ def reconstruction_errors(
     checkpoint: Checkpoint,
     drops: DropLists,
     quantized: Checkpoint | Path | str,
-    spec: QuantizationSpec,
+    spec: AnyQuantization,
     token_ids: torch.Tensor,
     *,
     dtype: torch.dtype = torch.float32,
@@ -80,7 +81,7 @@ def reconstruction_errors(
     seq_len]. `dtype` is that of weights and states. In bfloat16 a relative error is about 2e-5 larger, as much as 8
     bits add. `progress` is told (layers done, layers).
 
-    Layers are streamed: at most three are on the device and two more on the host, besides the states of all samples.
+    Layers are streamed: at most three are on the device and three more on the host, besides the states of all samples.
     ValueError if the quantized files break their own format or have other drop lists. UserError if tensors are missing.
     NotFiniteError for a sub-layer that gives NaN or infinity.
     """
@@ -88,20 +89,24 @@ def reconstruction_errors(
     packed = open_dequantized(quantized)
     _check_drops(packed.config, drops)
     model = build_skeleton(read_config(checkpoint), drops, dtype)
-    copied = build_skeleton(read_config(checkpoint), drops, dtype)
     source = load_source(model, Weights(model, checkpoint), "streamed", device)
-    prefix = f"{model.base_model_prefix}.layers"
-    dequantized = StreamedLayers(decoder_layers(copied), prefix, Weights(copied, packed), device)
+    prefix = layers_path(model)
+    nearest = rounded(checkpoint, map(names_in_files(model, checkpoint).get, packed.linears, packed.linears), spec)
+    sources = [
+        StreamedLayers(decoder_layers(skeleton), prefix, Weights(skeleton, weights), device)
+        for skeleton, weights in (
+            (build_skeleton(read_config(checkpoint), drops, dtype), packed),
+            (build_skeleton(read_config(checkpoint), drops, dtype), nearest),
+        )
+    ]
 
     recorder = InputRecorder(model)
     samples = [_Sample(recorder(sample[None].to(device))) for sample in token_ids]
     errors: list[LayerError] = []
-    with source.wave() as layers, dequantized.wave() as quantized_layers:
-        for index, (layer, quantized_layer) in enumerate(zip(layers, quantized_layers, strict=True)):
-            linears = _linears_within(packed.linears, f"{prefix}.{index}.")
-            others = [quantized_layer, _rounded(layer, linears, spec)]
+    with ExitStack() as stack:
+        waves = [stack.enter_context(one.wave()) for one in (source, *sources)]
+        for index, (layer, *others) in enumerate(zip(*waves, strict=True)):
             errors += _layer_errors(index, _kept(index, drops), layer, others, samples)
-            others.clear()  # or this layer's copy would stay while the next one is made
             progress(index + 1, len(decoder_layers(model)))
     return errors
 
@@ -177,19 +182,6 @@ def _run(
             hooks.enter_context(last.register_forward_hook(partial(leave, sublayer)))
         after = layer(hidden, **keyword_arguments)
     return _Pass(added, seen[0], after)
-
-
-def _rounded(layer: nn.Module, linears: Sequence[str], spec: QuantizationSpec) -> nn.Module:
-    """A copy of a 16-bit layer in which the weights of the named linears are rounded."""
-    rounded = copy.deepcopy(layer)
-    for name in linears:
-        weight = rounded.get_parameter(f"{name}.weight")
-        weight.copy_(round_to_nearest(weight, spec))
-    return rounded
-
-
-def _linears_within(linears: Sequence[str], prefix: str) -> list[str]:
-    return [name.removeprefix(prefix) for name in linears if name.startswith(prefix)]
 
 
 def _kept(index: int, drops: DropLists) -> list[Sublayer]:

@@ -2,33 +2,37 @@
 
 from collections.abc import Sequence
 
-from drop_ray.config import QuantizationSpec, RunConfig, quantization_field
+from drop_ray.config import AnyQuantization, RunConfig, quantization_field
 from drop_ray.errors import UserError
 from drop_ray.job.change_sections import ChangeSection, text_identity
 from drop_ray.job.job import Job
 from drop_ray.models.checkpoint import Checkpoint
+from drop_ray.models.config_fields import EXPERTS
 from drop_ray.planning.changes import Change
 from drop_ray.quantization.change import Quantize
 from drop_ray.quantization.checks import check_quantization
+from drop_ray.quantization.engine import engine_of
 
 
 class QuantizationSection(ChangeSection):
     """Quantization of the base and of every plan, after dropping."""
 
     field = "quantization"
-    libraries = ("gptqmodel", "optimum")
 
-    def lines(self, config: RunConfig) -> Sequence[QuantizationSpec]:
+    def libraries(self, config: RunConfig) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(library for spec in config.quantization for library in engine_of(spec).needed))
+
+    def lines(self, config: RunConfig) -> Sequence[AnyQuantization]:
         return config.quantization
 
     def check(self, config: RunConfig, checkpoint: Checkpoint) -> None:
         check_quantization(config.quantization, checkpoint)
-        _check_kernels(config)
+        _check_kernels(config, checkpoint)
 
     def changes(self, job: Job) -> Sequence[Change]:
         return [self._change(job, spec) for spec in job.config.quantization]
 
-    def _change(self, job: Job, spec: QuantizationSpec) -> Quantize:
+    def _change(self, job: Job, spec: AnyQuantization) -> Quantize:
         samples = text_identity(job, spec.text, quantization_field(spec.label))
         return Quantize(spec, job.config.model.dtype, samples)
 
@@ -36,8 +40,8 @@ class QuantizationSection(ChangeSection):
 QUANTIZATION = QuantizationSection()
 
 
-def _check_kernels(config: RunConfig) -> None:
-    """UserError for quantizations without kernels in vLLM 0.32: `vllm/model_executor/layers/quantization`."""
+def _check_kernels(config: RunConfig, checkpoint: Checkpoint) -> None:
+    """UserError for quantizations without kernels in vLLM 0.32."""
     serves = config.serving is not None and config.serving.engine == "vllm"
     evaluates = config.evaluation.backend == "vllm"
     if not config.quantization or not (serves or evaluates):
@@ -48,10 +52,10 @@ def _check_kernels(config: RunConfig) -> None:
     ):
         if is_met and dtype == "float32":
             raise UserError(f"{field}: vLLM serves quantized models in 16 bits only; set it to bfloat16 or float16")
+    if config.execution.device == "cpu" and any(isinstance(checkpoint.config.get(field), int) for field in EXPERTS):
+        raise UserError(
+            "quantization: vLLM has no kernels for quantized experts on a CPU; leave out `serving`, and evaluate "
+            "by the backend hf there"
+        )
     for spec in config.quantization:
-        if spec.method == "gptq" and not spec.is_symmetric:
-            raise UserError(f"quantization ({spec.label}).symmetric: vLLM serves symmetric gptq only; leave it out")
-        if spec.method == "gptq" and spec.group_size == 16 and config.execution.device == "cuda":
-            raise UserError(f"quantization ({spec.label}).group_size: vLLM's kernels for GPUs begin at 32")
-        if spec.bits == 8 and config.execution.device == "cpu":
-            raise UserError(f"quantization ({spec.label}).bits: vLLM serves 4 bits only on a CPU")
+        engine_of(spec).check_served(spec, config)

@@ -8,10 +8,11 @@ from broken_weights import with_value
 from tiny_models import token_ids
 
 from drop_ray.errors import NotFiniteError
-from drop_ray.evaluation.divergence import branches
+from drop_ray.evaluation.divergence.kept_states import KeptStates
 from drop_ray.evaluation.divergence.panel import kl_difference, panel_of
 from drop_ray.evaluation.divergence.state_models import LayeredModel, WholeModel
 from drop_ray.evaluation.divergence.sweep import Compared, DivergenceSettings, compare_with_base
+from drop_ray.models.candidates import only
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.edited import edited
 from drop_ray.models.families import FAMILIES, DropLists
@@ -39,8 +40,10 @@ def ids():
     return token_ids(5, 24)
 
 
-def layered(folder, placement="resident", dtype=torch.float32, attention="sdpa"):
-    return LayeredModel(open_checkpoint(folder), dtype=dtype, attn_implementation=attention, placement=placement)
+def layered(folder, placement="resident", dtype=torch.float32, attention="sdpa", **others):
+    return LayeredModel(
+        open_checkpoint(folder), dtype=dtype, attn_implementation=attention, placement=placement, **others
+    )
 
 
 def sweep(model, plans, ids, settings=SETTINGS, **others):
@@ -57,8 +60,9 @@ def test_states_are_bit_equal_to_those_of_the_dropped_model(architecture, tmp_pa
     attention = "eager" if FAMILIES[architecture].needs_eager else "sdpa"
     folder = tiny_models.write_checkpoint(tmp_path / "model", architecture)
     ids = token_ids(2, 24)
-    (found,) = layered(folder, attention=attention).states([ids], list(PLANS.values()), lambda: None)
-    for drops in PLANS.values():
+    plans = [only(drops, tiny_models.droppable(architecture)) for drops in PLANS.values()]
+    (found,) = layered(folder, attention=attention).states([ids], plans, lambda: None)
+    for drops in plans:
         model = load_model(folder, drops, attn_implementation=attention)
         (expected,) = WholeModel(model).states([ids], [drops], lambda: None)
         assert torch.equal(found[drops], expected[drops])
@@ -97,15 +101,18 @@ def test_bytes_depend_neither_on_company_nor_on_where_layers_are(folder, ids, pl
     assert same(sweep(model, {"both": PLANS["both"]}, ids, settings).found["both"], together["both"])
 
 
-def test_what_variants_have_in_common_is_computed_once(folder, ids, monkeypatch):
-    """Of 4 layers: two plans drop from layer 2 and 3 on, and two agree up to layer 2."""
+def test_what_variants_have_in_common_is_computed_once(folder, ids):
+    """Of 4 layers: two plans drop from layer 2 and 3 on, and two agree up to the MLP of layer 3."""
     plans = {"a": DropLists((2,)), "b": DropLists((2, 3)), "c": DropLists((), (3,))}
-    calls = []
-    real = branches.without
-    monkeypatch.setattr(branches, "without", lambda *arguments: calls.append(arguments) or real(*arguments))
-    sweep(layered(folder), plans, ids[:2])
-    # The base and c; a and b: layers 0 and 1 once, layer 2 with and without attention, layer 3 for each of the four.
-    assert len(calls) == 2 + 2 + 4
+    model, calls = layered(folder), []
+    for index, layer in enumerate(model._model.base_model.layers):
+        for name in ("self_attn", "mlp"):
+            getattr(layer, name).register_forward_hook(lambda *_, place=(index, name): calls.append(place))
+    sweep(model, plans, ids[:2])
+    # The base has 8, and c nothing more. Then the MLP of layer 2 for a and b at once, and what each has of layer 3.
+    assert len(calls) == 8 + 0 + 1 + 2 + 1
+    assert calls.count((1, "mlp")) == 1
+    assert calls.count((3, "mlp")) == 3
 
 
 def test_the_layers_are_whole_afterwards(folder, ids):
@@ -226,3 +233,19 @@ def test_plans_of_the_demo_stand_apart():
     means = {name: dict(enumerate(numbers.kl.mean(axis=1))) for name, numbers in found.items()}
     assert kl_difference(means["attention-2"], means["attention-1"]).standard_errors > 5
     assert kl_difference(means["attention-4"], means["attention-2"]).standard_errors > 5
+
+
+@pytest.mark.parametrize("placement", ["resident", "streamed"])
+def test_states_that_are_kept_are_not_computed_again_and_change_no_byte(folder, ids, placement):
+    alone = sweep(layered(folder, placement), PLANS, ids).found
+    one_batch = 2 * 24 * 32 * 4
+    for num_bytes, kept in ((1 << 20, 3), (one_batch, 1), (one_batch - 1, 1), (1, 0)):
+        model = layered(folder, placement, kept=KeptStates(BASE, num_bytes))
+        calls = []
+        model._model.base_model.layers[3].mlp.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        for _ in range(2):
+            assert same(sweep(model, {"attention": PLANS["attention"]}, ids).found["attention"], alone["attention"])
+        # Three micro-batches, of 2, 2 and 1 samples, twice: of the variant, and of the base but for what is kept.
+        assert len(calls) == 2 * 3 + 2 * 3 - kept
+        for name, found in sweep(model, PLANS, ids).found.items():
+            assert same(found, alone[name])

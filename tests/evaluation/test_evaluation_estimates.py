@@ -1,10 +1,8 @@
-"""Means, paired differences and what is within an error, on cases small enough to do by hand."""
-
-import math
+"""Means and paired differences, on cases small enough to do by hand."""
 
 import pytest
 
-from drop_ray.evaluation.estimates import Estimate, is_within, mean_over_tasks, paired_difference
+from drop_ray.evaluation.estimates import Estimate, mean_over_tasks, paired_difference
 
 
 def test_mean_over_tasks_adds_variances() -> None:
@@ -46,12 +44,3 @@ def test_paired_difference_without_common_documents_and_of_one() -> None:
     single = paired_difference({1: 1.0}, {1: 0.0})
     assert single is not None
     assert single.stderr is None
-
-
-def test_within_is_inclusive_and_one_sided() -> None:
-    base = Estimate(0.5, 0.25)
-    assert is_within(Estimate(0.25, None), base)
-    assert not is_within(Estimate(0.2499, None), base)
-    assert is_within(Estimate(0.9, None), base)
-    assert not is_within(Estimate(math.nan, None), base)
-    assert not is_within(Estimate(0.5, None), Estimate(0.5, None))

@@ -21,6 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from drop_ray.errors import UserError
 from drop_ray.evaluation import TaskRequest, TaskResult
 from drop_ray.evaluation.harness import Evaluator
+from drop_ray.evaluation.tokens.hf_token_model import HfTokenModel
 
 TASKS = Path(__file__).parents[1] / "support" / "evaluation_tasks"
 CHAT_TEMPLATE = (
@@ -83,6 +84,30 @@ def read(name: str) -> list[dict[str, Any]]:
 
 def by_document(result: TaskResult, metric: str) -> list[float]:
     return [row["value"] for row in result.documents.to_pylist() if row["metric"] == metric]
+
+
+@pytest.mark.parametrize("task", ["opposites", "continuations"])
+def test_progress_counts_requests_whether_they_are_judged_or_generated(evaluator: Evaluator, task: str) -> None:
+    told: list[tuple[int, int]] = []
+    evaluator.evaluate(TaskRequest(task), progress=lambda done, total: told.append((done, total)))
+    (total,) = {total for _, total in told}
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[-1] == (total, total)
+    assert len(told) > 1
+
+
+def test_progress_of_shared_prefixes_is_told_and_forgotten(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    tokens = HfTokenModel(model, batch_size=4, max_length=512)
+    sharing = Evaluator(model, tokenizer, include_path=str(TASKS), batch_size=4, seed=3, tokens=tokens)
+    told: list[tuple[int, int]] = []
+    sharing.evaluate(TaskRequest("opposites"), progress=lambda done, total: told.append((done, total)))
+    assert len({total for _, total in told}) == 1
+    assert told[-1][0] == told[-1][1]
+    before = len(told)
+    sharing.evaluate(TaskRequest("opposites"))
+    assert len(told) == before
 
 
 def test_accuracy_follows_from_the_models_log_likelihoods(
@@ -243,6 +268,7 @@ import pyarrow.parquet as pq, torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from drop_ray.evaluation import TaskRequest
 from drop_ray.evaluation.harness import Evaluator
+from drop_ray.evaluation.tokens.hf_token_model import HfTokenModel
 saved, tasks, out = sys.argv[1:4]
 torch.set_num_threads(1)
 model, tokenizer = AutoModelForCausalLM.from_pretrained(saved), AutoTokenizer.from_pretrained(saved)

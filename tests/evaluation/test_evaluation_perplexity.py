@@ -84,6 +84,12 @@ def test_batch_size_only_groups(model: LlamaForCausalLM, token_ids: torch.Tensor
     assert one == pytest.approx(all_at_once, rel=1e-6)
 
 
+def test_progress_counts_batches(model: LlamaForCausalLM, token_ids: torch.Tensor) -> None:
+    told: list[tuple[int, int]] = []
+    evaluate_perplexity(model, token_ids[:3], 2, "text", progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 2), (2, 2)]
+
+
 def test_documents_are_identified_by_their_tokens(model: LlamaForCausalLM, token_ids: torch.Tensor) -> None:
     hashes = evaluate_perplexity(model, token_ids, 5, "held_out").documents["doc_hash"].to_pylist()
     flipped = evaluate_perplexity(model, token_ids.flip(0), 5, "held_out").documents["doc_hash"].to_pylist()

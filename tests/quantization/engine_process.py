@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from processes import SUPPORT, with_folders
 
 from drop_ray.config.quantization import QuantizationSpec
 from drop_ray.models.checkpoint import open_checkpoint
@@ -29,7 +30,7 @@ def quantize_all(jobs, scratch: Path) -> None:
     from drop_ray.quantization.gptqmodel_engine import environment
 
     torch.save(jobs, scratch / "jobs.pt")
-    environ = {**os.environ, **environment("cpu"), "PYTHONPATH": str(Path(__file__).parent)}
+    environ = {**os.environ, **environment("cpu"), **with_folders(Path(__file__).parent, SUPPORT)}
     # In `scratch`: the engine writes a log folder where it is started.
     command = [sys.executable, __file__, str(scratch / "jobs.pt")]
     result = subprocess.run(command, cwd=scratch, env=environ, capture_output=True, text=True)

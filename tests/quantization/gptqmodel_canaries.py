@@ -9,6 +9,12 @@ from canaries import canary, check_parameters, equal, report
 
 gptqmodel = partial(canary, "GPTQModel")
 BASE = "gptqmodel.models.base:BaseQModel"
+LOGGED = {
+    "PROCESS_LOG_LAYER": "layer",
+    "PROCESS_LOG_MODULE": "module",
+    "QUANT_LOG_LOSS": "loss",
+    "QUANT_LOG_NSAMPLES": "samples",
+}
 
 
 def check_definitions_are_found_by_model_type():
@@ -39,6 +45,26 @@ def check_how_a_definition_writes_its_modules():
         equal(layer["mlp"][-1].split(":")[:2], ["down_proj", "1"])
 
 
+def check_experts_are_split_by_the_type_of_a_model():
+    with canary("Defuser", "defuser.model_registry:MODEL_CONFIG") as types:
+        equal((type(types), "deepseek_v3" in types), (dict, True))
+    with canary("Defuser", "defuser.defuser:check_model_compatibility") as check:
+        equal("MODEL_CONFIG" in check.__code__.co_names, True)
+    with gptqmodel("gptqmodel.models.auto:MODEL_MAP") as definitions:
+        equal(definitions["qwen3_moe"].dynamic_expert_index, "num_experts")
+        equal(definitions["llama"].dynamic_expert_index, None)
+        *_, layer = definitions["qwen3_moe"].module_tree
+        equal(list(layer["mlp:moe:?"]["experts"]), ["#"])
+
+
+def check_what_was_done_to_each_linear_is_logged():
+    for name, key in LOGGED.items():
+        with gptqmodel(f"gptqmodel.models.writer:{name}") as found:
+            equal(found, key)
+    with gptqmodel("gptqmodel.quantization.gptq:GPTQ._fallback_quantize") as rounding:
+        equal(any("fallback(" in str(part) for part in rounding.__code__.co_consts), True)
+
+
 def check_methods_of_a_definition():
     with gptqmodel(f"{BASE}.prepare_dataset") as prepare:
         check_parameters(prepare, "self", "calibration_dataset")
@@ -47,6 +73,13 @@ def check_methods_of_a_definition():
         check_parameters(replay, "self", "layer", "layer_input", "additional_inputs", "target_device")
     with gptqmodel(f"{BASE}.awq_get_modules_for_scaling") as scaling:
         check_parameters(scaling, "self", "module", "input_feat", "module_kwargs")
+
+
+def check_a_model_is_loaded_with_the_tokenizer_of_its_folder():
+    with gptqmodel("gptqmodel.models.loader:load_hf_tokenizer") as load:
+        equal(callable(load), True)
+    with gptqmodel(f"{BASE}.__init__") as made:
+        equal(inspect.signature(made).parameters["tokenizer"].default, None)
 
 
 def check_arguments_are_moved():

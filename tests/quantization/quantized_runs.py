@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from processes import SUPPORT, with_folders
 from tiny_models import token_ids, write_checkpoint
 
 from drop_ray.config.quantization import QuantizationSpec
@@ -79,7 +80,7 @@ def _in_a_process(step: str, architecture: str, folder: Path, cases) -> list[Run
 
     # More threads than free cores wait for each other.
     vllm = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": "1"}
-    places = {"PYTHONPATH": str(Path(__file__).parents[1] / "support"), "HF_MODULES_CACHE": str(folder / "modules")}
+    places = {**with_folders(SUPPORT), "HF_MODULES_CACHE": str(folder / "modules")}
     request = json.dumps([step, architecture, str(folder), cases])
     done = subprocess.run(
         [sys.executable, __file__, request],

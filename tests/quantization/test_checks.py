@@ -7,11 +7,15 @@ import sys
 import pytest
 from tiny_models import edit_json, write_checkpoint
 
+from drop_ray.config import parse_config
 from drop_ray.config.quantization import QuantizationSpec
 from drop_ray.errors import UserError
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.quantization.checks import check_quantization
 from drop_ray.quantization.families import QUANTIZABLE
+from drop_ray.quantization.section import QUANTIZATION
+
+pytestmark = pytest.mark.alone
 
 FITTING = QuantizationSpec(method="gptq", group_size=32)
 
@@ -101,12 +105,45 @@ def test_widths_of_layers_that_the_model_lacks_do_not_count(tmp_path):
     check_quantization([FITTING], open_checkpoint(folder, weights=False))
 
 
-def test_an_architecture_that_the_engine_does_not_take_is_refused_with_those_it_takes(tmp_path):
-    folder = write_checkpoint(tmp_path, "MixtralForCausalLM")
+@pytest.mark.parametrize(
+    ("architecture", "reason"),
+    [
+        ("GptOssForCausalLM", " (its files hold the experts of a layer as one tensor, in which nothing can be packed)"),
+        ("DeepseekForCausalLM", " (gptqmodel 7.6 has no tree of its modules)"),
+        ("CohereForCausalLM", ""),
+    ],
+)
+def test_an_architecture_that_the_engine_does_not_take_is_refused_with_those_it_takes(tmp_path, architecture, reason):
+    folder = write_checkpoint(tmp_path, architecture)
     message = refusal(folder, {"method": "gptq", "group_size": 16})
     assert message == (
-        f"quantization[0].method: MixtralForCausalLM cannot be quantized; these can: {', '.join(QUANTIZABLE)}"
+        f"quantization[0].method: {architecture} cannot be quantized{reason}; these can: {', '.join(QUANTIZABLE)}"
     )
+
+
+def test_the_linears_of_experts_count_and_routers_do_not(tmp_path):
+    folder = write_checkpoint(tmp_path, "Qwen3MoeForCausalLM", moe_intermediate_size=24, num_experts=5)
+    message = refusal(folder, {"method": "gptq", "group_size": 16})
+    assert message == (
+        "quantization[0].group_size: 16 does not divide the 24 inputs of layers.0.mlp.experts.0.down_proj; "
+        "no size fits this model, or -1 for whole rows"
+    )
+    check_quantization([QuantizationSpec(method="gptq", group_size=-1)], open_checkpoint(folder, weights=False))
+
+
+@pytest.mark.parametrize("fields", [{"evaluation": {"backend": "vllm"}}, {"serving": {}}])
+def test_quantized_experts_are_not_run_in_vllm_on_a_cpu(tmp_path, fields):
+    folder = write_checkpoint(tmp_path, "Qwen3MoeForCausalLM", moe_intermediate_size=32)
+    values = {
+        "name": "run",
+        "model": {"path": str(folder)},
+        "calibration": {"source": "text.txt", "num_samples": 16, "seq_len": 64},
+        "quantization": [FITTING.model_dump(include={"method", "group_size"})],
+    }
+    checkpoint = open_checkpoint(folder, weights=False)
+    QUANTIZATION.check(parse_config(values, "run.yaml"), checkpoint)
+    with pytest.raises(UserError, match=r"^quantization: vLLM has no kernels for quantized experts on a CPU; leave"):
+        QUANTIZATION.check(parse_config({**values, **fields}, "run.yaml"), checkpoint)
 
 
 def test_a_method_that_is_wrong_for_an_architecture_is_refused_with_the_reason(tmp_path):
@@ -115,6 +152,10 @@ def test_a_method_that_is_wrong_for_an_architecture_is_refused_with_the_reason(t
     assert message == (
         "quantization[0].method: Olmo2ForCausalLM cannot be quantized by awq (AWQ moves scales into the norm before a "
         "sub-layer, and there is none); use gptq"
+    )
+    folder = write_checkpoint(tmp_path / "experts", "MixtralForCausalLM")
+    assert "(gptqmodel 7.6 scales the norm before the experts, and leaves the router behind it as it is); use gptq" in (
+        refusal(folder, {"method": "awq", "group_size": 16})
     )
 
 

@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from processes import SUPPORT, with_folders
 from tiny_models import write_checkpoint
 
 from drop_ray.quantization.gptqmodel_engine import environment
+
+pytestmark = pytest.mark.alone
 
 # Outputs that AWQ's search cannot divide, which `check_quantization` would have refused.
 CODE = """
@@ -38,6 +40,6 @@ def test_an_error_in_a_thread_of_the_engine_is_raised_and_nothing_is_left(tmp_pa
         [sys.executable, "-c", CODE, str(tmp_path)],
         capture_output=True,
         text=True,
-        env={**os.environ, **environment("cpu"), "PYTHONPATH": str(Path(__file__).parents[1] / "support")},
+        env={**os.environ, **environment("cpu"), **with_folders(SUPPORT)},
     )
     assert result.stdout.splitlines()[-1:] == ["raised, and left model"], result.stderr[-2000:]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from processes import SUPPORT, with_folders
 from tiny_models import make_model, token_ids
 
 from drop_ray.models.checkpoint import open_checkpoint
@@ -15,6 +16,8 @@ from drop_ray.models.families import DropLists
 from drop_ray.quantization.gptqmodel_engine import environment
 from drop_ray.quantization.layer_calls import record_calls
 from drop_ray.scoring.inputs import InputRecorder
+
+pytestmark = pytest.mark.alone
 
 SEQ_LEN = 24
 
@@ -81,11 +84,10 @@ for method in ("gptq", "awq"):
 
 @pytest.mark.full
 def test_the_engine_calls_windowed_and_full_layers_with_masks_of_their_own(tmp_path):
-    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")])
     result = subprocess.run(
         [sys.executable, "-c", RECORD_MASKS, str(tmp_path)],
         cwd=tmp_path,
-        env={**os.environ, **environment("cpu"), "PYTHONPATH": paths},
+        env={**os.environ, **environment("cpu"), **with_folders(Path(__file__).parent, SUPPORT)},
         capture_output=True,
         text=True,
     )

@@ -11,7 +11,7 @@ from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.families import DropLists
 from drop_ray.models.loading import load_model
 from drop_ray.quantization.dequantized import open_dequantized
-from drop_ray.quantization.families import QUANTIZABLE
+from drop_ray.quantization.families import QUANTIZABLE, WITH_EXPERTS
 from drop_ray.quantization.reconstruction import reconstruction_errors
 
 # Those whose norms AWQ scales.
@@ -69,14 +69,23 @@ def reference(exact, other, drops):
     return sums
 
 
-@pytest.mark.parametrize("method", ["gptq", "awq"])
-@pytest.mark.parametrize("architecture", QUANTIZABLE)
+DENSE = [name for name, entry in QUANTIZABLE.items() if entry is not WITH_EXPERTS]
+# The names of an expert's linears are those of other linears, or Mixtral's.
+CASES = [
+    *((architecture, method) for architecture in DENSE for method in ("gptq", "awq")),
+    ("MixtralForCausalLM", "gptq"),
+    pytest.param("Glm4MoeForCausalLM", "gptq", marks=pytest.mark.full),
+]
+
+
+@pytest.mark.parametrize(("architecture", "method"), CASES)
 def test_errors_are_those_of_whole_models(architecture, method, tmp_path):
     base = write_checkpoint(tmp_path / "base", architecture)
     quantized = write_rounded(base, DROPS, tmp_path / "quantized", method)
-    exact, other = (load_model(base, DROPS, dtype=torch.float64) for _ in range(2))
-    packed = open_dequantized(quantized)
-    other.load_state_dict(packed.read(packed.tensors), strict=False)
+    exact = load_model(base, DROPS, dtype=torch.float64)
+    other = load_model(open_dequantized(quantized), dtype=torch.float64)
+    for model in (exact, other):
+        model.set_experts_implementation("eager")  # others have no float64
     expected = reference(exact, other, DROPS)
 
     errors = by_sublayer(errors_of(base, quantized, GPTQ if method == "gptq" else AWQ, DROPS))

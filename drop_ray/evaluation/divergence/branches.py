@@ -1,19 +1,20 @@
 """Several variants of one model go through its layers together: what they have in common is computed once.
 
 A variant that lacks sub-layers is the base with stand-ins in their places, as in `models.modeling_dropped`. Two
-variants have the same residual state up to the first layer of which they lack different parts.
+variants have the same residual state up to the first sub-layer that one of them lacks and the other has.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import copy
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
+from drop_ray.models.decoder import state_of
 from drop_ray.models.families import DropLists
-from drop_ray.models.modeling_dropped import Nothing, sublayer_names
+from drop_ray.models.layer_states import seen_states, without
 
 
 @dataclass(frozen=True)
@@ -24,42 +25,73 @@ class Branch:
     """The state, [batch, seq_len, hidden_size]."""
     members: tuple[DropLists, ...]
     """What the variants lack."""
+    memory: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments in which layers leave something for later ones, such as keys and values (Gemma 4)."""
 
 
 def advance(
     layer: nn.Module,
     index: int,
-    branches: Sequence[Branch],
+    branches: list[Branch],
     keyword_arguments: Mapping[str, Any],
     device: torch.device | str,
     state_device: torch.device | str,
+    has_middle: bool,
 ) -> list[Branch]:
     """The branches after a layer, which is the one of that index.
 
-    keyword_arguments: of the layer's call; device: the layer's; state_device: where states wait for the next layer.
+    The list of those before is emptied on the way, so that at most one state more than there are branches is held.
+    keyword_arguments: of the layer's call; device: the layer's; state_device: where states wait for the next layer;
+    has_middle: whether a module of the layer receives the state after its mixer.
     """
     after = []
-    for branch in branches:
+    while branches:
+        branch = branches.pop(0)
         hidden = branch.hidden.to(device)
-        groups: dict[tuple[bool, bool], list[DropLists]] = {}
+        groups: dict[bool, dict[bool, list[DropLists]]] = {}
         for drops in branch.members:
-            groups.setdefault((index in drops.attn, index in drops.mlp), []).append(drops)
-        for (no_attention, no_mlp), members in groups.items():
-            with without(layer, no_attention, no_mlp):
-                after.append(Branch(layer(hidden, **keyword_arguments).to(state_device), tuple(members)))
+            groups.setdefault(index in drops.attn, {}).setdefault(index in drops.mlp, []).append(drops)
+        for no_attention, members in groups.items():
+            given = branch.memory or keyword_arguments
+            memory = {name: copy.copy(value) for name, value in given.items() if isinstance(value, MutableMapping)}
+            arguments = {**keyword_arguments, **memory}
+            ends = _ends if has_middle else _ends_apart
+            for no_mlp, state in ends(layer, hidden, arguments, no_attention, set(members)).items():
+                after.append(Branch(state.to(state_device), tuple(members[no_mlp]), memory))
     return after
 
 
-@contextmanager
-def without(layer: nn.Module, attention: bool, mlp: bool) -> Iterator[None]:
-    """The layer without its attention, its MLP or both, for a while."""
-    names = sublayer_names(layer)
-    absent = [*(names["attention"] if attention else ()), *(names["mlp"] if mlp else ())]
-    kept = {name: getattr(layer, name) for name in absent}
-    try:
-        for name in absent:
-            setattr(layer, name, nn.Identity() if "norm" in name else Nothing(name == "self_attn"))  # type: ignore[no-untyped-call]
-        yield
-    finally:
-        for name, module in kept.items():
-            setattr(layer, name, module)
+def _ends_apart(
+    layer: nn.Module,
+    hidden: torch.Tensor,
+    keyword_arguments: Mapping[str, Any],
+    no_attention: bool,
+    wanted: set[bool],
+) -> dict[bool, torch.Tensor]:
+    """The states after the layer by whether it lacks its MLP, each by a call of its own."""
+    return {no_mlp: _end(layer, hidden, keyword_arguments, no_attention, no_mlp) for no_mlp in wanted}
+
+
+def _ends(
+    layer: nn.Module,
+    hidden: torch.Tensor,
+    keyword_arguments: Mapping[str, Any],
+    no_attention: bool,
+    wanted: set[bool],
+) -> dict[bool, torch.Tensor]:
+    """The states after the layer by whether it lacks its MLP, of those `wanted`. The attention is computed once."""
+    if no_attention or wanted == {True}:
+        return {
+            no_mlp: hidden if no_attention and no_mlp else _end(layer, hidden, keyword_arguments, no_attention, no_mlp)
+            for no_mlp in wanted
+        }
+    middle, end = seen_states(layer, hidden, keyword_arguments)
+    return {kind: {True: middle, False: end}[kind] for kind in wanted}
+
+
+def _end(
+    layer: nn.Module, hidden: torch.Tensor, keyword_arguments: Mapping[str, Any], no_attention: bool, no_mlp: bool
+) -> torch.Tensor:
+    """The state after the layer without these parts."""
+    with without(layer, no_attention, no_mlp):
+        return state_of(layer(hidden, **keyword_arguments))

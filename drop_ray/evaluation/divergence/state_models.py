@@ -1,20 +1,23 @@
 """Models that give the states after their last layer, for several drop states at once, and logits from such states."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from drop_ray.evaluation.divergence.branches import Branch, advance, without
+from drop_ray.evaluation.divergence.branches import Branch, advance
+from drop_ray.evaluation.divergence.kept_states import KeptStates
 from drop_ray.evaluation.divergence.output_layer import load_output, logits_of
 from drop_ray.models.checkpoint import Checkpoint
-from drop_ray.models.dropped import build_skeleton, drop_lists_of, read_config
+from drop_ray.models.decoder import layers_path, parts_around_layers, state_of
+from drop_ray.models.dropped import build_skeleton, decoder_layers, drop_lists_of, read_config
 from drop_ray.models.families import DropLists
 from drop_ray.models.finite import fault_of, first_not_finite, is_finite, state_fault, weight_fault
+from drop_ray.models.layer_states import without
 from drop_ray.models.loading import Weights
+from drop_ray.models.tracing import traits_of_model
 from drop_ray.scoring.inputs import InputRecorder
 from drop_ray.scoring.scorer import Placement, load_source
 
@@ -61,12 +64,16 @@ class LayeredModel:
         attn_implementation: str | None,
         placement: Placement,
         device: torch.device | str = "cpu",
+        kept: KeptStates | None = None,
     ):
+        """kept: takes up the states that it is for, which are then not computed again."""
+        self._kept = kept
         self._model = build_skeleton(read_config(checkpoint), drop_lists_of(checkpoint), dtype, attn_implementation)
         weights = Weights(self._model, checkpoint)
         self._source = load_source(self._model, weights, placement, device)
         load_output(self._model, weights, device)
         self._recorder = InputRecorder(self._model)
+        self._has_middle = traits_of_model(self._model).has_middle
         self.streams = self._source.streams
         self.state_bytes = self._model.config.hidden_size * dtype.itemsize
         self.vocabulary = self._model.config.vocab_size
@@ -82,14 +89,40 @@ class LayeredModel:
     ) -> list[States]:
         # The states of a wave wait on the host: a device that cannot hold the model cannot hold them either.
         device, waiting = self.device, torch.device("cpu") if self.streams else self.device
-        inputs = [self._recorder(batch.to(device)) for batch in batches]
-        running = [[Branch(each.hidden.to(waiting), tuple(dict.fromkeys(drops)))] for each in inputs]
+        known = [self._known(batch, drops, waiting) for batch in batches]
+        begun = [
+            self._begin(batch.to(device), [one for one in drops if one not in found], waiting)
+            for batch, found in zip(batches, known, strict=True)
+        ]
+        running, arguments = [branches for branches, _ in begun], [each for _, each in begun]
         with self._source.wave() as layers:
             for index, layer in enumerate(layers):
-                for place, arguments in enumerate(each.keyword_arguments[index] for each in inputs):
-                    running[place] = advance(layer, index, running[place], arguments, device, waiting)
+                for place, each in enumerate(arguments):
+                    running[place] = advance(
+                        layer, index, running[place], each[index], device, waiting, self._has_middle
+                    )
                 passed()
-        return [{drops: branch.hidden for branch in found for drops in branch.members} for found in running]
+        for batch, states, branches in zip(batches, known, running, strict=True):
+            states.update({one: branch.hidden for branch in branches for one in branch.members})
+            if self._kept is not None and self._kept.drops in states:
+                self._kept.keep(batch, states[self._kept.drops])
+        return [*known]
+
+    def _known(
+        self, token_ids: torch.Tensor, drops: Sequence[DropLists], waiting: torch.device
+    ) -> dict[DropLists, torch.Tensor]:
+        """What need not be computed."""
+        if self._kept is None or self._kept.drops not in drops:
+            return {}
+        found = self._kept.find(token_ids)
+        return {} if found is None else {self._kept.drops: found.to(waiting)}
+
+    def _begin(
+        self, token_ids: torch.Tensor, drops: Sequence[DropLists], waiting: torch.device
+    ) -> tuple[list[Branch], Sequence[Mapping[str, Any]]]:
+        """The one branch before layer 0, which all drop states have, and the arguments of each layer's call."""
+        inputs = self._recorder(token_ids)
+        return [Branch(inputs.hidden.to(waiting), tuple(dict.fromkeys(drops)))], inputs.keyword_arguments
 
     def logits(self, token_ids: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         return logits_of(self._model, token_ids, hidden)
@@ -97,19 +130,19 @@ class LayeredModel:
     @torch.inference_mode()
     def fault(self, token_ids: torch.Tensor, drops: DropLists) -> str:
         model, inputs = self._model, self._recorder(token_ids.to(self.device))
-        for module in (model.get_input_embeddings(), model.base_model.norm, model.get_output_embeddings()):
+        for module in (*(module for _, module in parts_around_layers(model)), model.get_output_embeddings()):
             if name := _bad_weight(model, module):
                 return weight_fault(name, model.dtype)
         branches = [Branch(inputs.hidden, (drops,))]
         with self._source.wave() as layers:
             for index, layer in enumerate(layers):
                 arguments = inputs.keyword_arguments[index]
-                branches = advance(layer, index, branches, arguments, self.device, self.device)
+                branches = advance(layer, index, branches, arguments, self.device, self.device, self._has_middle)
                 if not is_finite(branches[0].hidden):
                     with without(layer, index in drops.attn, index in drops.mlp):
                         name = first_not_finite(layer.named_parameters())
                     if name is not None:
-                        return weight_fault(f"{model.base_model_prefix}.layers.{index}.{name}", model.dtype)
+                        return weight_fault(f"{layers_path(model)}.{index}.{name}", model.dtype)
                     return state_fault(f"the residual state after layer {index}", model.dtype)
         return state_fault("the output layer", model.dtype)
 
@@ -144,19 +177,14 @@ class WholeModel:
         return fault_of(self._model, token_ids)
 
     def _state(self, token_ids: torch.Tensor) -> torch.Tensor:
-        with _without_norm(self._model):
-            found: torch.Tensor = self._model.base_model(input_ids=token_ids, use_cache=False).last_hidden_state
-        return found
-
-
-@contextmanager
-def _without_norm(model: PreTrainedModel) -> Iterator[None]:
-    decoder = model.base_model
-    norm, decoder.norm = decoder.norm, nn.Identity()
-    try:
-        yield
-    finally:
-        decoder.norm = norm
+        found: list[torch.Tensor] = []
+        last = decoder_layers(self._model)[-1]
+        hook = last.register_forward_hook(lambda _, __, output: found.append(state_of(output)))
+        try:
+            self._model.base_model(input_ids=token_ids, use_cache=False)
+        finally:
+            hook.remove()
+        return found[0]
 
 
 def _device_of(model: PreTrainedModel) -> torch.device:

@@ -12,6 +12,7 @@ from drop_ray.evaluation.gates.repetition import RepetitionGate
 from drop_ray.evaluation.gates.result import Answers, GateResult, SkippedGate
 from drop_ray.evaluation.gates.writer import Writer
 from drop_ray.evaluation.tokens.token_model import TokenModel
+from drop_ray.text.progress import ignore_progress
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,19 @@ class Entry:
     """Tokens that its texts are to have at most, where it is about a length."""
 
 
-def ask(config: GatesConfig, writer: Writer, stop: Sequence[int], model: TokenModel) -> Answers:
-    """A model's answers to all gates. stop: ids that end a text."""
+def ask(
+    config: GatesConfig,
+    writer: Writer,
+    stop: Sequence[int],
+    model: TokenModel,
+    progress: Callable[[int, int], None] = ignore_progress,
+) -> Answers:
+    """A model's answers to all gates. stop: ids that end a text; progress: told how many gates are done."""
     results: list[GateResult] = []
     skipped: list[SkippedGate] = []
-    for entry in entries(config, writer, stop):
+    listed = list(entries(config, writer, stop))
+    for number, entry in enumerate(listed):
+        progress(number, len(listed))
         gate = made(entry, model.max_length)
         if isinstance(gate, SkippedGate):
             skipped.append(gate)

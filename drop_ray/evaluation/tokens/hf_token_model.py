@@ -8,7 +8,7 @@ layers and windows are the model's own matter, as in any forward pass.
 import logging
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import groupby
 from typing import Any
 
@@ -23,6 +23,7 @@ from drop_ray.evaluation.tokens.sharing import MaskMaker, why_not_shared
 from drop_ray.evaluation.tokens.streams import in_order
 from drop_ray.evaluation.tokens.token_model import Continuation, Likelihood, TokenCounts
 from drop_ray.models.spreading import devices_of
+from drop_ray.text.progress import ignore_progress
 
 logger = logging.getLogger(__name__)
 
@@ -61,9 +62,10 @@ class HfTokenModel:
         self._model, self._batch_size, self._max_length = model.eval(), batch_size, max_length
         reason = why_not_shared(model, max_length) if shares else None
         if reason:
-            logger.warning("no prefixes are shared: %s; every sequence is computed whole", reason)
+            _say_once(reason)
         self.shares = shares and reason is None
         self.counts = TokenCounts()
+        self.progress: Callable[[int, int], None] = ignore_progress
         self.streams = streams or len(devices_of(model))
         self._masks = MaskMaker(model) if self.shares else None
         self._is_tried = False
@@ -82,7 +84,10 @@ class HfTokenModel:
             if in_trees < WORTH * computed:
                 batches, computed = trees, in_trees
         self.counts.add(sum(len(question.inputs) for question in questions), computed)
-        answers = dict(answer for found in in_order(batches, self.streams) for answer in found)
+        answers: dict[int, Likelihood] = {}
+        for found in in_order(batches, self.streams):
+            answers.update(found)
+            self.progress(len(answers), len(requests))
         return [answers[number] for number in range(len(requests))]
 
     def generate(
@@ -191,6 +196,12 @@ class HfTokenModel:
                 f"evaluation.share_prefixes: {type(self._model).__name__} gives other likelihoods where requests share "
                 f"their beginnings, by {difference:.2g} nats per token on average; set it to false"
             )
+
+
+@cache
+def _say_once(reason: str) -> None:
+    """Variants are loaded one after the other, and it is the same for all."""
+    logger.warning("no prefixes are shared: %s; every sequence is computed whole", reason)
 
 
 def _question(request: Continuation, max_length: int) -> Question:

@@ -1,8 +1,11 @@
 """A model as the evaluation asks it: token ids in, log-likelihoods and greedy tokens out, whatever computes them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+
+from drop_ray.text.progress import ignore_progress
 
 # What is said of numbers that are not finite, whose cause only transformers can be asked for.
 ENGINE_CAUSE = "an engine does not say why; evaluate it with evaluation.backend: hf, which names the weight or layer"
@@ -49,6 +52,8 @@ class TokenModel(Protocol):
     """A loaded model, in transformers or in an engine."""
 
     counts: TokenCounts
+    progress: Callable[[int, int], None]
+    """Told how many of the requests of a call are answered."""
 
     @property
     def max_length(self) -> int:
@@ -61,6 +66,19 @@ class TokenModel(Protocol):
         self, prompts: Sequence[Sequence[int]], max_tokens: int, stop: Sequence[int] = ()
     ) -> list[tuple[int, ...]]:
         """Greedy tokens after each prompt: at most `max_tokens`, and none after one of `stop`, which is included."""
+
+
+@contextmanager
+def telling(model: TokenModel | None, progress: Callable[[int, int], None]) -> Iterator[None]:
+    """While it is open, the model tells `progress` how many of the requests of a call it has answered."""
+    if model is None:
+        yield
+        return
+    model.progress = progress
+    try:
+        yield
+    finally:
+        model.progress = ignore_progress
 
 
 class Completion(NamedTuple):

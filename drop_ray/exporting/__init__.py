@@ -1,0 +1,1 @@
+"""Checkpoints for programs that read other forms than transformers does."""
