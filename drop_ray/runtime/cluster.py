@@ -2,25 +2,24 @@
 
 import logging
 import math
-import os
 from functools import partial
 from types import TracebackType
 from typing import Self
 
 import psutil
 import ray
-from ray.exceptions import RayError
 
 from drop_ray.config import ExecutionConfig
 from drop_ray.errors import UserError
 from drop_ray.job.layout import Layout, layout_of
 from drop_ray.job.units import WorkerRequest
 from drop_ray.job.worker import WorkerSetup
+from drop_ray.runtime.connection import join_or_start
+from drop_ray.runtime.metrics import export_outages
 from drop_ray.runtime.pool import Pool, PoolSettings
-from drop_ray.runtime.preflight import Node, alive_nodes, ask_nodes, resource_faults
+from drop_ray.runtime.preflight import Node, alive_nodes, ask_nodes, fitting_workers, resource_faults
 from drop_ray.runtime.termination import sigterm_handler_kept
 from drop_ray.runtime.worker import WorkerActor
-from drop_ray.text.faults import with_cause
 
 logger = logging.getLogger(__name__)
 
@@ -47,14 +46,23 @@ class Cluster:
         if self._connected_here:
             ray.shutdown()
 
+    def fit(self) -> ExecutionConfig:
+        """What the run asks for, with a number in place of `num_workers: auto`, for which the cluster is looked at."""
+        if self.execution.num_workers == "auto":
+            self._join()
+            nodes = alive_nodes()
+            self.execution = self.execution.model_copy(update={"num_workers": fitting_workers(self.execution, nodes)})
+            logger.info(
+                "execution.num_workers: auto is %d, on %d nodes with %g CPUs and %g GPUs",
+                *(self.execution.num_workers, len(nodes), sum(n.cpus for n in nodes), sum(n.gpus for n in nodes)),
+            )
+        return self.execution
+
     def connect(self, setup: WorkerSetup) -> None:
         """Connect and check the cluster, once. UserError, which lists all faults, before any work."""
         if self._nodes:
             return
-        if not ray.is_initialized():
-            self._connected_here = True
-            with sigterm_handler_kept():
-                _init(self.execution)
+        self._join()
         nodes = alive_nodes()
         faults = list(resource_faults(self.execution, nodes))
         has_gpus = bool(self.execution.gpus_per_worker)
@@ -66,7 +74,14 @@ class Cluster:
         if faults:
             raise UserError("\n".join(faults))
         self._nodes = nodes
+        export_outages(setup.run)
         self._warn_of_few()
+
+    def _join(self) -> None:
+        if not ray.is_initialized():
+            self._connected_here = True
+            with sigterm_handler_kept():
+                join_or_start(round(self.execution.num_groups * self.execution.cpus_per_worker))
 
     def pool(self, setup: WorkerSetup, request: WorkerRequest, goes_on: bool) -> Pool:
         """The pool of workers asked for: started at the first call, and kept until other workers are asked for.
@@ -108,7 +123,7 @@ class Cluster:
         """Bytes of memory of a scoring worker: of its GPU or its part of one, or its part of this machine's memory."""
         wanted = self.execution.gpus_per_worker
         if not wanted:
-            return int(psutil.virtual_memory().available // self.execution.num_workers)
+            return int(psutil.virtual_memory().available // self.execution.num_groups)
         assert self._gpu_bytes is not None
         return int(self._gpu_bytes * (1 if wanted == "auto" else min(wanted, 1)))
 
@@ -118,37 +133,11 @@ class Cluster:
             ("CPU", self.execution.cpus_per_worker, sum(node.cpus for node in self._nodes)),
             ("GPU", gpus, sum(node.gpus for node in self._nodes)),
         ):
-            if wanted * self.execution.num_workers > available:
+            if wanted * self.execution.num_groups > available:
                 logger.warning(
                     "execution.num_workers: %d workers of %g %s are asked for, the cluster has %g; fewer will work",
-                    self.execution.num_workers,
+                    self.execution.num_groups,
                     wanted,
                     resource,
                     available,
                 )
-
-
-def _init(execution: ExecutionConfig) -> None:
-    options = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if "RAY_ADDRESS" in os.environ:
-        address = os.environ["RAY_ADDRESS"]
-        if address.startswith(("http://", "https://")):
-            raise UserError(
-                f"RAY_ADDRESS: {address} is the address of a dashboard, to which `drop-ray submit --address` gives "
-                "jobs; a cluster that this process is to join is HEAD:6379, or ray://HEAD:10001; unset it to start Ray "
-                "here"
-            )
-        logger.info("joining the Ray cluster at %s", address)
-        try:
-            ray.init(**options)
-        except (ConnectionError, ValueError, RuntimeError, OSError, RayError) as error:
-            raise UserError(
-                f"RAY_ADDRESS: no Ray cluster answers at {address} ({with_cause(error)}); start it, or unset "
-                "RAY_ADDRESS to start Ray here"
-            ) from error
-        return
-    # Always "local": otherwise Ray would follow a stale address file of an earlier cluster. It is told of as many CPUs
-    # as all workers ask for, so that they share those of a small machine.
-    num_cpus = max(os.cpu_count() or 1, round(execution.num_workers * execution.cpus_per_worker))
-    logger.info("starting Ray on this machine with %d CPUs", num_cpus)
-    ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **options)

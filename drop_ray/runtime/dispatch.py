@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from drop_ray.config import ExecutionConfig
@@ -28,6 +29,13 @@ class RayCluster(Cluster):
         super().__init__(execution)
         self._presence = presence
 
+    def fitted(self, job: Job) -> Job:
+        """The job with the number of workers that `execution.num_workers: auto` is on this cluster."""
+        execution = self.fit()
+        if execution is job.config.execution:
+            return job
+        return replace(job, config=job.config.model_copy(update={"execution": execution}))
+
     def worker_bytes(self, job: Job) -> int:
         self.connect(worker_setup(job))
         return self.bytes_per_worker
@@ -43,7 +51,7 @@ class RayCluster(Cluster):
         title = shares[0].title or stage.name
         pool = self.pool(worker_setup(job), workers, stage.goes_on)
         failures: dict[str, str] = {}
-        with StageWatch(self._presence, job.config.name, stage.name, title, stage.noun, len(shares)) as watch:
+        with StageWatch(self._presence, job.config.name, stage.name, title, stage.noun, shares) as watch:
             for share, result in pool.run(title, shares, watch, partial(self._done_by_others, job.store)):
                 if isinstance(result, UnitFailure):
                     failures[share.name] = result.message
@@ -97,8 +105,7 @@ def worker_setup(job: Job) -> WorkerSetup:
 
 def _further_libraries(job: Job) -> Iterator[str]:
     for section in change_sections():
-        if section.lines(job.config):
-            yield from section.libraries
+        yield from section.libraries(job.config)
     packages = [METRICS.package(name) for name in job.config.scoring.metrics]
     packages += [CHANGES.package(change.kind) for plan in job.given_plans for change in plan.changes]
     yield from sorted({package for package in packages if package is not None})

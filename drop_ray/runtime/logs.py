@@ -1,23 +1,20 @@
 """Where a worker's log is, and its last lines, which a person needs when a worker fails."""
 
-import logging
 import os
 import re
-import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import ray
-
-from drop_ray.runtime.metrics import ProgressMetric
-from drop_ray.text.progress import LOG_INTERVAL_S
-
-logger = logging.getLogger(__name__)
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 LAST_LINES = 20
+# Seconds to wait for the last lines of a log on another node, which may be as lost as its worker.
+ANSWER_S = 10
 # The limit of the container that a process is in, by the second and the first version of control groups.
 MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 TERMINAL_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -70,11 +67,31 @@ def last_words(info: WorkerInfo | None, error: Exception) -> str:
     if info is None:
         return str(error)
     where = f"worker {info.where}, log {info.log}"
-    path = Path(info.log)
-    if not path.is_file():
+    lines = last_lines(info.log)
+    if lines is None:
+        lines = _last_lines_there(info)
+    if lines is None:
         return f"{type(error).__name__}; {where} (on that node)"
-    lines = path.read_text(errors="replace").splitlines()[-LAST_LINES:]
     return "\n".join([f"{type(error).__name__}; {where}; its last lines:", *(f"  {line}" for line in lines)])
+
+
+def last_lines(log: str) -> list[str] | None:
+    """The end of a log file; None if it is not on this machine."""
+    path = Path(log)
+    return path.read_text(errors="replace").splitlines()[-LAST_LINES:] if path.is_file() else None
+
+
+def _last_lines_there(info: WorkerInfo) -> list[str] | None:
+    """The same of another node, which is asked; None if it is gone, or gives no answer."""
+    if not ray.is_initialized():
+        return None
+    on_its_node = NodeAffinitySchedulingStrategy(info.node_id, soft=False)
+    reader = ray.remote(num_cpus=0, max_retries=0)(last_lines).options(scheduling_strategy=on_its_node)
+    try:
+        found: list[str] | None = ray.get(reader.remote(info.log), timeout=ANSWER_S)
+    except (RayError, TimeoutError):
+        return None
+    return found
 
 
 def application_error(error: Exception) -> str:
@@ -87,21 +104,3 @@ def application_error(error: Exception) -> str:
         )
     lines = [TERMINAL_COLOURS.sub("", line) for line in str(error).strip().splitlines()]
     return "\n".join(lines[-LAST_LINES:])
-
-
-def log_progress(what: str = "layer passes") -> Callable[[int, int], None]:
-    """A progress callback that writes to this worker's log and metric, since the driver only learns of whole units."""
-    last, metric = time.monotonic(), ProgressMetric(_worker_name())
-
-    def log(done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= LOG_INTERVAL_S:
-            last = time.monotonic()
-            metric(done, total)
-            logger.info("%d of %d %s", done, total, what)
-
-    return log
-
-
-def _worker_name() -> str:
-    return f"{ray.util.get_node_ip_address()}:{os.getpid()}"

@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from drop_ray.errors import WorkerFailedError
 from drop_ray.runtime.logs import WorkerInfo, last_words
+from drop_ray.text.file_only import LOG_FILE_ONLY
 from drop_ray.text.units import human_bytes, human_duration
 
 logger = logging.getLogger(__name__)
@@ -51,10 +52,11 @@ class Losses:
         logger.warning(
             "%s: worker lost, attempt %d of %d: worker %s: %s", share, lost, self._max_attempts, info.where, reason
         )
+        words = last_words(info, error)
+        LOG_FILE_ONLY.info("%s: %s", share, words)
         if lost >= self._max_attempts:
             raise WorkerFailedError(
-                f"{share}: its worker was lost {lost} times ({_remedy(info, error)}); the last: "
-                f"{last_words(info, error)}"
+                f"{share}: its worker was lost {lost} times ({_remedy(info, error)}); the last: {words}"
             ) from error
 
 

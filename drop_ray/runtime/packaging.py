@@ -5,9 +5,11 @@ Ray uploads a package to the head node's memory and unpacks it on every node tha
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import distribution
 from pathlib import Path
 
-from drop_ray.config import RunConfig
+import drop_ray
+from drop_ray.config import RunConfig, texts_of
 from drop_ray.config.section import DEMO_PREFIX
 from drop_ray.errors import UserError
 from drop_ray.runtime.ray_private import uploaded_files
@@ -90,6 +92,12 @@ def check_paths(package: Package, config: RunConfig) -> list[str]:
     return absolute
 
 
+def own_modules() -> list[str]:
+    """This drop_ray as modules for Ray to upload: its code, and the folder that names its plugin to vLLM."""
+    (names,) = (file for file in distribution("drop-ray").files or () if file.name == "entry_points.txt")
+    return [str(Path(drop_ray.__file__).parent), str(Path(str(names.locate())).parent)]
+
+
 def _inside(folder: Path, store: str) -> Iterator[str]:
     """A pattern that leaves the store out, if it lies in the folder."""
     path = Path(store).expanduser().absolute()
@@ -100,20 +108,21 @@ def _inside(folder: Path, store: str) -> Iterator[str]:
 def _paths(config: RunConfig) -> Iterator[tuple[str, str]]:
     """(field, path) of every file or folder that the config names. A Hugging Face name is neither."""
     # As in models.location and calibration.dataset, a path that is no folder here is a Hugging Face name.
-    mixed = [(f"calibration.sources[{i}]", one) for i, one in enumerate(config.calibration.sources)]
-    folders = [("model.path", config.model.path), ("calibration.dataset", config.calibration.dataset)]
-    for field, name in (*folders, *((f"{place}.dataset", one.dataset) for place, one in mixed)):
+    origins = [
+        (place, text)
+        for field, sized in texts_of(config).items()
+        for place, text in (
+            (field, sized.text),
+            *((f"{field}.sources[{i}]", one) for i, one in enumerate(sized.text.sources)),
+        )
+    ]
+    folders = {"model.path": config.model.path, **{f"{place}.dataset": text.dataset for place, text in origins}}
+    for field, name in folders.items():
         if name is not None and (Path(name).is_dir() or Path(name).is_absolute()):
             yield field, name
-    texts = [(f"evaluation.perplexity ({text.name})", text.source) for text in config.evaluation.perplexity]
-    texts += [(f"refit[{i}].text", spec.text.source) for i, spec in enumerate(config.refit) if spec.text]
-    texts += [(f"quantization[{i}].text", spec.text.source) for i, spec in enumerate(config.quantization) if spec.text]
     named = {
-        "calibration.source": config.calibration.source,
-        **{f"{place}.source": one.source for place, one in mixed},
-        "calibration.token_ids": config.calibration.token_ids,
+        **{f"{place}.{name}": getattr(text, name) for place, text in origins for name in ("source", "token_ids")},
         "evaluation.include_path": config.evaluation.include_path,
         **{f"plans[{position}].file": spec.file for position, spec in enumerate(config.plans)},
-        **dict(texts),
     }
     yield from ((field, path) for field, path in named.items() if path is not None)

@@ -31,7 +31,8 @@ logger = logging.getLogger(__name__)
 # If a worker and its replacements are lost so often in a row while starting, a node is broken, and the pool gives up.
 # Each worker counts by itself, since a node that vanishes takes all of its starting workers with it.
 MAX_LOST_STARTS = 3
-HEARTBEAT_S = 30.0
+# How often a watcher is told at least.
+WATCH_S = 3.0
 
 Result = tuple[Share, Any]
 
@@ -81,7 +82,7 @@ class Pool:
         WorkerFailedError naming the share and the worker's log, or the worker's own DropRayError. Both close the pool.
         """
         self._begin(title, shares, watcher)
-        quiet_since = noted = time.monotonic()
+        quiet_since = time.monotonic()
         try:
             self._start_wanted()
             while True:
@@ -89,14 +90,11 @@ class Pool:
                 if not self._queue.num_wanted:
                     break
                 watcher.working(*self._state())
-                done, _ = ray.wait(list(self._in_flight), num_returns=1, timeout=self._deadlines.pause_s(HEARTBEAT_S))
+                done, _ = ray.wait(list(self._in_flight), num_returns=1, timeout=self._deadlines.pause_s(WATCH_S))
                 now = time.monotonic()
                 if done:
-                    quiet_since = noted = now
+                    quiet_since = now
                     yield from self._collect(self._in_flight.pop(done[0]), done[0])
-                elif now - noted >= HEARTBEAT_S:
-                    noted = now
-                    watcher.quiet(len(self._state()[0]))
                 self._check_alive(now - quiet_since)
                 self._keep_deadlines()
             self._end_late_copies()
@@ -137,6 +135,7 @@ class Pool:
             result = find_done(share)
             if result is not None:
                 self._queue.finish(share)
+                self._watcher.found(share)
                 yield share, result
                 continue
             self._idle.remove(worker)

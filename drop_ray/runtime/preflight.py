@@ -4,6 +4,7 @@ A small task on every node says which libraries it has, whether it reaches the s
 whether it has the model. Ray itself would let a request that no node can fulfil wait for ever.
 """
 
+import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from drop_ray.config import ExecutionConfig
 from drop_ray.errors import DropRayError, UserError
 from drop_ray.job.worker import WorkerSetup
 from drop_ray.models.checkpoint import open_checkpoint
-from drop_ray.models.location import HUB_NAME, locate_model
+from drop_ray.models.location import locate_model
+from drop_ray.models.place import HUB_NAME
 from drop_ray.runtime.logs import application_error
+from drop_ray.runtime.losses import LOST_WORKER
 from drop_ray.store.store import PROBE_PREFIX
 from drop_ray.store.versions import installed_versions, public_versions
 
@@ -49,6 +52,12 @@ class NodeReport:
     """Memory of its smallest GPU in bytes; None without one."""
     faults: tuple[str, ...]
     """Faults of the node, one line each."""
+    is_lost: bool = False
+    """Whether it gave no report: no input is at fault, and another attempt may find it well."""
+
+
+class NodesLostError(DropRayError):
+    """Nodes of the cluster went, or gave no answer, before any work."""
 
 
 def alive_nodes() -> tuple[Node, ...]:
@@ -68,8 +77,7 @@ def alive_nodes() -> tuple[Node, ...]:
 
 def resource_faults(execution: ExecutionConfig, nodes: Sequence[Node]) -> Iterator[str]:
     """Requests of a worker that no node of the cluster can fulfil. A worker is on one node."""
-    gpus = 1.0 if execution.gpus_per_worker == "auto" else execution.gpus_per_worker
-    cpus = execution.cpus_per_worker
+    gpus, cpus = _gpus(execution), execution.cpus_per_worker
     most_cpus, most_gpus = max((n.cpus for n in nodes), default=0.0), max((n.gpus for n in nodes), default=0.0)
     if cpus > most_cpus:
         yield f"execution.cpus_per_worker: a worker asks for {cpus:g} CPU, the largest node has {most_cpus:g}"
@@ -84,10 +92,17 @@ def resource_faults(execution: ExecutionConfig, nodes: Sequence[Node]) -> Iterat
         )
 
 
+def fitting_workers(execution: ExecutionConfig, nodes: Sequence[Node]) -> int:
+    """The workers that the nodes have room for, each on one node; 1 at least, of which `resource_faults` says more."""
+    cpus, gpus = execution.cpus_per_worker, _gpus(execution)
+    fits = [min(_times(cpus, node.cpus), _times(gpus, node.gpus) if gpus else sys.maxsize) for node in nodes]
+    return max(1, sum(fits))
+
+
 def ask_nodes(setup: WorkerSetup, nodes: Sequence[Node], *, gpus: bool) -> tuple[list[str], int | None]:
     """The faults of the nodes, and the memory of the smallest GPU in bytes.
 
-    `gpus` says whether workers are to have any.
+    `gpus` says whether workers are to have any. NodesLostError if nothing else is wrong than that nodes gave no report.
     """
     token = uuid.uuid4().hex
     path = f"{PROBE_PREFIX}{token}/driver"
@@ -107,6 +122,8 @@ def ask_nodes(setup: WorkerSetup, nodes: Sequence[Node], *, gpus: bool) -> tuple
     finally:
         setup.store.files.remove_folder(f"{PROBE_PREFIX}{token}")
     faults = [f"node {node.address}: {fault}" for node, report in reports.items() for fault in report.faults]
+    if faults and all(report.is_lost for report in reports.values() if report.faults):
+        raise NodesLostError("\n".join(faults))
     sizes = [report.gpu_bytes for report in reports.values() if report.gpu_bytes is not None]
     return faults, min(sizes, default=None)
 
@@ -130,11 +147,23 @@ def probe_node(setup: WorkerSetup, path: str, versions: dict[str, str], gpus: bo
     return NodeReport(gpu_bytes, (*faults, *_store_faults(setup, path), *_model_faults(setup)))
 
 
+def _times(part: float, whole: float) -> int:
+    """How often a part is in a whole; ten times 0.1 is not 1 in floats."""
+    return int(whole / part + 1e-9)
+
+
+def _gpus(execution: ExecutionConfig) -> float:
+    """GPUs that a worker has at least."""
+    return 1.0 if execution.gpus_per_worker == "auto" else execution.gpus_per_worker
+
+
 def _report(reference: Any) -> NodeReport:
     try:
         report: NodeReport = ray.get(reference, timeout=0)
     except ray.exceptions.GetTimeoutError:
-        return NodeReport(None, (f"no answer within {ANSWER_S:.0f} s; is it overloaded, or its disk?",))
+        return NodeReport(None, (f"no answer within {ANSWER_S:.0f} s; is it overloaded, or its disk?",), True)
+    except LOST_WORKER as error:
+        return NodeReport(None, (f"lost before any work ({type(error).__name__})",), True)
     except RayError as error:
         return NodeReport(None, (f"cannot run drop_ray: {application_error(error).splitlines()[0]}",))
     return report

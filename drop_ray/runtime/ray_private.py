@@ -1,15 +1,20 @@
-"""The parts of Ray outside its public interface that drop_ray uses: walking an upload, requests to a job server.
+"""What drop_ray uses of Ray outside its public interface: uploads, requests to a job server, a job's id, notes.
 
 tests/runtime/test_private_ray.py checks every part of it, and names the version of Ray that changed one.
 """
 
+import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ray._private.ray_constants import RAY_RUNTIME_ENV_IGNORE_GITIGNORE, get_runtime_env_default_excludes
 from ray._private.runtime_env import packaging
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
+from ray.exceptions import RayError
+from ray.experimental import internal_kv
 from ray.job_submission import JobSubmissionClient
 
 # Of every module that makes and unpacks uploads: Ray has no setting for what it says of each file.
@@ -18,6 +23,7 @@ UPLOAD_LOGGER = "ray._private.runtime_env"
 NOT_FOUND = "status code 404"
 # Seconds to connect, and between two bytes of an answer; an upload counts as an answer that comes late.
 TIMEOUT = (10, 120)
+NOTES = "drop_ray"
 
 
 def uploaded_files(folder: Path, excludes: Iterable[str]) -> list[Path]:
@@ -40,6 +46,15 @@ def uploaded_files(folder: Path, excludes: Iterable[str]) -> list[Path]:
     return found
 
 
+def own_job() -> str | None:
+    """The id of the submitted job whose driver this process is; None if it is none.
+
+    Expected of the variable: it is set for drivers, to JSON that has the id as `job_submission_id` of its `metadata`.
+    """
+    text = os.environ.get(RAY_JOB_CONFIG_JSON_ENV_VAR)
+    return json.loads(text)["metadata"]["job_submission_id"] if text else None
+
+
 class JobClient(JobSubmissionClient):  # type: ignore[misc]
     """Ray's client, which would wait for an answer for ever: it has no argument for a timeout.
 
@@ -54,3 +69,22 @@ class JobClient(JobSubmissionClient):  # type: ignore[misc]
         """The cluster's version of Ray; `get_version` gives that of the interface. KeyError or ValueError if the
         server is no Ray."""
         return str(self._do_request("GET", "/api/version").json()["ray_version"])
+
+
+def put_note(key: str, value: bytes) -> None:
+    """Keep a few bytes in the cluster's own key-value store, where every process of the cluster finds them.
+
+    Ray's public ways would take a process more, or another thread in each worker. Expected of `_internal_kv_put(key,
+    value, overwrite, namespace=)`: it keeps the value until the cluster ends.
+    """
+    with suppress(RayError):
+        internal_kv._internal_kv_put(key, value, overwrite=True, namespace=NOTES)
+
+
+def get_note(key: str) -> bytes | None:
+    """What was kept last; None if there is nothing. Expected of `_internal_kv_get(key, namespace=)`."""
+    try:
+        note: bytes | None = internal_kv._internal_kv_get(key, namespace=NOTES)
+    except RayError:
+        return None
+    return note

@@ -10,16 +10,16 @@ class Watcher:
     """Is told what happens in a pool while it runs. This one does nothing."""
 
     def working(self, busy: Sequence[BusyWorker], num_ready: int) -> None:
-        """Something changed, or some time has passed.
+        """Something changed, or a few seconds have passed.
 
         `num_ready` counts the workers that have started, also busy ones.
         """
 
-    def quiet(self, num_busy: int) -> None:
-        """Nothing finished for a while."""
-
     def finished(self, share: Share, seconds: float) -> None:
         """A share was finished, `seconds` after it was given to the worker that did it."""
+
+    def found(self, share: Share) -> None:
+        """Somebody else has finished a share."""
 
     def requeued(self) -> None:
         """A worker was lost, and its share goes to another one."""

@@ -19,6 +19,7 @@ from drop_ray.serving.pairs import Point, alternating, rows_of
 from drop_ray.serving.roofline import predict
 from drop_ray.serving.session import Session
 from drop_ray.serving.spec import SIDES, BenchSpec, Side, Start
+from drop_ray.text.progress import ignore_progress
 
 logger = logging.getLogger(__name__)
 
@@ -38,22 +39,24 @@ class BenchResult:
     """Content of serving.json."""
 
 
-def run_bench(spec: BenchSpec, start: Start = EngineProcess) -> BenchResult:
-    """Check both engines, then measure.
+def run_bench(
+    spec: BenchSpec, start: Start = EngineProcess, progress: Callable[[int, int], None] = ignore_progress
+) -> BenchResult:
+    """Check both engines, then measure. `progress` is told how many pairs of how many are measured.
 
     If either fails, GateError or EngineError is raised and there is no result at all.
     """
     mode = _Resident if spec.serving.mode == "resident" else _Reload
-    with mode(spec, start) as running:
+    with mode(spec, start, progress) as running:
         pairs = running.measure()
     session = running.session
     return BenchResult([row for point in pairs for row in _rows(spec, point, pairs[point])], _facts(session))
 
 
 class _Mode(ABC):
-    def __init__(self, spec: BenchSpec, start: Start):
+    def __init__(self, spec: BenchSpec, start: Start, progress: Callable[[int, int], None]):
         self.session = Session(spec)
-        self._start = start
+        self._start, self._progress = start, progress
         self._checks = Checks(spec, start)
         self._opened = ExitStack()
         self._engines: dict[Side, Engine] = {}
@@ -83,9 +86,10 @@ class _Resident(_Mode):
         pairs: dict[Point, list[Pair]] = {}
         for side in SIDES:
             self._load(side)
-        for workload in serving.workloads:
+        for position, workload in enumerate(serving.workloads):
             session.sweep(self._engines["base"], workload)
-            for point in session.points_of(workload):
+            points = session.points_of(workload)
+            for place, point in enumerate(points):
                 logger.info("%s: %d pairs", point.label, serving.pairs)
                 for side in SIDES:
                     session.warm_up(self._engines[side], side, point)
@@ -94,6 +98,9 @@ class _Resident(_Mode):
                         partial(self._pair, point, order, number), f"{point.label}, pair {number + 1}"
                     )
                     pairs.setdefault(point, []).append(pair)
+                    # Further workloads may have other points, which are known only after their sweep.
+                    done = (position * len(points) + place) * serving.pairs + number + 1
+                    self._progress(done, len(serving.workloads) * len(points) * serving.pairs)
         session.peaks = {side: self._engines[side].peak_memory_bytes() for side in SIDES}
         return pairs
 
@@ -113,6 +120,7 @@ class _Reload(_Mode):
             for point in self.session.points():
                 pair = {side: measured[side][point.workload.label, point.comparison, point.batch] for side in SIDES}
                 pairs.setdefault(point, []).append(pair)
+            self._progress(number + 1, self.session.spec.serving.pairs)
         return pairs
 
     def _round(self, order: Sequence[Side], number: int) -> dict[Side, Measured]:
@@ -168,6 +176,7 @@ def _facts(session: Session) -> dict[str, Any]:
     return {
         "gate": session.checks["variant"],
         "kv": {
+            "dtype": spec.variant.kv_cache_dtype,
             "base_tokens": base.kv_tokens,
             "plan_tokens": variant.kv_tokens,
             "base_blocks": base.kv_blocks,

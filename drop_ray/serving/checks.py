@@ -28,7 +28,7 @@ class Expected:
     scores: PromptScores
     """Scores of the gate's prompts, and of the long one if there is one."""
     greedy: Greedy | None
-    """Greedy continuations of the random prompts; None in 16 bits, where of two equal tokens either is right."""
+    """Greedy continuations of the random prompts; None where rounding may exchange two tokens, as in 16 bits."""
 
 
 class Gate:
@@ -59,8 +59,9 @@ class Gate:
         reference = self._start(replace(settings, kind="reference"), f"{who} reference")
         try:
             reference.wait()
-            greedy = reference.greedy(self._random, GREEDY_TOKENS) if settings.dtype == "float32" else None
-            return Expected(reference.score_prompts([*self._prompts, *self._long]), greedy)
+            scores = reference.score_prompts([*self._prompts, *self._long])
+            is_exact = settings.dtype == "float32" and not scores.in_8_bits
+            return Expected(scores, reference.greedy(self._random, GREEDY_TOKENS) if is_exact else None)
         finally:
             reference.close()
 
@@ -77,30 +78,36 @@ class Gate:
         if greedy is not None:
             gate.check_greedy(who, engine.generate(self._random, GREEDY_TOKENS).tokens, greedy)
         for prompt in self._long:
-            self._check_long(who, settings.dtype, engine, prompt, expected.scores.logprobs[positions:])
+            self._check_long(who, settings.dtype, engine, prompt, expected.scores, positions)
         return facts, {
             "dtype": settings.dtype,
-            "tolerances": asdict(gate.TOLERANCES[settings.dtype]),
+            "tolerances": asdict(gate.tolerance_of(settings.dtype, scores.in_8_bits)),
+            "in_8_bits": scores.in_8_bits,
             **found,
             "greedy_equal": None if greedy is None else True,
         }
 
-    def _check_long(self, who: str, dtype: str, engine: Engine, prompt: Sequence[int], logprobs: Any) -> None:
-        """The end of a prompt, first computed, then with what the first time left in the cache."""
+    def _check_long(
+        self, who: str, dtype: str, engine: Engine, prompt: Sequence[int], scores: PromptScores, start: int
+    ) -> None:
+        """The end of a prompt, first computed, then with what the first time left in the cache.
+
+        start: place of its scores.
+        """
+        logprobs = scores.logprobs[start:]
         context, target = prompt[: -len(prompt) // 4], prompt[-len(prompt) // 4 :]
         for way in ("computed", "from its cache of prefixes"):
             (found,) = engine.score([context], [target]).scores
-            gate.check_likelihood(
-                f"{who}, {way},", dtype, found.total, float(logprobs[-len(target) :].sum()), len(target)
-            )
+            expected = float(logprobs[-len(target) :].sum())
+            gate.check_likelihood(f"{who}, {way},", dtype, found.total, expected, len(target), scores.in_8_bits)
 
     def _expected_kv(self, settings: EngineSettings) -> gate.ExpectedKv:
         size, drops = self._size, settings.drops
-        layers = tuple(layer for layer in range(size.num_layers) if layer not in drops.attn)
-        # Layers with windows of several widths share the blocks in groups, by rules of the engine's own.
-        is_uniform = len({size.windows[layer] for layer in layers}) == 1
+        layers = size.kv_layers(drops)
+        # Layers that cache in several ways share the blocks in groups, by rules of the engine's own.
+        budget = settings.kv_cache_bytes if size.is_uniform(drops) else None
         bytes_per_token = size.kv_bytes_per_token(drops) // self._kv_shards
-        return gate.ExpectedKv(layers, bytes_per_token, settings.kv_cache_bytes if is_uniform else None)
+        return gate.ExpectedKv(layers, bytes_per_token, budget, size.state_bytes(drops))
 
 
 class Checks:

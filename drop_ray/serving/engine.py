@@ -14,10 +14,24 @@ from drop_ray.errors import DropRayError
 from drop_ray.models.families import DropLists
 
 Prompts = Sequence[Sequence[int]]
+EightBits = Literal["cache", "inputs"]
+"""What an engine rounds to 8-bit floats while it computes: keys and values, or what linears are given, too."""
 
 
 class EngineError(DropRayError):
     """An engine did not start, or died while it worked. The message ends with its own last lines."""
+
+
+@dataclass(frozen=True)
+class DraftSettings:
+    """A draft model, whose tokens the engine's own model verifies: its output stays its own."""
+
+    folder: str
+    """The draft's checkpoint, whose config.json has its drop lists."""
+    tokens: int
+    """Tokens that it drafts before each step of the model."""
+    samples: bool = False
+    """Whether it draws them, for requests that sample; otherwise it drafts its most probable ones."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +47,7 @@ class EngineSettings:
     own_drops: DropLists
     """The sub-layers that the checkpoint's config.json says are dropped."""
     dtype: str
-    """Dtype of weights and KV cache, such as `bfloat16`."""
+    """Dtype of weights and computation, such as `bfloat16`."""
     device: Literal["cpu", "cuda"]
     """Kind of device that it runs on."""
     max_model_len: int
@@ -58,6 +72,12 @@ class EngineSettings:
     """Whether it answers the evaluation: vLLM has a place for a token after `max_model_len`, and stop strings."""
     prefix_caching: bool = False
     """Whether vLLM keeps what prompts begin with for the next ones."""
+    draft: DraftSettings | None = None
+    """The draft model, if there is one; vLLM only."""
+    kv_cache_dtype: str = "auto"
+    """Dtype of the KV cache, such as `fp8_e4m3`; `auto` is that of the weights; vLLM only."""
+    fp8_at_load: bool = False
+    """Whether vLLM makes 8-bit floats of the weights while it loads them."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +117,14 @@ class PromptScores:
     """The most probable token, int64 [positions]."""
     margins: NDArray[np.float64] | None = None
     """By how much it is more probable than the second, in log-probability, float64 [positions]; None if not known."""
+    in_8_bits: EightBits | None = None
+    """What the engine of which these are the reference's rounds to 8-bit floats, if anything."""
 
 
 def first_scores(scores: PromptScores, positions: int) -> PromptScores:
     """The scores of the first positions alone."""
     margins = None if scores.margins is None else scores.margins[:positions]
-    return PromptScores(scores.logprobs[:positions], scores.top[:positions], margins)
+    return PromptScores(scores.logprobs[:positions], scores.top[:positions], margins, scores.in_8_bits)
 
 
 @dataclass(frozen=True)
@@ -173,6 +195,37 @@ class EngineFacts:
     """KV-cache bytes of one token, in all layers, on one device."""
     weights_bytes: int
     """Bytes of the weights on all devices."""
+    state_bytes: int | None = None
+    """Bytes of one sequence in the cache that do not grow with it; None where the engine does not say."""
+    draft_weights_bytes: int = 0
+    """Bytes of the draft's weights on all devices; none of them are the model's own."""
+    draft_kv_bytes_per_token: int = 0
+    """KV-cache bytes of one token in the draft's layers, on one device."""
+
+
+@dataclass(frozen=True)
+class Drafted:
+    """What became of drafted tokens, over the steps of all sequences."""
+
+    steps: int
+    """Steps that verified drafted tokens."""
+    accepted: tuple[int, ...]
+    """By position: in how many of the steps the drafted tokens up to this one were kept."""
+
+    def __sub__(self, earlier: "Drafted") -> "Drafted":
+        """What came since."""
+        accepted = (now - then for now, then in zip(self.accepted, earlier.accepted, strict=True))
+        return Drafted(self.steps - earlier.steps, tuple(accepted))
+
+    @property
+    def acceptance(self) -> tuple[float, ...]:
+        """By position, the share of steps in which the drafted tokens up to this one were kept."""
+        return tuple(count / self.steps for count in self.accepted)
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Mean number of tokens of a step: those that were kept, and the model's own."""
+        return 1 + sum(self.accepted) / self.steps
 
 
 @dataclass(frozen=True)
@@ -194,6 +247,9 @@ class Engine(Protocol):
     def generate(self, prompts: Prompts, output_length: int) -> Generation:
         """Generate exactly `output_length` greedy tokens, whatever they are, for all prompts as one batch."""
 
+    def sample(self, prompts: Prompts, output_length: int, temperature: float) -> Generation:
+        """As `generate`, with tokens that are drawn. Only vLLM does it."""
+
     def score_prompts(self, prompts: Prompts) -> PromptScores: ...
 
     def score(self, contexts: Prompts, targets: Prompts) -> Scores:
@@ -201,6 +257,9 @@ class Engine(Protocol):
 
     def complete(self, prompts: Prompts, completion: Completion) -> Completed:
         """Complete each prompt."""
+
+    def drafted(self) -> Drafted:
+        """What has become of drafted tokens since the engine started. Only of an engine with a draft."""
 
     def peak_memory_bytes(self) -> int:
         """Peak memory since the engine started: of the device, or of the engine's process on a CPU."""

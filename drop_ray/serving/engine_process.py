@@ -16,6 +16,7 @@ from typing import Any
 from drop_ray.serving.engine import (
     Completed,
     Completion,
+    Drafted,
     EngineError,
     EngineFacts,
     EngineFailure,
@@ -72,6 +73,9 @@ class EngineProcess:
     def generate(self, prompts: Prompts, output_length: int) -> Generation:
         return self._call("generate", prompts, output_length)  # type: ignore[no-any-return]
 
+    def sample(self, prompts: Prompts, output_length: int, temperature: float) -> Generation:
+        return self._call("sample", prompts, output_length, temperature)  # type: ignore[no-any-return]
+
     def score_prompts(self, prompts: Prompts) -> PromptScores:
         return self._call("score_prompts", prompts)  # type: ignore[no-any-return]
 
@@ -80,6 +84,9 @@ class EngineProcess:
 
     def complete(self, prompts: Prompts, completion: Completion) -> Completed:
         return self._call("complete", prompts, completion)  # type: ignore[no-any-return]
+
+    def drafted(self) -> Drafted:
+        return self._call("drafted")  # type: ignore[no-any-return]
 
     def greedy(self, prompts: Prompts, output_length: int) -> tuple[tuple[int, ...], ...]:
         """The greedy continuations of the prompts, which only the reference gives."""

@@ -1,11 +1,12 @@
 """An engine as the evaluation asks it (`evaluation/tokens/token_model.py`)."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from drop_ray.evaluation.tokens import token_model
 from drop_ray.evaluation.tokens.token_model import Continuation, Likelihood, TokenCounts
 from drop_ray.serving.engine import Completion, Engine
+from drop_ray.text.progress import ignore_progress
 
 # Requests that are sent to an engine's process at a time: their token ids take memory in both.
 SENT = 8192
@@ -17,6 +18,7 @@ class EngineTokens:
     def __init__(self, engine: Engine, max_length: int):
         self._engine, self._max_length = engine, max_length
         self.counts = TokenCounts()
+        self.progress: Callable[[int, int], None] = ignore_progress
 
     @property
     def max_length(self) -> int:
@@ -32,6 +34,7 @@ class EngineTokens:
             self.counts.add(sum(len(each.context) + len(each.target) - 1 for each in asked), scores.computed)
             for number, score in zip(part, scores.scores, strict=True):
                 answers[number] = Likelihood(score.total, score.is_greedy)
+            self.progress(len(answers), len(requests))
         return [answers[number] for number in range(len(requests))]
 
     def generate(

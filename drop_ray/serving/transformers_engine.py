@@ -2,14 +2,17 @@
 
 import resource
 import time
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
+from torch import nn
 
 from drop_ray.models.dropped import decoder_layers
+from drop_ray.models.sublayers import sublayer_names
 from drop_ray.serving.engine import EngineFacts, EngineSettings, Generation, Prompts, PromptScores, RequestTiming
 from drop_ray.serving.reference import load, scores_of
 
@@ -26,7 +29,7 @@ class TransformersEngine:
 
     def facts(self) -> EngineFacts:
         settings = self._settings
-        layers, kv_bytes = self._kv_cache
+        layers, kv_bytes, state_bytes = self._kv_cache
         budget = settings.kv_cache_bytes
         tokens = budget // kv_bytes if budget is not None and kv_bytes else None
         return EngineFacts(
@@ -38,6 +41,7 @@ class TransformersEngine:
             kv_layers=layers,
             kv_bytes_per_token=kv_bytes,
             weights_bytes=sum(parameter.nbytes for parameter in self._model.parameters()),
+            state_bytes=state_bytes,
         )
 
     @torch.inference_mode()
@@ -71,16 +75,16 @@ class TransformersEngine:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
     @cached_property
-    def _kv_cache(self) -> tuple[tuple[int, ...], int]:
-        """The layers that have states in a real cache, and its bytes per token."""
+    def _kv_cache(self) -> tuple[tuple[int, ...], int, int]:
+        """The layers that have keys and values in a real cache, its bytes per token, and those of constant states."""
         with torch.inference_mode():
             cache = self._forward(torch.zeros(1, PROBE_TOKENS, dtype=torch.long), None).past_key_values
-        filled = {index for index, layer in enumerate(cache.layers) if layer.keys is not None}
+        filled = {index for index, layer in enumerate(cache.layers) if getattr(layer, "keys", None) is not None}
         # Kept layers are numbered anew in the cache; a stand-in for attention has no number.
-        numbers = [getattr(layer.self_attn, "layer_idx", None) for layer in decoder_layers(self._model)]
+        numbers = [_cache_number(layer) for layer in decoder_layers(self._model)]
         layers = tuple(layer for layer, number in enumerate(numbers) if number in filled)
         kv_bytes = sum(cache.layers[index].keys.nbytes + cache.layers[index].values.nbytes for index in filled)
-        return layers, kv_bytes // PROBE_TOKENS
+        return layers, kv_bytes // PROBE_TOKENS, sum(tensor.nbytes for tensor in _states(cache))
 
     def _forward(self, ids: torch.Tensor, cache: Any, logits_to_keep: int = 1) -> Any:
         return self._model(
@@ -93,3 +97,23 @@ class TransformersEngine:
     def _synchronize(self) -> None:
         if self._settings.device == "cuda":
             torch.cuda.synchronize()
+
+
+def _states(cache: Any) -> Iterator[torch.Tensor]:
+    """The states of linear attention, state spaces and convolutions in a cache."""
+    for layer in cache.layers:
+        for name in ("conv_states", "recurrent_states"):
+            states = getattr(layer, name, None) or ()
+            for state in states.values() if isinstance(states, dict) else states:
+                if isinstance(state, torch.Tensor):
+                    yield state
+
+
+def _cache_number(layer: nn.Module) -> int | None:
+    """The place in the cache of a layer's keys and values, or of its state; None where it has no mixer."""
+    for name in sublayer_names(layer)["attention"]:
+        for part in getattr(layer, name).modules():
+            number: int | None = getattr(part, "layer_idx", None)
+            if number is not None:
+                return number
+    return None

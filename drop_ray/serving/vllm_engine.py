@@ -3,7 +3,9 @@
 import re
 import resource
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,11 @@ import torch
 import vllm
 from vllm import LLM, SamplingParams
 
+from drop_ray.models.location import has_tokenizer
 from drop_ray.serving.engine import (
     Completed,
     Completion,
+    Drafted,
     EngineFacts,
     EngineSettings,
     Generation,
@@ -22,19 +26,28 @@ from drop_ray.serving.engine import (
     RequestTiming,
     Scores,
 )
+from drop_ray.serving.speculation import speculation
 from drop_ray.serving.vllm_answers import complete, score
-from drop_ray.serving.vllm_private import cache_config, kv_cache_specs, num_kv_cache_groups, num_weights
+from drop_ray.serving.vllm_private import (
+    cache_config,
+    draft_model,
+    is_of_draft,
+    kv_cache_specs,
+    num_kv_cache_groups,
+    num_weights,
+)
 
 # Tokens that an engine computes at a time in the evaluation.
 EVALUATION_STEP = 2048
 LAYER = re.compile(r"layers\.(\d+)\.")
+# A scale for each output, as drop_ray's own. The name `fp8` is only for checkpoints that are stored so, since 0.32.
+FP8_AT_LOAD = "fp8_per_channel"
+# Counters of vLLM, the second one by position.
+STEPS, ACCEPTED = "vllm:spec_decode_num_drafts", "vllm:spec_decode_num_accepted_tokens_per_pos"
 
 
 class VllmEngine:
-    """A vLLM engine. For benchmarks it has no prefix caching, since prompts are repeated there.
-
-    The KV cache has the model's dtype.
-    """
+    """A vLLM engine. For benchmarks it has no prefix caching, since prompts are repeated there."""
 
     def __init__(self, settings: EngineSettings):
         self._device = settings.device
@@ -56,11 +69,16 @@ class VllmEngine:
             kv_layers=rank.kv_layers,
             kv_bytes_per_token=rank.kv_bytes,
             weights_bytes=sum(rank.weights_bytes for rank in ranks),
+            draft_weights_bytes=sum(rank.draft_weights_bytes for rank in ranks),
+            draft_kv_bytes_per_token=rank.draft_kv_bytes,
         )
 
     def generate(self, prompts: Prompts, output_length: int) -> Generation:
+        return self.sample(prompts, output_length, 0)
+
+    def sample(self, prompts: Prompts, output_length: int, temperature: float) -> Generation:
         # Without `min_tokens`, which would forbid an end of text that the model predicts, and so change the tokens.
-        sampling = SamplingParams(temperature=0, max_tokens=output_length, ignore_eos=True, detokenize=False)
+        sampling = SamplingParams(temperature=temperature, max_tokens=output_length, ignore_eos=True, detokenize=False)
         start = time.perf_counter()
         outputs = self._run(prompts, sampling)
         wall = time.perf_counter() - start
@@ -85,6 +103,10 @@ class VllmEngine:
     def complete(self, prompts: Prompts, completion: Completion) -> Completed:
         return complete(self._llm, prompts, completion)
 
+    def drafted(self) -> Drafted:
+        counters = {metric.name: metric for metric in self._llm.get_metrics() if metric.name in (STEPS, ACCEPTED)}
+        return Drafted(counters[STEPS].value, tuple(counters[ACCEPTED].values))
+
     def peak_memory_bytes(self) -> int:
         if self._device == "cpu":
             # The workers of tensor parallelism are separate processes, and each reports its own peak.
@@ -100,8 +122,8 @@ class VllmEngine:
 def _arguments(settings: EngineSettings) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "model": settings.folder,
-        # Without it, there are no stop strings.
-        "skip_tokenizer_init": not settings.evaluates,
+        # Stop strings need one. They come from tasks, which a model without a tokenizer has none of.
+        "skip_tokenizer_init": not (settings.evaluates and has_tokenizer(Path(settings.folder))),
         "dtype": settings.dtype,
         "max_model_len": settings.max_model_len + settings.evaluates,
         "max_num_seqs": settings.max_batch,
@@ -111,7 +133,10 @@ def _arguments(settings: EngineSettings) -> dict[str, Any]:
         "distributed_executor_backend": "uni" if settings.tensor_parallel == 1 else "mp",
         "enable_prefix_caching": settings.prefix_caching,
         "disable_log_stats": False,
+        "kv_cache_dtype": settings.kv_cache_dtype,
     }
+    if settings.fp8_at_load:
+        arguments["quantization"] = FP8_AT_LOAD
     if settings.evaluates:
         # Prompts' log-probabilities take the logits of all tokens of a step, in float32, beside vLLM's own budget.
         arguments["max_num_batched_tokens"] = max(EVALUATION_STEP, settings.max_batch)
@@ -124,6 +149,8 @@ def _arguments(settings: EngineSettings) -> dict[str, Any]:
             "drop_attn_list": list(settings.drops.attn),
             "drop_mlp_list": list(settings.drops.mlp),
         }
+    if settings.draft is not None:
+        arguments["speculative_config"] = speculation(settings.draft)
     return arguments
 
 
@@ -147,19 +174,32 @@ class _WorkerFacts:
     """Number of groups of layers that share blocks."""
     device: str
     """Name of the device."""
+    draft_weights_bytes: int
+    """Bytes of its weights of the draft."""
+    draft_kv_bytes: int
+    """KV-cache bytes of one token, in the draft's layers."""
 
 
 def _worker_facts(worker: Any) -> _WorkerFacts:
     """The facts of one of vLLM's workers, in which this function runs."""
-    specs = kv_cache_specs(worker)
+    found, draft = kv_cache_specs(worker), draft_model(worker)
+    specs = {name: spec for name, spec in found.items() if not is_of_draft(name)}
+    of_draft = [spec for name, spec in found.items() if is_of_draft(name)]
     layers = sorted(int(match.group(1)) for name in specs if (match := LAYER.search(name)))
     return _WorkerFacts(
         weights_bytes=_weights_bytes(worker.get_model()),
-        kv_bytes=sum(spec.page_size_bytes // spec.block_size for spec in specs.values()),
+        kv_bytes=_kv_bytes(specs.values()),
         kv_layers=tuple(layers),
         kv_groups=num_kv_cache_groups(worker),
         device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        draft_weights_bytes=_weights_bytes(draft) if draft is not None else 0,
+        draft_kv_bytes=_kv_bytes(of_draft),
     )
+
+
+def _kv_bytes(specs: Iterable[Any]) -> int:
+    """Bytes of one token in the layers of these caches."""
+    return sum(spec.page_size_bytes // spec.block_size for spec in specs)
 
 
 def _weights_bytes(model: torch.nn.Module) -> int:

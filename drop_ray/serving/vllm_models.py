@@ -1,19 +1,17 @@
 """vLLM's models without some of their attention or MLP sub-layers, made when vLLM asks for one by its name.
 
-`DroppedLlamaForCausalLM` and the like are made on first access from vLLM's own class, which is not copied: each layer
-loses its dropped sub-layers, their weights and their KV cache as soon as it is built. vLLM's layers have the attribute
-names of transformers' own, so `sublayer_names` holds for both.
-
-A layer of vLLM passes the output of its last sub-layer on without adding it to the residual: the next norm adds it. The
-module that replaces a dropped sub-layer therefore passes on the output that is pending.
+`DroppedLlamaForCausalLM` and the like, for any architecture, are made on first access from vLLM's own class, which is
+not copied: each layer loses its dropped sub-layers, their weights and their KV cache as soon as it is built. The names
+in `sublayer_names` are those of vLLM's layers too. An architecture without a class in vLLM goes by its backend for
+transformers models.
 """
 
 import functools
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 
 import torch
-from torch import nn
 from transformers import CONFIG_MAPPING, AutoConfig
 from vllm.transformers_utils.config import register_config_parser
 
@@ -21,27 +19,47 @@ from drop_ray.errors import UserError
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.classes import base_config_class
 from drop_ray.models.dropped import drop_lists_of_config
-from drop_ray.models.families import FAMILIES, DropLists, check_drop_lists, family_name
-from drop_ray.models.modeling_dropped import Nothing, drop_indices, sublayer_names
+from drop_ray.models.families import FAMILIES, DropLists, check_drop_lists, family_name, is_refused_by_vllm
+from drop_ray.models.modeling_dropped import returned_values, stand_in
+from drop_ray.models.sublayers import drop_indices, layers_and_path, sublayer_names
 from drop_ray.models.tied_head import TIED
-from drop_ray.models.transformers_private import attention_of, set_attention
+from drop_ray.models.tracing import traits_of
+from drop_ray.models.transformers_private import attention_of, causal_architectures, set_attention
 from drop_ray.serving.vllm_private import (
     BackendHooks,
     ConfigParser,
-    MissingLayer,
     allow_ranks_without_attention,
     each_layer_built,
     forget_attention,
+    forget_experts,
     forget_missing_layers,
+    forget_states,
     is_of_backend,
     is_sequence_parallel,
     model_class,
+    of_present_layers,
+    relates_tokens,
+    share_settings,
 )
+from drop_ray.serving.vllm_stand_ins import replace_sublayer
+from drop_ray.serving.vllm_wrappers import why_not_served
+
+# What the names of the layers of a language model inside a multimodal one have in common.
+LANGUAGE_MODEL = "language_model."
 
 
-def install() -> None:
-    """Make vLLM recognise drop lists wherever it reads a config.json; and DeepSeek-MoE, which transformers lacks."""
+# The drop lists of a configuration.
+LISTS = ("drop_attn_list", "drop_mlp_list")
+
+
+def install(architectures: Iterable[str]) -> None:
+    """Make vLLM recognise drop lists wherever it reads a config.json; and DeepSeek-MoE, which transformers lacks.
+
+    architectures: those that dropped classes are registered for.
+    """
     allow_ranks_without_attention()
+    for architecture in architectures:
+        share_settings(architecture, f"Dropped{architecture}")
     # It replaces vLLM's own parser, which vLLM warns of. A parser of another name would have to be asked for.
     register_config_parser("hf")(DroppedConfigParser)
     for architecture, family in FAMILIES.items():
@@ -76,49 +94,56 @@ def _has_own_head(config, folder):
 
 
 def _recognise(config, overrides, location):
-    """Give a configuration with drop lists the architecture of a dropped model, in place."""
-    own = DropLists()
+    """Give a configuration with drop lists the architecture of a dropped model, in place.
+
+    A multimodal model has its lists where it has the settings of its language model.
+    """
+    own, text = DropLists(), config.get_text_config()
     if (config.model_type or "").startswith("dropped_"):
-        own = drop_lists_of_config(config)
+        own = drop_lists_of_config(text)
         # vLLM decides by the model type, for example whether attention is latent (DeepSeek).
         # Saving takes it from the class.
         config.model_type = config.model_type.removeprefix("dropped_")
-    lists = {field: overrides.get(field, getattr(config, field, None)) for field in ("drop_attn_list", "drop_mlp_list")}
+    inner = overrides.get("text_config")
+    if isinstance(inner, dict) and {*LISTS} & {*inner}:  # vLLM applies these when it has built its settings
+        raise ValueError(f"{location}: give {' and '.join(LISTS)} in hf_overrides itself, not in its text_config")
+    lists = {field: overrides.get(field, getattr(text, field, None)) for field in LISTS}
     drops = DropLists(*(tuple(drop_indices(entries)) for entries in lists.values()))
     if drops.union(own) != drops:
         raise ValueError(f"{location} lacks more than hf_overrides drops: name all of {own.as_identity()} too")
     if not drops.count:
         return
-    check_drop_lists(drops, config.num_hidden_layers, f"{location}: config.json")
+    check_drop_lists(drops, text.num_hidden_layers, f"{location}: config.json")
     base = family_name((overrides.get("architectures") or config.architectures or ["no architecture"])[0])
-    if base not in FAMILIES:
-        raise ValueError(f"{location}: {base} has drop lists; drop_ray serves them for {', '.join(FAMILIES)}")
+    if is_refused_by_vllm(base):
+        raise ValueError(f"{location}: {base} has drop lists, which vLLM is not taught; drop_ray.load loads it")
+    if text is not config:
+        if why := why_not_served(base, location):
+            raise ValueError(why)
+        for field, entries in lists.items():
+            setattr(text, field, entries)
+    elif not hasattr(config, "returned_values"):  # a full checkpoint, whose config.json does not state them
+        config.returned_values = _seen_values(config, base)
     config.architectures = [f"Dropped{base}"]
     if "architectures" in overrides:  # which vLLM applies after this
         overrides["architectures"] = config.architectures
 
 
-class NoAttention(MissingLayer):
-    """Replaces an attention. Weight loaders of vLLM skip the tensors of a `MissingLayer`."""
+def _seen_values(config, architecture):
+    """How many values the modules of transformers' layers return, which only vLLM's backend needs.
 
-    def forward(self, positions, hidden_states, *_, **__):  # noqa: ARG002
-        return hidden_states
-
-
-class NoMlp(MissingLayer):
-    """Replaces an MLP, or a norm after a sub-layer."""
-
-    def forward(self, hidden_states, *_, **__):
-        return hidden_states
+    A small model is run for an unlisted family: here, as the backend changes the classes of transformers.
+    """
+    if architecture in FAMILIES:
+        return dict(FAMILIES[architecture].returned_values)
+    if architecture not in causal_architectures():
+        return {}
+    return dict(traits_of(_base_config(config, architecture), architecture).returned_values)
 
 
-class NoNorm(MissingLayer):
-    """Replaces the norm before a sub-layer, which would have added the pending output."""
-
-    def forward(self, hidden_states, residual=None):
-        if residual is None:  # the first norm of the model: its caller keeps the input as the residual
-            return torch.zeros_like(hidden_states)
-        return hidden_states, residual
+def _base_config(config, architecture):
+    fields = {key: value for key, value in config.to_dict().items() if key not in ("model_type", "auto_map")}
+    return base_config_class(architecture)(**fields)
 
 
 class DroppedModel:
@@ -126,12 +151,26 @@ class DroppedModel:
 
     def __init__(self, *, vllm_config, prefix="", **kwargs):
         _check_dtype(vllm_config)
-        drops = drop_lists_of_config(vllm_config.model_config.hf_config)
-        with each_layer_built(lambda layer, name: _drop_from(layer, name, drops, vllm_config.compilation_config)):
+        model, compilation_config = vllm_config.model_config, vllm_config.compilation_config
+        drops = drop_lists_of_config(model.hf_text_config)
+        has_towers = model.hf_text_config is not model.hf_config  # whose layers stay
+        found = []
+
+        def change(layer, name):
+            if not has_towers or LANGUAGE_MODEL in name:
+                found.append(name)
+                _drop_from(layer, name, drops, compilation_config)
+
+        with each_layer_built(change):
             super().__init__(vllm_config=vllm_config, prefix=prefix, **kwargs)
+        if not found:
+            raise ValueError(
+                f"drop_ray does not find the layers of vLLM's {type(self).__name__.removeprefix('Dropped')}"
+            )
+        forget_states(vllm_config)
 
     def load_weights(self, weights):
-        loaded = super().load_weights(weights)
+        loaded = super().load_weights(of_present_layers(self, weights))
         forget_missing_layers(self)
         return loaded
 
@@ -141,28 +180,30 @@ class DroppedBackendModel(BackendHooks):
 
     def full_config(self):
         """The base's configuration. vLLM builds the whole base from it, on the meta device."""
-        architecture = type(self).__name__.removeprefix("Dropped")
-        fields = {key: value for key, value in self.config.to_dict().items() if key not in ("model_type", "auto_map")}
-        config = base_config_class(architecture)(**fields)
+        config = _base_config(self.config, type(self).__name__.removeprefix("Dropped"))
         set_attention(config, attention_of(self.text_config))
         return config
 
     def pipeline_parallel(self):
         """Replace the dropped sub-layers. vLLM calls this right after it has built the model."""
         drops = drop_lists_of_config(self.config)
-        for index, layer in enumerate(self.model.layers):
+        path, layers = layers_and_path(self.model)
+        for index, layer in enumerate(layers):
             for name in chain.from_iterable(_dropped_names(layer, index, drops)):
-                setattr(layer, name, nn.Identity() if "norm" in name else Nothing(name == "self_attn"))
-                self.ignore_unexpected_prefixes.append(f"model.layers.{index}.{name}.")
+                part = getattr(layer, name)
+                part.returned_values = returned_values(name, part, self.config.returned_values)
+                setattr(layer, name, stand_in(layer, name))
+                self.ignore_unexpected_prefixes.append(f"model.{path}.{index}.{name}.")
         super().pipeline_parallel()
 
 
 @functools.cache
 def _dropped_class(name):
     architecture = name.removeprefix("Dropped")
-    if not name.startswith("Dropped") or architecture not in FAMILIES:
+    if not name.startswith("Dropped"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    base = model_class(architecture)
+    config = base_config_class(architecture)() if architecture in causal_architectures() else None
+    base = model_class(architecture, config)
     mixin = DroppedBackendModel if is_of_backend(base) else DroppedModel
     return type(name, (mixin, base), {"__module__": __name__})
 
@@ -174,16 +215,24 @@ def _drop_from(layer, prefix, drops, compilation_config):
     """
     if is_sequence_parallel(layer):
         raise ValueError("dropped models are not served with sequence-parallel experts: leave out expert parallelism")
-    for names in _dropped_names(layer, int(prefix.rpartition(".")[2]), drops):
-        for name in names:
-            setattr(layer, name, NoAttention() if name == "self_attn" else NoNorm() if name == names[0] else NoMlp())
-            forget_attention(compilation_config, f"{prefix}.{name}.")
+    if not hasattr(layer, "block_type"):  # which `sublayer_names` asks where a layer has one sub-layer (Nemotron-H)
+        layer.block_type = "attention" if relates_tokens(layer) else "mlp"
+    index = int(prefix.rpartition(".")[2])
+    for names in _dropped_names(layer, index, drops):
+        for gone in replace_sublayer(layer, names):
+            forget_attention(compilation_config, gone)
+    if index in drops.mlp:
+        forget_experts(layer)
 
 
 def _dropped_names(layer, index, drops):
     """The modules of each dropped sub-layer of a layer, in the order of `sublayer_names`."""
     names = sublayer_names(layer)
-    return [names["attention"]] * (index in drops.attn) + [names["mlp"]] * (index in drops.mlp)
+    dropped = {"attention": index in drops.attn, "mlp": index in drops.mlp}
+    for sublayer, is_dropped in dropped.items():
+        if is_dropped and not names[sublayer]:
+            raise ValueError(f"layer {index} has no {sublayer} to drop: {type(layer).__name__} has {names}")
+    return [names[sublayer] for sublayer, is_dropped in dropped.items() if is_dropped]
 
 
 def _check_dtype(vllm_config):

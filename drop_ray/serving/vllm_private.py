@@ -8,9 +8,10 @@ vLLM that changed one.
 import copy
 import functools
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import vllm
@@ -34,20 +35,44 @@ from vllm.transformers_utils.config import HFConfigParser as ConfigParser
 __all__ = ["ConfigParser", "MissingLayer"]
 
 
-def model_class(architecture: str) -> type[nn.Module]:
-    """vLLM's own class of an architecture, which the registry gives to the engine only.
+# The names that configurations have for the number of experts, as vLLM knows them.
+NUM_EXPERTS = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
 
-    Expected of `ModelRegistry.models`: entries by architecture, whose `load_model_cls()` imports the class.
+
+def model_class(architecture: str, config: Any) -> type[nn.Module]:
+    """vLLM's own class of an architecture, which the registry gives to the engine only; else that of its backend.
+
+    config: one of the architecture, which tells whether it has experts. Expected of `ModelRegistry.models`: entries by
+    architecture, whose `load_model_cls()` imports the class.
     """
-    made: type[nn.Module] = vllm.ModelRegistry.models[architecture].load_model_cls()
+    known = vllm.ModelRegistry.models
+    has_experts = any(getattr(config, name, None) for name in NUM_EXPERTS)
+    backend = "TransformersMoEForCausalLM" if has_experts else "TransformersForCausalLM"
+    made: type[nn.Module] = known[architecture if architecture in known else backend].load_model_cls()
     return made
 
 
 def is_of_backend(model: type[nn.Module]) -> bool:
     """Whether a class belongs to vLLM's backend for transformers models, which runs the code of transformers."""
-    from vllm.model_executor.models.transformers import TransformersForCausalLM
+    from vllm.model_executor.models.transformers.base import Base
 
-    return issubclass(model, TransformersForCausalLM)
+    return issubclass(model, Base)
+
+
+def share_settings(architecture: str, dropped: str) -> None:
+    """Have vLLM adjust its settings for a dropped model as for the full one.
+
+    Expected of `MODELS_CONFIG_MAP`: what adjusts them, by the architectures that need it.
+    """
+    from vllm.model_executor.models.config import MODELS_CONFIG_MAP
+
+    if architecture in MODELS_CONFIG_MAP:
+        MODELS_CONFIG_MAP[dropped] = MODELS_CONFIG_MAP[architecture]
+
+
+def returns_pair(module: nn.Module) -> bool:
+    """Whether a module returns its output and a bias: vLLM's linear modules do, unless their `return_bias` is off."""
+    return bool(getattr(module, "return_bias", False))
 
 
 class BackendHooks:
@@ -96,30 +121,76 @@ def each_layer_built(change: Callable[[nn.Module, str], None]) -> Iterator[None]
         return make_layers(num_hidden_layers, changed, prefix)
 
     with ExitStack() as stack:
-        for name, module in list(sys.modules.items()):
-            if name.startswith("vllm.") and vars(module).get("make_layers") is make_layers:
-                stack.enter_context(replaced(module, "make_layers", make_changed_layers))
-        yield
+        for module in _modules_with(make_layers):
+            stack.enter_context(replaced(module, "make_layers", make_changed_layers))
+        try:
+            yield
+        finally:  # a wrapper imports its language model only when it builds it
+            for module in _modules_with(make_changed_layers):
+                vars(module)["make_layers"] = make_layers
 
 
-def forget_attention(compilation_config: Any, prefix: str) -> None:
-    """Remove modules below `prefix` from vLLM's lists of attentions, which get a KV cache, and of experts.
+def _modules_with(make_layers: Callable[..., Any]) -> list[ModuleType]:
+    """The modules of vLLM that have this function as `make_layers`."""
+    modules = [module for name, module in list(sys.modules.items()) if name.startswith("vllm.")]
+    return [module for module in modules if vars(module).get("make_layers") is make_layers]
 
-    Expected: a module that is built adds its name to `static_forward_context`, one with experts also to
-    `static_all_moe_layers`.
+
+def forget_attention(compilation_config: Any, gone: nn.Module) -> None:
+    """Remove what is inside a module from vLLM's lists of attentions, which get a KV cache, and of experts.
+
+    Expected: a module that is built enters itself into `static_forward_context`, under a name that is not always its
+    own, and one with experts that name also into `static_all_moe_layers`.
     """
-    for key in [key for key in compilation_config.static_forward_context if key.startswith(prefix)]:
+    parts = set(gone.modules())
+    for key in [key for key, part in compilation_config.static_forward_context.items() if part in parts]:
         del compilation_config.static_forward_context[key]
         if key in compilation_config.static_all_moe_layers:
             compilation_config.static_all_moe_layers.remove(key)
 
 
+def forget_experts(layer: nn.Module) -> None:
+    """Have a layer whose MLP is gone say that it has no experts: once all layers are built, models make lists of them.
+
+    Expected: layers of AfMoE say it by `moe_enabled`, those of HY V3 by a `block_type` of "moe", and neither reads it
+    while it runs. Other models go by the class of `mlp`.
+    """
+    if hasattr(layer, "moe_enabled"):
+        vars(layer)["moe_enabled"] = False
+    if getattr(layer, "block_type", None) == "moe":
+        vars(layer)["block_type"] = "mlp"
+
+
+def forget_states(vllm_config: Any) -> None:
+    """Have vLLM keep no states of linear attention for a hybrid that has none left.
+
+    Expected: such a mixer is a `MambaBase`, and with a `mamba_cache_mode` of "none" nobody asks for their states.
+    """
+    from vllm.model_executor.layers.mamba.abstract import MambaBase
+
+    mixers = vllm_config.compilation_config.static_forward_context.values()
+    if not any(isinstance(mixer, MambaBase) for mixer in mixers):
+        vllm_config.cache_config.mamba_cache_mode = "none"
+
+
+def relates_tokens(module: nn.Module) -> bool:
+    """Whether there is an attention, or what has its place, in a module. Expected: it is an `AttentionLayerBase`."""
+    from vllm.model_executor.layers.attention_layer_base import AttentionLayerBase
+
+    return any(isinstance(part, AttentionLayerBase) for part in module.modules())
+
+
 def is_sequence_parallel(layer: nn.Module) -> bool:
     """Whether a layer divides the tokens among the ranks of its experts from before its attention until after its MLP.
 
-    Expected: layers that do so, such as those of DeepSeek, have `use_sequence_parallel_moe`.
+    Expected: layers that do so say it by an attribute: DeepSeek's by the first, those of Qwen3-Next by the second.
     """
-    return bool(getattr(layer, "use_sequence_parallel_moe", False))
+    return any(getattr(layer, name, False) for name in ("use_sequence_parallel_moe", "use_attn_reduce_scatter_for_moe"))
+
+
+def of_present_layers(model: nn.Module, weights: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """The tensors that a model has modules for: not every model's own loader passes over the others (Granite 4)."""
+    return (entry for entry in weights if not model_utils.is_pp_missing_parameter(entry[0], model))
 
 
 def forget_missing_layers(model: nn.Module) -> None:
@@ -177,10 +248,31 @@ def cache_config(llm: Any) -> Any:
 def kv_cache_specs(worker: Any) -> Mapping[str, Any]:
     """The cache of each attention of a worker, by the attention's name. `LLM.collective_rpc` passes the worker.
 
-    Expected: `page_size_bytes`, the bytes of a block of `block_size` tokens.
+    Mixers with states of one size are left out. Expected: attentions have an `AttentionSpec`, and `page_size_bytes`,
+    the bytes of a block of `block_size` tokens.
     """
+    from vllm.v1.kv_cache_interface import AttentionSpec
+
     specs: Mapping[str, Any] = worker.get_kv_cache_spec()
-    return specs
+    return {name: spec for name, spec in specs.items() if isinstance(spec, AttentionSpec)}
+
+
+def draft_model(worker: Any) -> nn.Module | None:
+    """The draft model of a worker, which has weights and a KV cache of its own; None without one.
+
+    Expected of `model_runner.drafter.model`: the model that a runner with a draft model has loaded.
+    """
+    drafter = getattr(worker.model_runner, "drafter", None)
+    found: nn.Module | None = getattr(drafter, "model", None)
+    return found
+
+
+def is_of_draft(attention: str) -> bool:
+    """Whether an attention of that name belongs to the draft model.
+
+    Expected of `DraftModelProposer._get_model`: it builds the draft under this prefix.
+    """
+    return attention.startswith("draft_model.")
 
 
 def num_kv_cache_groups(worker: Any) -> int:

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 import ray
 import tiny_run
+from processes import SUPPORT, with_folders
 
 
 @pytest.fixture(scope="session")
 def local_ray():
     # Workers unpickle actor classes that test files define.
-    environment = {"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}}
+    environment = {"env_vars": with_folders(Path(__file__).parent, SUPPORT)}
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, runtime_env=environment)
     yield
     ray.shutdown()

@@ -1,11 +1,13 @@
 """The command line as a person meets it: exit codes, what it says, and export of a plan made by hand."""
 
 import json
+import shutil
 
 import pytest
 import torch
+import yaml
 from tiny_models import make_model, token_ids
-from tiny_run import write_config
+from tiny_run import config_values, write_config
 
 import drop_ray
 from drop_ray.cli import main
@@ -21,7 +23,7 @@ def config(inputs, tmp_path):
     ("fields", "message"),
     [
         ({"modle": 1}, "modle: unknown key; did you mean `model`?"),
-        ({"model": {"path": "nowhere"}}, "model.path: nowhere is neither a folder"),
+        ({"model": {"path": "no/such/model"}}, "no/such/model) is neither a folder"),
         ({"plans": [{"strategy": "attention", "drop": 5}]}, "plans[0].drop: 5 is more than the model's 4"),
     ],
 )
@@ -30,6 +32,23 @@ def test_bad_input_is_said_on_one_line_with_exit_code_2(config, capsys, fields, 
     errors = capsys.readouterr().err.strip()
     assert message in errors
     assert "Traceback" not in errors
+
+
+def test_a_check_reads_the_data_of_tasks_which_a_dry_run_does_not_and_starts_nothing(
+    inputs, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("drop_ray.runtime.cluster.join_or_start", lambda _: pytest.fail("Ray was started"))
+    tasks = shutil.copytree(inputs / "tasks", tmp_path / "tasks")
+    values = config_values(inputs, tmp_path / "store")
+    values["evaluation"]["include_path"] = str(tasks)
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(values))
+    assert main(["run", str(path), "--check"]) == 0
+    assert "score base" in capsys.readouterr().out
+    (tasks / "test.jsonl").write_text("no JSON")
+    assert main(["run", str(path), "--dry-run"]) == 0
+    assert main(["run", str(path), "--check"]) == 2
+    assert "choose" in capsys.readouterr().err
 
 
 def test_work_that_fails_has_exit_code_1(config, capsys, local_ray):
@@ -52,7 +71,7 @@ def test_dry_run_run_status_and_run_again(config, capsys, local_ray):
     assert "report.html" in output
     assert main(["status", path]) == 0
     status = capsys.readouterr().out.splitlines()
-    assert all("  done  " in line for line in status[:-1])
+    assert all("  done  " in line for line in status[:-2])
     assert "attention-1 on choose" in "\n".join(status)
 
     assert main(["run", path, "--dry-run"]) == 0

@@ -4,7 +4,8 @@ import json
 
 import pytest
 import torch
-from local_run import run_state, start_worker, variant
+from in_process import InProcess, Scale
+from local_run import run_state, variant
 from tiny_run import config_of
 
 from drop_ray.errors import NotFiniteError, UserError
@@ -14,7 +15,6 @@ from drop_ray.job.ledger import read_manifest
 from drop_ray.job.opening import open_job
 from drop_ray.job.texts import Texts
 from drop_ray.pipeline import run
-from drop_ray.planning.changes import TensorEdit
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.variants import variant_of
 from drop_ray.stages.diverge import diverge
@@ -25,45 +25,6 @@ from drop_ray.store.tables import read_table
 
 TEXT = {"num_samples": 5, "seq_len": 24}
 PLANS = [{"strategy": "attention", "drop": [1, 2]}, {"strategy": "mlp", "drop": [1]}]
-
-
-class Scale(TensorEdit):
-    """Multiplies a tensor."""
-
-    kind = "scale"
-    label = "scaled"
-
-    def __init__(self, tensor, factor):
-        object.__setattr__(self, "tensor", tensor)
-        object.__setattr__(self, "factor", factor)
-
-    def identity(self):
-        return {"tensor": self.tensor, "factor": str(self.factor)}
-
-    def edits(self, name):
-        return name == self.tensor
-
-    def edit(self, name, tensor):
-        return tensor * self.factor
-
-
-class InProcess:
-    """A cluster that does shares in this process."""
-
-    def __init__(self, memory=1 << 40, **setup):
-        self.memory, self.setup, self.shares = memory, setup, []
-
-    def worker_bytes(self, job):
-        return self.memory
-
-    def prepare(self, job, stage, workers):
-        self.pool = workers.pool
-
-    def send(self, job, stage, shares, workers):
-        self.shares = list(shares)
-        worker = start_worker(job, **self.setup)
-        for share in shares:
-            yield from share.run(worker)
 
 
 @pytest.fixture

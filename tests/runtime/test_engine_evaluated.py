@@ -13,7 +13,7 @@ from drop_ray.evaluation.tokens.hf_token_model import HfTokenModel
 from drop_ray.evaluation.tokens.token_model import Continuation
 from drop_ray.job import steps
 from drop_ray.job.opening import open_job
-from drop_ray.serving import evaluation_preflight, serve
+from drop_ray.serving import evaluation_preflight, servable
 from drop_ray.serving.engine import Completed, EngineError, EngineFacts, PromptScores, Score, Scores
 from drop_ray.serving.gate import GateError
 from drop_ray.serving.reference import Reference
@@ -267,7 +267,7 @@ def test_evaluations_that_cannot_be_are_refused(inputs, tmp_path, evaluation, me
 
 def test_vllm_that_is_not_installed_is_named_with_its_extra(inputs, tmp_path, monkeypatch):
     monkeypatch.undo()
-    monkeypatch.setattr(serve, "_installed_version", lambda name: None)
+    monkeypatch.setattr(servable, "installed_version", lambda name: None)
     with pytest.raises(
         UserError, match=r"evaluation\.backend: vllm needs vLLM: .*drop-ray\[gpu\].*set .*backend to hf"
     ):
@@ -275,6 +275,6 @@ def test_vllm_that_is_not_installed_is_named_with_its_extra(inputs, tmp_path, mo
 
 
 def test_a_model_that_vllm_lacks_stays_on_hf(inputs, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation_preflight, "FAMILIES", {})
+    monkeypatch.setattr(evaluation_preflight, "is_refused_by_vllm", lambda name: True)
     with pytest.raises(UserError, match=r"evaluation\.backend: vllm is not taught LlamaForCausalLM .*; set .* to hf"):
         open_job(config(inputs, tmp_path / "store"))

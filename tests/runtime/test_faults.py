@@ -6,13 +6,15 @@ from fault_run import POINTS, FaultRun, TinyCluster
 from faults import disturb, undisturbed_results
 from tiny_run import write_inputs
 
+pytestmark = pytest.mark.alone
+
 # Each fault and each point once. The first also shows the others' means: units requeued, a worker that cannot be
 # replaced, a smaller cluster. A killed worker is also in test_pipeline.py.
-FULL = (("node", "scoring"), ("worker", "export"), ("driver", "evaluation"))
+FULL = (("node", "scoring"),)
 
 
 def marks(fault, point):
-    return (pytest.mark.full,) if (fault, point) in FULL else (pytest.mark.full, pytest.mark.nightly)
+    return pytest.mark.full if (fault, point) in FULL else pytest.mark.nightly
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def test_what_is_killed_in_the_middle_changes_no_byte_and_repeats_nothing(
     assert row.redone <= (2 if fault == "driver" else 1)
 
 
-@pytest.mark.full
+@pytest.mark.nightly
 def test_a_node_that_joins_later_takes_over_from_the_only_one(fault_inputs, undisturbed, tmp_path):
     with TinyCluster(num_nodes=1) as cluster:
         run = FaultRun(cluster, fault_inputs, tmp_path / "run").start()
@@ -52,7 +54,7 @@ def test_a_node_that_joins_later_takes_over_from_the_only_one(fault_inputs, undi
     assert before.items() <= run.attempts().items()
 
 
-@pytest.mark.full
+@pytest.mark.nightly
 def test_a_run_whose_cluster_has_no_node_left_ends_and_says_so(fault_inputs, tmp_path):
     with TinyCluster() as cluster:
         run = FaultRun(cluster, fault_inputs, tmp_path / "run", start_timeout_s=60).start()

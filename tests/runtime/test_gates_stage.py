@@ -201,7 +201,7 @@ def scored_run(job, variants=()):
     """A run that has its scores, without any scoring."""
     run = run_here(job, variants)
     run.scores[job.base_drops] = {"cosine": DEEP}
-    run.calibration = Calibration(None, "c" * 64)
+    run.calibration = Calibration(None, "c" * 64, 20)
     return run
 
 
@@ -251,7 +251,7 @@ def test_the_plan_at_a_cliff_can_be_used_as_a_file(job, tmp_path):
     find_cliffs(run, ["joint"], up_to({"joint": 3}, []))
     path = tmp_path / "plan.json"
     path.write_bytes(job.store.read_file(f"{job.run_folder}/cliffs/joint-3.json"))
-    plan = read_plan(path, job.size.num_layers, job.checkpoint.identity)
+    plan = read_plan(path, job.size.layers, job.checkpoint.identity)
     assert plan.drops == DropLists(attn=(1, 3), mlp=(1,))
 
 

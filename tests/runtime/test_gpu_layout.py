@@ -11,6 +11,8 @@ from drop_ray.job.ledger import read_manifest
 from drop_ray.pipeline import run
 from drop_ray.store import open_store
 
+pytestmark = pytest.mark.alone
+
 # torch sees no GPU, so that the workers compute on CPUs; Ray counts 2, and nobody asks the node what they are.
 ON_TWO_GPUS = """
 import json, sys
@@ -31,10 +33,13 @@ def scores(config):
 
 
 @pytest.mark.full
-def test_a_worker_of_two_gpus_scores_as_two_of_one(inputs, local_ray, tmp_path):
+@pytest.mark.parametrize(
+    "number", [{"num_workers": 1, "gpus_per_worker": 2}, {"num_workers": "auto", "gpus_per_worker": 1}]
+)
+def test_a_worker_of_two_gpus_scores_as_two_of_one_and_auto_takes_both(inputs, local_ray, tmp_path, number):
     alone = config_of(inputs, tmp_path / "alone")
     run(alone, "score")
-    execution = {"num_workers": 1, "gpus_per_worker": 2, "cpus_per_worker": 1, "layers": "streamed"}
+    execution = {**number, "cpus_per_worker": 1, "layers": "streamed"}
     values = config_values(inputs, tmp_path / "spread", execution=execution)
     done = subprocess.run(
         [sys.executable, "-c", ON_TWO_GPUS, json.dumps(values)], capture_output=True, text=True, timeout=300

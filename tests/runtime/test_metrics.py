@@ -13,6 +13,7 @@ from drop_ray.job.opening import open_job
 from drop_ray.job.units import Share
 from drop_ray.runtime import metrics
 from drop_ray.runtime.watch import StageWatch
+from drop_ray.store import outages
 
 NAMES = {value for name, value in vars(metrics).items() if name.isupper() and isinstance(value, str)}
 
@@ -49,13 +50,15 @@ class Scored(Share):
 def test_a_stage_counts_its_units_and_tells_status(inputs, local_ray, tmp_path):
     job = open_job(config_of(inputs, tmp_path / "store", name="counted"))
     presence = Presence(job.store, job.run_folder)
-    with StageWatch(presence, "counted", "score", "score base", "sample ranges", 2) as watch:
+    with StageWatch(presence, "counted", "score", "score base", "sample ranges", [Scored("a"), Scored("b")]) as watch:
         watch.working([], 2)
         watch.finished(Scored("a"), 0.5)
         watch.requeued()
         watch.finished(Scored("b"), 2.0)
         watch.failed()
-    metrics.ProgressMetric("worker")(1, 4)
+    metrics.ProgressMetric("worker")(0.25)
+    metrics.export_outages("counted")
+    outages.OUTAGES.began()
     ((_, heartbeat),) = signs_of_life(job.store, job.run_folder)
     assert (heartbeat.stage, heartbeat.workers_ready, heartbeat.done) == ("score", 2, 2)
 
@@ -70,12 +73,18 @@ def test_a_stage_counts_its_units_and_tells_status(inputs, local_ray, tmp_path):
         (metrics.WORKERS_READY, 2.0),
         (metrics.WORKERS_BUSY, 0.0),
     }
+    of_run = {(metrics.STORE_UNREACHABLE, 1.0)}
     limit = time.monotonic() + 60  # Ray collects every few seconds
-    found = set()
-    while not wanted <= found:
-        assert time.monotonic() < limit, wanted - found
+    found, found_of_run = set(), set()
+    while not (wanted <= found and of_run <= found_of_run):
+        assert time.monotonic() < limit, (wanted - found, of_run - found_of_run)
         time.sleep(0.2)
         for line in exported().splitlines():
             match = re.fullmatch(r"ray_(drop_ray_\w+)\{(.*)\} (\S+)", line)
             if match and all(f'{key}="{value}"' in match[2] for key, value in tags.items()):
                 found.add((match[1], float(match[3])))
+            elif match and 'run="counted"' in match[2]:
+                found_of_run.add((match[1], float(match[3])))
+    outages.OUTAGES.ended()
+    (last,) = (value for name, value in found if name == metrics.LAST_UNIT)
+    assert time.time() - 120 < last <= time.time()

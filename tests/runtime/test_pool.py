@@ -211,7 +211,7 @@ def test_workers_that_keep_dying_while_starting_end_the_run(make_pool):
 
 
 def test_a_pool_for_which_there_is_no_room_gives_up_after_its_timeout(make_pool, monkeypatch):
-    monkeypatch.setattr("drop_ray.runtime.pool.HEARTBEAT_S", 0.5)
+    monkeypatch.setattr("drop_ray.runtime.pool.WATCH_S", 0.5)
     with pytest.raises(WorkerFailedError, match="no worker became ready within 1 s; the cluster has .*CPU"):
         list(make_pool(num_cpus=1000, start_timeout_s=1.0).run("stage", shares(("square", 1))))
 

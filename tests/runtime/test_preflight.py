@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import ray
+from ray.exceptions import WorkerCrashedError
 from tiny_run import config_of
 
 from drop_ray.config import ExecutionConfig
@@ -13,9 +14,19 @@ from drop_ray.job.layout import Layout
 from drop_ray.job.opening import open_job
 from drop_ray.job.units import WorkerRequest
 from drop_ray.runtime import preflight
-from drop_ray.runtime.cluster import Cluster, _init
-from drop_ray.runtime.dispatch import worker_setup
-from drop_ray.runtime.preflight import Node, alive_nodes, ask_nodes, probe_node, resource_faults
+from drop_ray.runtime.cluster import Cluster
+from drop_ray.runtime.connection import join_or_start
+from drop_ray.runtime.dispatch import RayCluster, worker_setup
+from drop_ray.runtime.preflight import (
+    Node,
+    NodeReport,
+    NodesLostError,
+    alive_nodes,
+    ask_nodes,
+    fitting_workers,
+    probe_node,
+    resource_faults,
+)
 
 GIB = 1 << 30
 CPU_NODE, GPU_NODE = Node("a", "10.0.0.1", 8, 0), Node("b", "10.0.0.2", 2, 4)
@@ -58,6 +69,42 @@ def test_a_cluster_without_nodes_offers_nothing():
     assert list(resource_faults(ExecutionConfig(), [])) == [
         "execution.cpus_per_worker: a worker asks for 1 CPU, the largest node has 0"
     ]
+
+
+BIG = Node("c", "10.0.0.3", 64, 8)
+
+
+@pytest.mark.parametrize(
+    ("fields", "nodes", "workers"),
+    [
+        ({}, [CPU_NODE], 8),
+        ({"cpus_per_worker": 3}, [CPU_NODE, CPU_NODE], 4),  # two on each, and no worker on two nodes
+        ({"cpus_per_worker": 0.1}, [Node("d", "10.0.0.4", 1, 0)], 10),
+        ({"gpus_per_worker": 1}, [BIG, BIG], 16),
+        ({"gpus_per_worker": 1}, [CPU_NODE, BIG], 8),
+        ({"gpus_per_worker": "auto"}, [BIG], 8),
+        ({"gpus_per_worker": 0.5}, [BIG], 16),
+        ({"gpus_per_worker": 3}, [BIG, GPU_NODE], 3),
+        ({"gpus_per_worker": 1}, [GPU_NODE], 2),  # of its 4 GPUs, by its 2 CPUs
+        ({"gpus_per_worker": 1, "cpus_per_worker": 0.5}, [GPU_NODE], 4),
+        ({"gpus_per_worker": 1}, [CPU_NODE], 1),  # resource_faults says that there is no GPU
+        ({}, [], 1),
+    ],
+)
+def test_auto_is_as_many_workers_as_the_nodes_have_room_for(fields, nodes, workers):
+    assert fitting_workers(ExecutionConfig(num_workers="auto", **fields), nodes) == workers
+
+
+def test_a_cluster_is_asked_only_for_auto_and_the_job_gets_the_number(monkeypatch, inputs, tmp_path):
+    monkeypatch.setattr("drop_ray.runtime.cluster.alive_nodes", lambda: (BIG, BIG))
+    monkeypatch.setattr(Cluster, "_join", lambda self: None)
+    auto = open_job(config_of(inputs, tmp_path / "a", execution={"num_workers": "auto", "gpus_per_worker": 2}))
+    fitted = RayCluster(auto.config.execution, None).fitted(auto)
+    assert fitted.config.execution == auto.config.execution.model_copy(update={"num_workers": 8})
+    assert fitted.config.execution.num_devices == 16
+    assert "num_workers: 8" in fitted.config.to_yaml()
+    monkeypatch.setattr("drop_ray.runtime.cluster.alive_nodes", lambda: pytest.fail("it was asked"))
+    assert RayCluster(fitted.config.execution, None).fitted(fitted) is fitted
 
 
 def connected(gpu_bytes, nodes=(GPU_NODE,), **fields):
@@ -133,6 +180,48 @@ def test_all_faults_of_a_node_come_together(setup, local_ray, monkeypatch):
     assert faults[1].startswith(f"node {address}: model.path:")
 
 
+class Answers:
+    """Stands in for Ray's answers: a report, or the error that comes in its place."""
+
+    def __init__(self, *answers):
+        self.answers = answers
+
+    def remote(self, **_):
+        left = iter(self.answers)
+        return lambda _: SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda *_: next(left)))
+
+    def get(self, answer, timeout):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+LOST = WorkerCrashedError()
+SILENT = ray.exceptions.GetTimeoutError("late")
+WELL, ILL = NodeReport(None, ()), NodeReport(None, ("transformers is missing",))
+
+
+@pytest.mark.parametrize(
+    ("answers", "error"), [((WELL, LOST), NodesLostError), ((SILENT, LOST), NodesLostError), ((ILL, LOST), None)]
+)
+def test_nodes_that_are_lost_are_no_bad_input_unless_something_else_is_wrong(setup, monkeypatch, answers, error):
+    stand_in = Answers(*answers)
+    for name in ("remote", "get"):
+        monkeypatch.setattr(ray, name, getattr(stand_in, name))
+    monkeypatch.setattr(ray, "wait", lambda *_, **__: None)
+    monkeypatch.setattr(preflight, "NodeAffinitySchedulingStrategy", lambda *_, **__: None)
+    if error is None:
+        faults, _ = ask_nodes(setup, [CPU_NODE, BIG], gpus=False)
+        assert faults == [
+            "node 10.0.0.1: transformers is missing",
+            "node 10.0.0.3: lost before any work (WorkerCrashedError)",
+        ]
+        return
+    with pytest.raises(error, match=r"node 10.0.0.3: lost before any work \(WorkerCrashedError\)") as caught:
+        ask_nodes(setup, [CPU_NODE, BIG], gpus=False)
+    assert caught.value.exit_code == 1
+
+
 def test_a_library_that_a_node_lacks_is_named(setup):
     setup.store.write_file(".probe-x/driver", b"")
     assert probe_node(setup, ".probe-x/driver", {"no-such-library": "7.6.0"}, False).faults == (
@@ -189,7 +278,7 @@ def test_every_fault_of_the_cluster_is_in_one_error(setup, local_ray, monkeypatc
 def test_the_address_of_a_dashboard_is_no_address_of_a_cluster(monkeypatch, address):
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(UserError, match=f"^RAY_ADDRESS: {address} is the address of a dashboard, .*HEAD:6379"):
-        _init(ExecutionConfig())
+        join_or_start(1)
 
 
 def test_a_cluster_that_does_not_answer_is_said_in_one_line(monkeypatch):
@@ -199,7 +288,7 @@ def test_a_cluster_that_does_not_answer_is_said_in_one_line(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     monkeypatch.setattr(ray, "init", init)
     with pytest.raises(UserError) as caught:
-        _init(ExecutionConfig())
+        join_or_start(1)
     assert str(caught.value) == (
         "RAY_ADDRESS: no Ray cluster answers at 10.0.0.1:6379 (ConnectionError: ray client connection timeout); start "
         "it, or unset RAY_ADDRESS to start Ray here"

@@ -1,11 +1,21 @@
 """The private parts of Ray that drop_ray/runtime/ray_private.py stands on."""
 
+import json
 from functools import partial
 
 import pytest
+import ray as remote_ray
 from canaries import canary, check_parameters
 
-from drop_ray.runtime.ray_private import NOT_FOUND, TIMEOUT, UPLOAD_LOGGER, JobClient
+from drop_ray.runtime.ray_private import (
+    NOT_FOUND,
+    TIMEOUT,
+    UPLOAD_LOGGER,
+    JobClient,
+    get_note,
+    own_job,
+    put_note,
+)
 
 ray = partial(canary, "ray")
 CLIENT = "ray.job_submission:JobSubmissionClient"
@@ -73,6 +83,27 @@ def test_a_client_passes_the_timeout_on_and_says_the_status(monkeypatch):
             client.get_job_info("job")
 
 
+@pytest.mark.alone
+def test_a_note_is_kept_for_every_process_of_the_cluster(local_ray):
+    with ray("ray.experimental.internal_kv:_internal_kv_put") as put:
+        check_parameters(put, "key", "value", "overwrite", "namespace")
+    with ray("ray.experimental.internal_kv:_internal_kv_get") as get:
+        check_parameters(get, "key", "namespace")
+    assert get_note("progress/of-nobody") is None
+    remote_ray.get(remote_ray.remote(put_note).remote("progress/of-a-worker", b"1"))
+    remote_ray.get(remote_ray.remote(put_note).remote("progress/of-a-worker", b"2"))
+    assert get_note("progress/of-a-worker") == b"2"
+
+
 def test_a_server_says_the_version_of_its_ray():
     with ray("ray.dashboard.modules.version:VersionResponse") as response:
         assert "ray_version" in response.__dataclass_fields__
+
+
+def test_a_driver_is_told_the_id_of_its_job(monkeypatch):
+    with ray("ray._private.runtime_env.constants:RAY_JOB_CONFIG_JSON_ENV_VAR") as variable:
+        monkeypatch.delenv(variable, raising=False)
+        assert own_job() is None
+        with ray("ray.dashboard.modules.job.common:JOB_ID_METADATA_KEY") as key:
+            monkeypatch.setenv(variable, json.dumps({"runtime_env": {}, "metadata": {key: "drop-ray-x"}}))
+            assert own_job() == "drop-ray-x"

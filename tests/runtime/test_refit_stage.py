@@ -72,7 +72,7 @@ def test_refitted_plans_are_judged_exported_and_reported_as_further_variants(mak
     assert (refitted - dropped).abs().max() > 1e-2
 
     folder = Path(done.folder)
-    assert "## What refitting brought back" in (folder / "report.md").read_text()
+    assert "## What was lost, and what came back" in (folder / "report.md").read_text()
     rows = pq.read_table(folder / "tables" / "refits.parquet").to_pylist()
     assert [(row["variant"], row["of"]) for row in rows] == [(name, name.removesuffix("-refit")) for name in names]
     assert all(row["tokens"] == 16 * 32 and row["held_out"] == 4 for row in rows)

@@ -14,7 +14,7 @@ from drop_ray.errors import UserError, WorkerFailedError
 from drop_ray.job import steps
 from drop_ray.job.ledger import read_manifest
 from drop_ray.job.opening import open_job
-from drop_ray.job.status import status_lines
+from drop_ray.job.status import run_status
 from drop_ray.models.location import locate_model
 from drop_ray.pipeline import run
 from drop_ray.stages.calibration import calibrate
@@ -62,7 +62,7 @@ def test_every_checkpoint_is_scored_once_and_its_table_shared(config, local_ray)
     assert len({str(tables) for tables in outcome.training.values()}) == len(REVISIONS)
     lines = list(outcome_lines(outcome))
     assert all(any(line.startswith(f"{revision} ") for line in lines) for revision in REVISIONS)
-    status = "\n".join(status_lines(together, ["score", "plan"]))
+    status = "\n".join(run_status(together, ["score", "plan"]).lines())
     assert all(f"revision {revision}, samples 2 to 3" in status for revision in REVISIONS)
     report = Path(outcome.published.report).read_text()
     assert 'id="training-0-attention"' in report

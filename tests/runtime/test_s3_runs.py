@@ -123,7 +123,7 @@ def test_a_run_goes_on_after_s3_was_out_of_reach_for_20_s(inputs, local_ray, s3_
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("kind", ["local", "s3"])
+@pytest.mark.parametrize("kind", [pytest.param("local", marks=pytest.mark.nightly), "s3"])
 def test_two_drivers_of_one_run_at_once_give_one_result(inputs, local_ray, request, tmp_path, kind):
     calm = config_of(inputs, tmp_path / "calm", export="all")
     run(calm)

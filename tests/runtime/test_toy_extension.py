@@ -11,11 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 import tiny_run
 import torch
+from processes import with_folders
 from safetensors import safe_open
 from tiny_models import token_ids
 
 from drop_ray.models.families import DropLists
 from drop_ray.models.loading import load_model
+
+pytestmark = pytest.mark.alone
 
 TOY = Path(tiny_run.__file__).with_name("toy_extension")
 FIELDS = {
@@ -24,6 +27,7 @@ FIELDS = {
         {"strategy": "inner", "drop": [1, 2], "metric": "relative_change"},
         {"strategy": "attention", "drop": [2], "metric": "relative_change"},
         {"strategy": "inner", "drop": [2], "iterative": 1},
+        {"strategy": "window", "drop": [2], "objective": "draft"},
     ],
 }
 
@@ -41,10 +45,9 @@ def toy(tmp_path_factory):
 
 def drop_ray(command, config, *folders):
     """The command line in a process of its own, which finds packages in these folders."""
-    path = os.pathsep.join([*map(str, folders), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
         [sys.executable, "-m", "drop_ray", command, config],
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, **with_folders(*folders)},
         capture_output=True,
         text=True,
     )
@@ -81,7 +84,10 @@ def test_a_metric_and_a_strategy_of_another_package_score_and_plan(toy, inputs, 
         "inner-2-relative_change": ("inner", "relative_change", inner),
         "attention-2-relative_change": ("attention", "relative_change", ranked[:2]),
         "inner-2-iterative1": ("inner-iterative1", "cosine", made["inner-2-iterative1"][2]),
+        "window-2-draft": ("window-draft", None, made["window-2-draft"][2]),
     }
+    first, second = made["window-2-draft"][2]
+    assert second == first + 1
     assert sorted(made["inner-2-iterative1"][2]) == [1, 2]
 
 
@@ -141,7 +147,7 @@ def test_a_config_that_needs_a_package_that_is_not_installed_names_what_there_is
     config = tiny_run.write_config(tmp_path / "run.yaml", inputs, tmp_path / "store", **FIELDS)
     refused = drop_ray("plan", config)
     assert refused.returncode == 2
-    assert "scoring.metrics[1]: Input should be 'cosine' or 'angular'" in refused.stderr
+    assert "scoring.metrics[1]: Input should be 'cosine', 'angular', 'update_norm', " in refused.stderr
     assert "plans[0].strategy: Input should be 'attention', 'mlp', " in refused.stderr
 
 

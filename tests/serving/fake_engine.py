@@ -3,31 +3,12 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+from plain_size import KV_BYTES, NUM_LAYERS, model_size
 
-from drop_ray.models.accounting import ModelSize
 from drop_ray.serving.engine import EngineError, EngineFacts, EngineSettings, Generation, PromptScores, RequestTiming
 from drop_ray.serving.spec import BenchSpec
 
-NUM_LAYERS = 4
 BLOCK = 16
-# Bytes of KV cache of one layer and token.
-KV_BYTES = 8
-
-
-def model_size(windows=(None,) * NUM_LAYERS):
-    return ModelSize(
-        num_layers=NUM_LAYERS,
-        parameters=NUM_LAYERS * (40 + 80) + 100,
-        attention_parameters=(40,) * NUM_LAYERS,
-        mlp_parameters=(80,) * NUM_LAYERS,
-        active_mlp_parameters=(80,) * NUM_LAYERS,
-        outside_parameters=100,
-        hidden_size=4,
-        kv_bytes_per_layer=KV_BYTES,
-        windows=windows,
-        bytes_per_parameter=4,
-        max_positions=None,
-    )
 
 
 def settings(drops, budget=NUM_LAYERS * KV_BYTES * BLOCK * 10, dtype="float32"):

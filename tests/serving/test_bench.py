@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from fake_engine import BLOCK, KV_BYTES, FakeEngine, bench_spec, model_size
+from fake_engine import BLOCK, FakeEngine, bench_spec
+from plain_size import KV_BYTES, model_size
 
 from drop_ray.config import ServingConfig
 from drop_ray.errors import UserError
@@ -50,6 +51,14 @@ def test_base_and_variant_take_turns_and_see_the_same_prompts():
     firsts = [first for *_, first in turns[1:]]
     assert firsts[::2] == firsts[1::2]
     assert len(set(firsts)) > 1
+
+
+@pytest.mark.parametrize(("mode", "steps"), [("resident", [*range(1, 11)]), ("reload", [*range(1, 6)])])
+def test_progress_counts_the_pairs(mode, steps):
+    told = []
+    spec = bench_spec(serving(batch_sizes=[1, 2], pairs=5, mode=mode), BASE, DropLists(mlp=(1,)))
+    run_bench(spec, Engines(), lambda done, total: told.append((done, total)))
+    assert told == [(step, steps[-1]) for step in steps]
 
 
 def test_ratios_are_above_one_where_the_variant_is_faster_whatever_the_metric():
@@ -146,7 +155,7 @@ def test_an_engine_that_computes_another_model_is_timed_no_more():
 
 def test_an_engine_that_keeps_another_kv_cache_is_timed_no_more():
     engines = Engines()
-    halved = replace(model_size(), kv_bytes_per_layer=KV_BYTES // 2)
+    halved = replace(model_size(), kv_parameters=(KV_BYTES // 8,) * 4)
     with pytest.raises(GateError, match="32 bytes per token, expected 16; 10 blocks of 16 tokens, expected 20"):
         run_bench(bench_spec(serving(), BASE, HALF, size=halved), engines)
     assert engines.timed() == []

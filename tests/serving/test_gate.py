@@ -1,10 +1,20 @@
 """The gate lets the same model pass, and nothing else: every way in which an engine can differ is refused by name."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from drop_ray.serving.engine import EngineFacts, PromptScores
-from drop_ray.serving.gate import TOLERANCES, ExpectedKv, GateError, check_greedy, check_kv, check_scores
+from drop_ray.serving.gate import (
+    TOLERANCES,
+    TOLERANCES_IN_8_BITS,
+    ExpectedKv,
+    GateError,
+    check_greedy,
+    check_kv,
+    check_scores,
+)
 
 POSITIONS = 200
 
@@ -103,3 +113,15 @@ def test_without_a_fixed_budget_or_any_kv_cache_blocks_are_not_compared():
     check_kv("engine", facts(kv_blocks=77), ExpectedKv((0, 2), 64, None))
     nothing = facts(kv_layers=(), kv_bytes_per_token=0, kv_blocks=None, kv_tokens=None)
     check_kv("engine", nothing, ExpectedKv((), 0, 1000))
+
+
+@pytest.mark.parametrize(
+    ("in_8_bits", "dtype"), [(kind, dtype) for kind in TOLERANCES_IN_8_BITS for dtype in TOLERANCES]
+)
+def test_what_is_rounded_to_8_bits_has_tolerances_of_its_own(in_8_bits, dtype):
+    mean = TOLERANCES_IN_8_BITS[in_8_bits][dtype].mean
+    rounding = replace(reference(), in_8_bits=in_8_bits)
+    assert mean > TOLERANCES[dtype].mean
+    check_scores("engine", dtype, shifted(-0.99 * mean), rounding)
+    with pytest.raises(GateError, match="mean difference"):
+        check_scores("engine", dtype, shifted(1.01 * mean), rounding)

@@ -15,6 +15,8 @@ from drop_ray.config import WorkloadSpec, parse_config
 from drop_ray.errors import UserError, WorkerFailedError
 from drop_ray.serving.load_test import arguments, load_test_rows, row_of
 
+pytestmark = pytest.mark.alone
+
 WORKLOAD = WorkloadSpec(prompt=24, output=6, name="short")
 
 

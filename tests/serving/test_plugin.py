@@ -15,6 +15,8 @@ from drop_ray.models.export import export_checkpoint
 from drop_ray.models.families import DropLists
 from drop_ray.serving.vllm_version import VLLM_VERSION, version_mismatch
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parents[2]
 READ_CONFIG = """
 import json, sys
@@ -85,8 +87,13 @@ once = dict(ModelRegistry.models)
 register()
 assert {name: model for name, model in ModelRegistry.models.items() if name in before} == before
 assert ModelRegistry.models == once
+added = once.keys() - before.keys()
 from drop_ray.models.families import FAMILIES
-assert once.keys() - before.keys() == {f"Dropped{name}" for name in FAMILIES}
+from drop_ray.models.transformers_private import causal_architectures
+assert added >= {f"Dropped{name}" for name in (*FAMILIES, *causal_architectures())}
+assert all(name.startswith("Dropped") for name in added)
+from vllm.model_executor.models.config import MODELS_CONFIG_MAP
+assert MODELS_CONFIG_MAP["DroppedGptOssForCausalLM"] is MODELS_CONFIG_MAP["GptOssForCausalLM"]
 """
     run_python(code)
 
@@ -114,8 +121,8 @@ def test_vllm_recognises_drop_lists_and_a_head_of_its_own_wherever_they_stand(tm
     edit_json(Path(llm_drop) / "config.json", drop_attn_list=[True, False, False, True], drop_mlp_list=[])
     wrong = str(write_checkpoint(tmp_path / "wrong"))
     edit_json(Path(wrong) / "config.json", drop_attn_list=[4])
-    foreign = str(write_checkpoint(tmp_path / "foreign"))
-    edit_json(Path(foreign) / "config.json", drop_attn_list=[1], architectures=["GPTNeoXForCausalLM"])
+    unlisted = str(write_checkpoint(tmp_path / "unlisted", "GPTNeoXForCausalLM"))
+    edit_json(Path(unlisted) / "config.json", drop_attn_list=[1])
     dropped_folder = str(tmp_path / "dropped")
     export_checkpoint(open_checkpoint(full), DropLists(attn=(1,)), Path(dropped_folder))
     own_head = str(write_checkpoint(tmp_path / "own_head"))
@@ -131,12 +138,14 @@ def test_vllm_recognises_drop_lists_and_a_head_of_its_own_wherever_they_stand(tm
         {"model": full, "hf_overrides_kw": named},
         {"model": dropped_folder, "hf_overrides_kw": lists},
         {"model": wrong},
-        {"model": foreign},
+        {"model": unlisted},
         {"model": dropped_folder, "hf_overrides_kw": {"drop_attn_list": [2]}},
         {"model": own_head},
         {"model": own_head, "hf_overrides_kw": lists},
         {"model": tied},
+        {"model": full, "hf_overrides_kw": {"text_config": {"drop_attn_list": [1]}}},
     )
+    assert "give drop_attn_list and drop_mlp_list in hf_overrides itself" in answers.pop()
     assert answers[:5] == [
         ["llama", ["LlamaForCausalLM"], None, None, False],
         ["llama", dropped, [True, False, False, True], [], False],
@@ -145,10 +154,16 @@ def test_vllm_recognises_drop_lists_and_a_head_of_its_own_wherever_they_stand(tm
         ["llama", dropped, [1], [2], False],
     ]
     assert "names layer 4, but the model has layers 0 to 3" in answers[5]
-    assert "GPTNeoXForCausalLM has drop lists; drop_ray serves them for LlamaForCausalLM" in answers[6]
+    assert answers[6] == ["gpt_neox", ["DroppedGPTNeoXForCausalLM"], [1], None, False]
     assert "lacks more than hf_overrides drops: name all of {'drop_attn': [1], 'drop_mlp': []} too" in answers[7]
     assert answers[8:] == [
         ["llama", ["LlamaForCausalLM"], None, None, False],
         ["llama", dropped, None, [2], False],
         ["llama", ["LlamaForCausalLM"], None, None, True],
     ]
+
+
+def test_whatever_a_layer_calls_its_stand_ins_add_nothing():
+    program = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
+    output, _ = run_python(program, str(Path(__file__).with_name("stand_in_layers.py")))
+    assert output.splitlines()[-1] == "ALL EQUAL"

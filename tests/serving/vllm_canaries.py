@@ -29,6 +29,22 @@ def check_classes_are_in_the_registry():
         check_parameters(models["LlamaForCausalLM"].load_model_cls)
 
 
+def check_the_backend_has_a_class_with_experts_and_one_without():
+    with (
+        vllm(f"{MODELS}.registry:ModelRegistry.models") as models,
+        vllm(f"{MODELS}.transformers.base:Base") as base,
+    ):
+        for name in ("TransformersForCausalLM", "TransformersMoEForCausalLM"):
+            equal(issubclass(models[name].load_model_cls(), base), True)
+
+
+def check_settings_are_adjusted_by_architecture():
+    with vllm(f"{MODELS}.config:MODELS_CONFIG_MAP") as hooks:
+        equal("GptOssForCausalLM" in hooks, True)
+    with vllm("vllm.config:VllmConfig.try_verify_and_update_config") as adjust:
+        uses_names(adjust, "MODELS_CONFIG_MAP", "architecture")
+
+
 def check_the_backend_is_built_from_arguments_of_its_own():
     with vllm(f"{MODELS}.transformers:TransformersForCausalLM._from_config_kwargs") as arguments:
         equal("config" in arguments.func.__code__.co_names, True)
@@ -124,6 +140,33 @@ def check_modules_enter_themselves_into_lists():
 def check_layers_with_sequence_parallel_experts_say_so():
     with vllm(f"{MODELS}.deepseek_v2:DeepseekV2DecoderLayer.__init__") as init:
         uses_names(init, "use_sequence_parallel_moe")
+    with vllm(f"{MODELS}.qwen3_next:Qwen3NextDecoderLayer.__init__") as init:
+        uses_names(init, "use_attn_reduce_scatter_for_moe")
+
+
+def check_layers_with_experts_say_so():
+    with vllm(f"{MODELS}.afmoe") as afmoe:
+        uses_names(afmoe.AfmoeForCausalLM.__init__, "moe_enabled")
+        equal("moe_enabled" in afmoe.AfmoeDecoderLayer.forward.__code__.co_names, False)
+    with vllm(f"{MODELS}.hy_v3") as hy_v3:
+        equal('layer.block_type == "moe"' in inspect.getsource(hy_v3), True)
+        equal("block_type" in hy_v3.HYV3DecoderLayer.forward.__code__.co_names, False)
+
+
+def check_mixers_are_told_from_other_modules():
+    with (
+        vllm("vllm.model_executor.layers.attention_layer_base:AttentionLayerBase") as mixer,
+        vllm("vllm.model_executor.layers.attention:Attention") as attention,
+        vllm("vllm.model_executor.layers.mamba.abstract:MambaBase") as linear,
+    ):
+        equal((issubclass(attention, mixer), issubclass(linear, mixer)), (True, True))
+    with vllm("vllm.config:CacheConfig") as config:
+        has_fields(config, "mamba_cache_mode")
+
+
+def check_linear_modules_say_that_they_return_a_pair():
+    with vllm("vllm.model_executor.layers.linear:LinearBase.__init__") as init:
+        uses_names(init, "return_bias")
 
 
 def check_an_engine_has_the_settings_of_its_cache():
@@ -145,9 +188,26 @@ def check_a_worker_tells_what_it_caches():
         assert any("kv_cache_config" in function.__code__.co_names for function in functions), (
             "it has no such attribute"
         )
-    with vllm("vllm.v1.kv_cache_interface:KVCacheSpec") as spec:
+    with (
+        vllm("vllm.v1.kv_cache_interface:AttentionSpec") as spec,
+        vllm("vllm.v1.kv_cache_interface:MambaSpec") as state,
+    ):
+        equal(issubclass(state, spec), False)
         has_fields(spec, "block_size")
         equal(isinstance(spec.page_size_bytes, property), True)
+
+
+def check_a_draft_is_a_model_of_its_own_under_its_own_prefix():
+    with vllm("vllm.v1.spec_decode.draft_model:DraftModelProposer._get_model") as get_model:
+        check_parameters(get_model, "self")
+        equal("draft_model" in get_model.__code__.co_consts, True)
+    with vllm("vllm.v1.spec_decode.draft_model:DraftModelProposer.load_model") as load:
+        uses_names(load, "model")
+    with vllm("vllm.v1.worker.gpu_model_runner:GPUModelRunner.__init__") as init:
+        uses_names(inspect.unwrap(init), "drafter")
+    for unshared in ("_maybe_share_embeddings", "_maybe_share_lm_head"):
+        with vllm(f"vllm.v1.spec_decode.draft_model:DraftModelProposer.{unshared}") as share:
+            equal([name for name in share.__code__.co_names if name != "self"], [])
 
 
 def check_linear_modules_know_their_size():
