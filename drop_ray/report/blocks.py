@@ -11,6 +11,7 @@ from typing import Any, Literal
 from markupsafe import Markup
 
 from drop_ray.report import formatting
+from drop_ray.text.layer_ranges import layer_ranges
 
 
 class Strong(str):
@@ -90,7 +91,7 @@ class Cell:
     notes: tuple[str, ...] = ()
     """Beside or below it, small."""
     badge: str = ""
-    """Marks it, and in the first column the row: `answer`, `within`."""
+    """Marks it, and in the first column the row: `answer`, `acceptable`."""
     tooltip: str = ""
     """Shown under the pointer."""
     drawing: Markup | None = None
@@ -155,7 +156,7 @@ class HeatRow:
 
     @property
     def lowest_layers(self) -> str:
-        return formatting.layer_ranges(range(self.lowest, self.lowest + self.gap))
+        return layer_ranges(range(self.lowest, self.lowest + self.gap))
 
     @property
     def lowest_text(self) -> str:
@@ -197,8 +198,8 @@ class Columns:
     """Above them."""
     text: Sequence[str] = ()
     """How to read the drawings, in pieces as of a paragraph."""
-    size: Literal["small", "middle"] = "middle"
-    """Least width of each."""
+    size: Literal["small", "middle", "wide"] = "middle"
+    """Least width of each; `wide` is all of the page."""
     legend: Sequence[tuple[str, Markup]] = ()
     """Text and mark of what all charts have in common."""
 

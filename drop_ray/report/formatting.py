@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterable
 
+from drop_ray.text.layer_ranges import layer_ranges
+
 PLUS_MINUS = "\u00b1"
 MINUS = "\u2212"
 NOT_AVAILABLE = "\u2013"  # an en dash: nothing was measured
@@ -78,22 +80,6 @@ def binary_bytes(count: int) -> str:
 def count(amount: int, noun: str) -> str:
     """`1 plan`, `2,400 documents`."""
     return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"
-
-
-def runs(layers: Iterable[int]) -> list[range]:
-    """The layers in ascending order, neighbours joined."""
-    joined: list[range] = []
-    for layer in sorted(layers):
-        if joined and layer == joined[-1].stop:
-            joined[-1] = range(joined[-1].start, layer + 1)
-        else:
-            joined.append(range(layer, layer + 1))
-    return joined
-
-
-def layer_ranges(layers: Iterable[int]) -> str:
-    """`5-7,9`."""
-    return ",".join(str(run.start) if len(run) == 1 else f"{run.start}-{run.stop - 1}" for run in runs(layers))
 
 
 def dropped_layers(drop_attn: Iterable[int], drop_mlp: Iterable[int]) -> str:

@@ -1,6 +1,7 @@
-"""The one HTML renderer: sections of blocks as one page without network access, inline style and SVG, no scripts.
+"""The one HTML renderer: sections of blocks as one page without network access, inline style, script and SVG.
 
-Texts are escaped by `Markup.format`; only this project's own style sheet and drawings are inserted as they are.
+Texts are escaped by `Markup.format`; only this project's own style sheet, script and drawings are inserted as they are.
+Without its script the page says the same: script.js adds finding, sorting, hiding and pointing.
 """
 
 import re
@@ -16,23 +17,32 @@ from drop_ray.report.results import Results
 from drop_ray.report.sections import report_sections
 
 ID = re.compile(r'<\w[^<>]*? id="([^"]*)"')
-STYLE = Path(__file__).with_name("style.css")
+STYLE, SCRIPT = Path(__file__).with_name("style.css"), Path(__file__).with_name("script.js")
+# A page that could ask the network for something would be refused to.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 PAGE = Markup(
     '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
     '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+    '<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
     '<meta name="color-scheme" content="light dark">\n<title>{title}</title>\n<style>\n{style}\n</style>\n</head>\n'
-    "<body>\n<main>\n{header}\n{sections}\n</main>\n</body>\n</html>\n"
+    "<body>\n<main>\n{header}\n{sections}\n</main>\n<script>\n{script}\n</script>\n</body>\n</html>\n"
 )
 
 
 def render_html(results: Results) -> str:
     """The whole page; equal results give equal text. UserError where two things of the page have one id."""
-    found = report_sections(results)
+    return page_of(report_sections(results), f"{results.run.name}: what can be dropped from {results.run.model}")
+
+
+def page_of(found: Sequence[blocks.Section], title: str) -> str:
+    """A page of sections, the first of which is its head. UserError where two things have one id."""
     head, others = _section(found[0], "header", "h1"), [_section(section, "section", "h2") for section in found[1:]]
     _check_ids(zip(found, (head, *others), strict=True))
     page = PAGE.format(
-        title=f"{results.run.name}: what can be dropped from {results.run.model}",
+        title=title,
+        policy=Markup(POLICY),
         style=Markup(STYLE.read_text(encoding="utf-8")),
+        script=Markup(SCRIPT.read_text(encoding="utf-8")),
         header=head,
         sections=_lines(others),
     )

@@ -18,7 +18,12 @@ from drop_ray.report.sections import report_sections
 
 def render_markdown(results: Results) -> str:
     """The whole report; the first line is the answer. Sections of nothing but drawings are left out."""
-    head, *others = report_sections(results)
+    return text_of(report_sections(results))
+
+
+def text_of(sections: Sequence[blocks.Section]) -> str:
+    """The text of sections, the first of which is its head."""
+    head, *others = sections
     parts = [escaped(head.title), *_blocks(head.blocks)]
     for section in others:
         if found := [*_blocks(section.blocks)]:

@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from drop_ray.config.accept import AcceptSpec
+from drop_ray.config.serving import AT_LOAD
+from drop_ray.report.budget_rows import BudgetRow
 from drop_ray.report.costs import CostRow
 from drop_ray.report.divergence_rows import DivergenceRow, DivergenceSampleRow, DivergenceText
+from drop_ray.report.draft_rows import DraftPlanRow, DraftRow, SamplingRow
 from drop_ray.report.gate_rows import CliffRow, GateRow, VerdictRow
 from drop_ray.report.judgement import CalibrationRow, ScreenRow, TargetRow
-from drop_ray.report.mix import MixRow
 from drop_ray.report.refit_rows import RefitErrorRow, RefitRow
 from drop_ray.report.rows import (
     ArtifactRow,
@@ -25,6 +28,8 @@ from drop_ray.report.rows import (
     TrainingRow,
     VariantRow,
 )
+from drop_ray.report.sensitivity_rows import AgreementRow, SensitivityRow
+from drop_ray.report.texts import TextRow
 
 Row = TypeVar("Row")
 Key = TypeVar("Key")
@@ -36,6 +41,8 @@ OF_VARIANTS = {
     "quantization_errors": "quantization errors",
     "serving": "serving measurements",
     "engines": "serving measurements",
+    "drafts": "drafts",
+    "draft_plans": "drafts",
     "refits": "refits",
     "refit_errors": "refits",
     "verdicts": "verdicts",
@@ -43,8 +50,16 @@ OF_VARIANTS = {
     "calibrations": "evaluations",
     "targets": "evaluations",
     "screening": "screening",
+    "budgets": "budgets",
 }
-"""The tables whose rows name a variant, and what messages call their rows."""
+"""The tables whose rows name a variant, and what messages call their rows.
+
+Those of the serving benchmark may name what vLLM makes of one while it loads it, too.
+"""
+
+
+RUN_FACTS = "run.json"
+"""File in a run's folder that has `RunFacts`."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +84,19 @@ class RunFacts:
     """Versions by library."""
     config_yaml: str
     """The resolved configuration."""
+    mixers: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """Layers by the kind of their token mixer."""
+    stays: Sequence[str] = ()
+    """What of the base cannot be dropped and why, a text for each reason."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """What else decides a number and does not stand in the configuration, by a name for people."""
+    warnings: Sequence[str] = ()
+    """What the log warned of, in all starts of the run, each once."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Results:
-    """Everything a report shows. ValueError where rows contradict each other."""
+    """Everything a report shows, compared by identity. ValueError where rows contradict each other."""
 
     run: RunFacts
     """What was run."""
@@ -95,6 +116,12 @@ class Results:
     """Measurements of speed."""
     engines: Sequence[EngineRow] = ()
     """Memory and acceptance gate of the engines."""
+    drafts: Sequence[DraftRow] = ()
+    """Variants as drafts of the base, as measured; the control first."""
+    sampling: Sequence[SamplingRow] = ()
+    """Whether drafts may be used while tokens are drawn, by temperature."""
+    draft_plans: Sequence[DraftPlanRow] = ()
+    """What variants are predicted to gain as drafts, the best first."""
     quantization_errors: Sequence[QuantizationErrorRow] = ()
     """Output errors of quantized sub-layers."""
     calibrations: Sequence[CalibrationRow] = ()
@@ -117,21 +144,31 @@ class Results:
     """How far strategies go until a gate stops them."""
     costs: Sequence[CostRow] = ()
     """What the units took, by stage."""
-    mix: Sequence[MixRow] = ()
-    """The texts that the calibration text was mixed from; none where it is one text."""
+    texts: Sequence[TextRow] = ()
+    """The texts of the run, and what each is mixed from."""
+    sensitivity: Sequence[SensitivityRow] = ()
+    """What plans would be by other calibration texts."""
+    agreements: Sequence[AgreementRow] = ()
+    """How far these texts agree."""
     refits: Sequence[RefitRow] = ()
     """What variants were refitted with, and what that brought back."""
     refit_errors: Sequence[RefitErrorRow] = ()
     """What the residual stream lacked after each refitted sub-layer."""
+    budgets: Sequence[BudgetRow] = ()
+    """What plans with limits were reckoned to have."""
+    accept: AcceptSpec = field(default_factory=AcceptSpec)
+    """The rule by which variants are acceptable."""
 
     def __post_init__(self) -> None:
         names = [variant.name for variant in self.variants]
+        served = [f"{variant.name}-{AT_LOAD}" for variant in self.variants]
         if repeated := _repeated(names):
             raise ValueError(f"variant names are not unique: {repeated}")
         if self.variants and self.variants[0].strategy != "base":
             raise ValueError(f"the first variant must be the base, not {self.variants[0].name!r}")
         for table, rows in OF_VARIANTS.items():
-            if unknown := {row.variant for row in getattr(self, table)} - set(names):
+            known = {*names, *(served if table in ("serving", "engines") else ())}
+            if unknown := {row.variant for row in getattr(self, table)} - known:
                 raise ValueError(f"{rows} of unknown variants: {sorted(unknown)}")
         plain = {variant.name for variant in self.variants if variant.quantization is None}
         quantized = [(how.of, how.label) for variant in self.variants if (how := variant.quantization)]

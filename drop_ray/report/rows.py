@@ -21,7 +21,7 @@ class ScoreRow:
     gap: int
     """Layers that are spanned: 1, more for windows of blocks only."""
     metric: str
-    """How the states before and after were compared: `cosine`, `angular`."""
+    """The metric: `cosine`, `kl`, ...; scores of different ones have nothing in common."""
     mean: float
     """Mean importance over the samples; low is redundant."""
     stderr: float
@@ -43,7 +43,7 @@ class Quantization:
     of: str
     """Name of the variant whose weights were quantized."""
     method: str
-    """`awq`, `gptq`."""
+    """`awq`, `gptq`, `fp8`."""
     label: str
     """The method, or another name where a run has it twice."""
     bits: int
@@ -54,6 +54,12 @@ class Quantization:
     """Whether there are no zero points."""
     desc_act: bool
     """Whether columns were quantized in order of their activations."""
+    experts: int = 0
+    """Routed experts in its layers."""
+    rounded_experts: int = 0
+    """Those that no calibration token met: their weights are rounded to nearest."""
+    rounded: str = ""
+    """Which they are, `layer 3: 1, 5; layer 7: 0`."""
 
 
 @dataclass(frozen=True)
@@ -241,6 +247,8 @@ class EngineRow:
     """Tokens compared."""
     gate_greedy: bool | None
     """Whether greedily generated tokens are equal; none where they were not compared."""
+    kv_cache_dtype: str = "auto"
+    """Dtype of the KV cache; `auto` is that of the gate."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """How variants look in charts: one colour per family of strategies, one dash per manner, one mark shape per line.
 
-A family is what is dropped (attention, mlp, joint, block, ...); a manner is how (scores, iterative, random, reverse).
+A family is what is dropped (attention, mlp, joint, block, ...); a manner is how (scores, iterative, ...).
 Shapes and dashes repeat what the colours say, for readers and printers without colours.
 """
 
@@ -12,7 +12,7 @@ from drop_ray.report.rows import VariantRow
 
 FAMILIES = ("block_consecutive", "block", "attention", "mlp", "joint", "file")
 """Longest name first, because a family is found by its name within the strategy's."""
-MANNERS = ("iterative", "random", "reverse")
+MANNERS = ("iterative", "random", "reverse", "greedy", "consensus")
 OTHER, PLAIN = "other", "plain"
 HAND_MADE = "file"
 BASE_SHAPE, *OTHER_SHAPES = SHAPES

@@ -8,9 +8,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from drop_ray.evaluation.estimates import Estimate, PairedDifference, is_within, mean_over_tasks, paired_difference
+from drop_ray.evaluation.estimates import Estimate, PairedDifference, mean_over_tasks, paired_difference
 from drop_ray.report.results import Results, grouped
-from drop_ray.report.rows import VariantRow
+from drop_ray.report.rows import EvaluationRow, VariantRow
 
 Documents = Mapping[tuple[str, str, str], Mapping[int, float]]
 """Values by (variant, task, metric), then by doc_id; what has no documents is missing."""
@@ -30,8 +30,6 @@ class Standing:
     """The base's mean over the same tasks."""
     tasks: tuple[str, ...]
     """Names of the tasks of `average`: all but those of which the variant has no number."""
-    within_one_stderr: bool
-    """Whether the average is at most one standard error of the base's average below it."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +70,11 @@ def averaged_tasks(results: Results) -> list[Task]:
     return [task for task, value in own.items() if value is not None and math.isfinite(value.value)]
 
 
+def primary_rows(results: Results) -> dict[tuple[str, str, str], EvaluationRow]:
+    """The rows of primary metrics, by (variant, task, metric)."""
+    return {(row.variant, row.task, row.metric): row for row in results.evaluations if row.primary}
+
+
 def without_number(results: Results) -> dict[str, list[str]]:
     """Names of variants by task, where the value that would be averaged is NaN or infinite."""
     rows = (row for row in results.evaluations if row.primary and row.higher_is_better)
@@ -93,7 +96,7 @@ def averages(results: Results) -> dict[str, Estimate]:
 def standings(results: Results) -> list[Standing]:
     """One per variant, in their order. A variant without a number on some task is compared on the others."""
     averaged, documents = averaged_tasks(results), documents_by_task(results)
-    found = {(row.variant, row.task, row.metric): row for row in results.evaluations if row.primary}
+    found = primary_rows(results)
 
     def mean(variant: VariantRow, tasks: Sequence[Task]) -> Estimate:
         rows = [found[variant.name, task.task, task.metric] for task in tasks]
@@ -105,12 +108,12 @@ def standings(results: Results) -> list[Standing]:
         own = [found.get((variant.name, task.task, task.metric)) for task in averaged]
         tasks = [task for task, row in zip(averaged, own, strict=True) if row and math.isfinite(row.value)]
         if None in own or not tasks:
-            rows.append(Standing(variant, None, None, None, (), False))
+            rows.append(Standing(variant, None, None, None, ()))
             continue
         average, of_base = mean(variant, tasks), mean(base, tasks)
         paired = None if variant is base else paired_average(documents, variant.name, base.name, tasks)
         names = tuple(task.task for task in tasks)
-        rows.append(Standing(variant, average, paired, of_base, names, is_within(average, of_base)))
+        rows.append(Standing(variant, average, paired, of_base, names))
     return rows
 
 

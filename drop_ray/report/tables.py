@@ -20,16 +20,21 @@ import pyarrow.parquet as pq
 from tabulate import tabulate
 
 from drop_ray.report import gate_rows, judgement, rows
+from drop_ray.report.acceptance import AcceptanceRow, acceptance
 from drop_ray.report.answers import FlipRow, flips
+from drop_ray.report.budget_rows import BudgetRow, budgets_measured
 from drop_ray.report.costs import CostRow
 from drop_ray.report.divergence import DivergencePair, pairs
 from drop_ray.report.divergence_rows import DivergenceRow, DivergenceSampleRow
-from drop_ray.report.mix import MixRow
+from drop_ray.report.draft_rows import DraftPlanRow, DraftPrediction, DraftRow, SamplingRow, draft_predictions
 from drop_ray.report.quantization import DifferenceRow, EffectsRow, differences, effects, perplexity_tasks
+from drop_ray.report.recovery import RecoveryRow, recovery
 from drop_ray.report.refit_rows import RefitErrorRow, RefitRow
 from drop_ray.report.results import Results
+from drop_ray.report.sensitivity_rows import AgreementRow, SensitivityRow
 from drop_ray.report.serving import GammaRow, gamma_rows, references
 from drop_ray.report.statistics import Standing, Task, standings
+from drop_ray.report.texts import TextRow
 from drop_ray.report.told_apart import ToldApartRow, told_apart
 from drop_ray.store.identity import canonical_json
 
@@ -43,6 +48,7 @@ TOPICS: dict[str, tuple[type, Callable[[Results], Iterable[Any]]]] = {
     "divergence_samples": (DivergenceSampleRow, lambda results: results.divergence_samples),
     "divergence_pairs": (DivergencePair, pairs),
     "comparisons": (Standing, standings),
+    "acceptance": (AcceptanceRow, acceptance),
     "verdicts": (gate_rows.VerdictRow, lambda results: results.verdicts),
     "gates": (gate_rows.GateRow, lambda results: results.gates),
     "cliffs": (gate_rows.CliffRow, lambda results: results.cliffs),
@@ -54,12 +60,20 @@ TOPICS: dict[str, tuple[type, Callable[[Results], Iterable[Any]]]] = {
     "quantization_differences": (DifferenceRow, lambda results: _of_texts(results, differences)),
     "quantization_effects": (EffectsRow, lambda results: _of_texts(results, effects)),
     "quantization_errors": (rows.QuantizationErrorRow, lambda results: results.quantization_errors),
+    "recovery": (RecoveryRow, recovery),
     "refits": (RefitRow, lambda results: results.refits),
     "refit_errors": (RefitErrorRow, lambda results: results.refit_errors),
+    "budgets": (BudgetRow, budgets_measured),
     "serving": (rows.ServingRow, lambda results: results.serving),
     "gamma": (GammaRow, lambda results: gamma_rows(standings(results), references(results))),
     "engines": (rows.EngineRow, lambda results: results.engines),
-    "calibration_texts": (MixRow, lambda results: results.mix),
+    "drafts": (DraftRow, lambda results: results.drafts),
+    "sampling": (SamplingRow, lambda results: results.sampling),
+    "draft_plans": (DraftPlanRow, lambda results: results.draft_plans),
+    "draft_predictions": (DraftPrediction, draft_predictions),
+    "sensitivity": (SensitivityRow, lambda results: results.sensitivity),
+    "text_agreement": (AgreementRow, lambda results: results.agreements),
+    "texts": (TextRow, lambda results: results.texts),
     "costs": (CostRow, lambda results: results.costs),
     "artifacts": (rows.ArtifactRow, lambda results: results.artifacts),
 }

@@ -36,7 +36,7 @@ def checkpoint_lines(checkpoints: Mapping[str, Mapping[str, Profile]]) -> list[C
         CheckpointLine(
             revision,
             {module: float(np.mean([*profile.values()])) for module, profile in profiles.items()},
-            {module: _correlation(profile, last[module]) for module, profile in profiles.items()},
+            {module: rank_correlation(profile, last[module]) for module, profile in profiles.items()},
             {module: most_redundant(profile) for module, profile in profiles.items()},
         )
         for revision, profiles in checkpoints.items()
@@ -66,7 +66,8 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
     return float(np.corrcoef(*ranks)[0, 1])
 
 
-def _correlation(profile: Profile, last: Profile) -> float | None:
+def rank_correlation(profile: Profile, last: Profile) -> float | None:
+    """Of the layers that the last one has; both have them."""
     layers = sorted(last)
     return spearman([profile[layer] for layer in layers], [last[layer] for layer in layers])
 

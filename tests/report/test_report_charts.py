@@ -124,16 +124,16 @@ def test_series_are_told_apart_by_strategy_and_metric() -> None:
 RUN = RunFacts("r", "m", "id", 2, "float32", "c", "now", {}, "")
 
 
-def chart(values: dict[str, Estimate], higher_is_better: bool = True, winner: str | None = None) -> str | None:
+def chart(values: dict[str, Estimate], higher_is_better: bool = True, named: tuple[str, ...] = ()) -> str | None:
     variants = [variant("base", "base", 0, None), variant("a1", "attention", 1), variant("a2", "attention", 2)]
     task = Task("title", "acc", higher_is_better, None)
     return xy_chart(
-        quality_chart("c", "title", task, Results(RUN, [], variants, [], [], []), values, winner, labels=True)
+        quality_chart("c", "title", task, Results(RUN, [], variants, [], [], []), values, named, labels=True)
     )
 
 
 def test_quality_chart_draws_each_variant_once_with_its_error() -> None:
-    drawing = chart({"base": Estimate(0.6, 0.1), "a1": Estimate(0.5, 0.1), "a2": Estimate(0.4, None)}, winner="a1")
+    drawing = chart({"base": Estimate(0.6, 0.1), "a1": Estimate(0.5, 0.1), "a2": Estimate(0.4, None)}, named=("a1",))
     assert drawing is not None
     root = ElementTree.fromstring(drawing)
     tooltips = [element.text for element in root.iter("title")]

@@ -66,4 +66,4 @@ def test_nothing_that_was_measured_is_no_section(rows):
 
 def test_the_page_has_the_section_before_what_was_run():
     page = render_html(replace(example(), costs=[SCORE, EVALUATE]))
-    assert 0 < page.index("What it took") < page.index("What was run")
+    assert 0 < page.index("What it took") < page.index("How it was made")

@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from test_report_answer import BASE, RUN, scored, variant
+from judged_results import BASE, RUN, variant
+from test_report_answer import scored
 from test_report_render import Page
 
-from drop_ray.report.answer import find_answer
 from drop_ray.report.gate_rows import CliffRow, GateRow, VerdictRow
 from drop_ray.report.html import render_html
 from drop_ray.report.markdown import render_markdown
@@ -92,19 +92,6 @@ def test_a_cliff_counts_its_evaluations_and_names_its_layers() -> None:
     none = replace(CLIFF, largest=12, fails=None, reason="", known=())
     (section,) = gates_sections(results(verdicts=[], gates=[], cliffs=[none]))
     assert section.blocks[-1].rows[0][-1].text == "there is none"
-
-
-def test_the_first_line_says_it_if_the_variant_that_it_names_is_a_regression() -> None:
-    found = find_answer(results())
-    assert found.winner == "large"
-    assert found.sentence.endswith(
-        " of the KV cache. But it is a regression by the damage gates, which its tasks do not see."
-    )
-    assert found.evidence[-1] == f"The damage gates say regression: {LOST}."
-    accepted = [replace(row, outcome="accept", reason="fine") for row in results().verdicts]
-    fine, without = find_answer(results(verdicts=accepted)), find_answer(results(verdicts=[], gates=[]))
-    assert fine.sentence == without.sentence
-    assert fine.evidence == (*without.evidence, "The damage gates say accept: fine.")
 
 
 def test_tables_have_what_the_section_shows() -> None:

@@ -40,7 +40,7 @@ def foreign_section(tmp_path, monkeypatch):
 def test_a_section_from_outside_stands_before_what_was_run(foreign_section) -> None:
     page, text = render_html(example()), render_markdown(example())
     for found, heading in ((page, "<h2>{}</h2>"), (text, "## {}\n")):
-        places = [found.index(heading.format(title)) for title in ("Variants", "Energy", "What was run")]
+        places = [found.index(heading.format(title)) for title in ("Variants", "Energy", "How it was made")]
         assert places == sorted(places)
     assert "From outside." in Page(page).text
     assert "joules" in text
@@ -48,7 +48,7 @@ def test_a_section_from_outside_stands_before_what_was_run(foreign_section) -> N
 
 def test_without_a_package_there_are_the_projects_own() -> None:
     anchors = [section.anchor for section in sections.report_sections(example())]
-    assert anchors == ["answer", "scores", "quality", "variants", "answers", "provenance"]
+    assert anchors == ["answer", "scores", "quality", "front", "variants", "answers", "provenance"]
 
 
 EVERY_BLOCK = [

@@ -43,7 +43,16 @@ def read(results: Results) -> dict[str, pa.Table]:
 
 def test_files_keep_every_number_and_topics_without_rows_have_none() -> None:
     tables = {topic: table.to_pylist() for topic, table in read(RESULTS).items()}
-    assert [*tables] == ["variants", "scores", "evaluations", "documents", "comparisons", "flips", "artifacts"]
+    assert [*tables] == [
+        "variants",
+        "scores",
+        "evaluations",
+        "documents",
+        "comparisons",
+        "acceptance",
+        "flips",
+        "artifacts",
+    ]
     assert tables["scores"] == [
         {
             **{"drop_state": "base", "module": "block", "layer": 0, "gap": 2},
@@ -59,8 +68,10 @@ def test_files_keep_every_number_and_topics_without_rows_have_none() -> None:
     assert [row["higher_is_better"] for row in tables["evaluations"]] == [True, True, False]
     assert [row["value"] for row in tables["documents"]] == [1.0, 1.0, 0.0, 0.0]
     assert tables["comparisons"][0]["paired_value"] is None
-    compared = {name: tables["comparisons"][1][name] for name in ("variant", "average_value", "within_one_stderr")}
-    assert compared == {"variant": "p", "average_value": 0.0, "within_one_stderr": False}
+    compared = {name: tables["comparisons"][1][name] for name in ("variant", "average_value")}
+    assert compared == {"variant": "p", "average_value": 0.0}
+    (judged,) = tables["acceptance"]
+    assert (judged["outcome"], judged["loss"], judged["falls"]) == ("cannot tell", 1.0, [])
     paired = [tables["comparisons"][1][f"paired_{name}"] for name in ("value", "stderr", "num_documents")]
     assert paired == [-1.0, 0.0, 2]
     assert tables["artifacts"] == [
@@ -72,7 +83,7 @@ def test_a_topic_that_has_no_rows_any_more_loses_its_file(tmp_path: Path) -> Non
     store = open_store(str(tmp_path))
     write_tables(RunFiles(store, "runs/r"), RESULTS)
     write_tables(RunFiles(store, "runs/r"), replace(RESULTS, scores=[]))
-    topics = ("artifacts", "comparisons", "documents", "evaluations", "flips", "variants")
+    topics = ("acceptance", "artifacts", "comparisons", "documents", "evaluations", "flips", "variants")
     assert store.list("runs/r/tables") == [f"{topic}.parquet" for topic in topics]
 
 

@@ -138,7 +138,7 @@ def test_markdown_has_the_same_table_and_a_strip_per_checkpoint_and_module():
 def test_names_of_checkpoints_reach_the_reports_as_text():
     results = with_training(first=EVIL)
     page = render_html(results)
-    assert "<script" not in page
+    assert page.count("<script") == 1
     assert EVIL in Page(page).text
     assert len(set(Page(page).ids)) == len(Page(page).ids)
     assert "<script" not in "\n".join(line for lines in markdown_tables(render_markdown(results)) for line in lines)

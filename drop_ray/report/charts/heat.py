@@ -7,8 +7,9 @@ from drop_ray.report.blocks import HeatStrip
 from drop_ray.report.charts.axes import Scale, levels, whole_ticks, x_axis
 from drop_ray.report.charts.svg import figure, group, label, markup, rectangle
 from drop_ray.report.rows import VariantRow
+from drop_ray.text.layer_ranges import runs
 
-WIDTH, TOP, ROW, LEFT, RIGHT = 1120.0, 30.0, 22.0, 150.0, 190.0
+WIDTH, TOP, ROW, LEFT, RIGHT = 1120.0, 30.0, 22.0, 150.0, 204.0
 LABEL_CHARACTER = 7.0
 HEAT_LEVELS = 9
 STRIP_WIDTH, STRIP_ROW = 96.0, 8.0
@@ -54,7 +55,7 @@ def drop_strip(name: str, variant: VariantRow, num_layers: int) -> Markup:
     root = figure(name, f"Dropped: {title}", f"{variant.name} drops {title} of {num_layers} layers", STRIP_WIDTH, 17)
     for top, module, layers in ((0.0, "attention", variant.drop_attn), (STRIP_ROW + 1, "mlp", variant.drop_mlp)):
         rectangle(root, (0, top), (STRIP_WIDTH, STRIP_ROW), "kept")
-        for run in formatting.runs(layers):
+        for run in runs(layers):
             left, width = (count * STRIP_WIDTH / num_layers for count in (run.start, len(run)))
             rectangle(root, (left, top), (width, STRIP_ROW), f"dropped module-{module}")
     return markup(root)

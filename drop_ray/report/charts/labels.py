@@ -8,7 +8,7 @@ from drop_ray.report.charts.svg import Anchor, Place, Shape, group, label, marke
 
 LABEL_HEIGHT, LABEL_CHARACTER, LABEL_MARGIN = 17.0, 7.0, 46.0
 """Pixels of a line, of a character (on average, with room to spare), and beside a label."""
-BESIDE_HEIGHT, BESIDE_CHARACTER = 14.0, 7.4
+BESIDE_HEIGHT, BESIDE_CHARACTER, BOLD_CHARACTER = 14.0, 7.4, 8.2
 MARK = 5.0
 """Half of the room that a mark takes."""
 Box = tuple[float, float, float, float]
@@ -44,28 +44,39 @@ def spread(positions: Sequence[float], distance: float, low: float, high: float)
     return moved
 
 
-def names_beside(root: Element, marks: Sequence[tuple[Place, str, str, bool]], frame: Box) -> None:
-    """Each name where it covers no mark or name and stays within the frame; where it cannot, only bold ones are written
-    all the same, above right. marks: places, with class and name, if any, and whether it is bold."""
-    taken = [(x - MARK, y - MARK, x + MARK, y + MARK) for (x, y), *_ in marks]
+def names_beside(
+    root: Element, marks: Sequence[tuple[Place, str, str, bool]], frame: Box, lines: Sequence[tuple[Place, Place]] = ()
+) -> None:
+    """Each name where it covers no mark or name and stays within the frame, best where it covers no line either. Bold
+    ones may cover marks where there is no such place, and never a name; without a place a name is not written. marks:
+    places, with class and name, if any, and whether it is bold; lines: horizontal and vertical ones."""
+    marked = [(x - MARK, y - MARK, x + MARK, y + MARK) for (x, y), *_ in marks]
+    written: list[Box] = []
+    crossed = [(min(a, c) - 1, min(b, d) - 1, max(a, c) + 1, max(b, d) + 1) for (a, b), (c, d) in lines]
     for (x, y), css, name, bold in sorted(marks, key=lambda mark: not mark[3]):
-        length = BESIDE_CHARACTER * len(name)
+        length = (BOLD_CHARACTER if bold else BESIDE_CHARACTER) * len(name)
         sides: tuple[tuple[Anchor, float, float], ...] = (("start", x + 8, x + 8), ("end", x - 8, x - 8 - length))
         places = [
             ((at, y + dy), anchor, (left, y + dy - BESIDE_HEIGHT + 3, left + length, y + dy + 3))
-            for dy in (-9, 17, -24, 32)
+            for dy in (-9, 17, -24, 32, -39, 47)
             for anchor, at, left in sides
         ]
-        free = (place for place in places if _within(place[2], frame) and not any(_overlap(place[2], b) for b in taken))
-        chosen = next(free, places[0] if bold else None)
+        apart = [place for place in places if _within(place[2], frame) and not _any_overlap(place[2], written)]
+        free = [place for place in apart if not _any_overlap(place[2], marked)]
+        clear = (place for place in free if not _any_overlap(place[2], crossed))
+        chosen = next(clear, next(iter(free), next(iter(apart), None) if bold else None))
         if name and chosen is not None:
-            taken.append(chosen[2])
+            written.append(chosen[2])
             text_css = "series-label front-label" if bold else "series-label"
             label(group(root, css), chosen[0], name, text_css, chosen[1])
 
 
 def _within(box: Box, frame: Box) -> bool:
     return frame[0] <= box[0] and frame[1] <= box[1] and box[2] <= frame[2] and box[3] <= frame[3]
+
+
+def _any_overlap(box: Box, others: Sequence[Box]) -> bool:
+    return any(_overlap(box, other) for other in others)
 
 
 def _overlap(one: Box, other: Box) -> bool:

@@ -4,7 +4,7 @@ A section says in data what is drawn; scales, places and labels are found here. 
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from xml.etree.ElementTree import Element
@@ -49,7 +49,7 @@ class Point:
     name: str = ""
     """Written beside the mark where there is room."""
     bold: bool = False
-    """Whether the name is written in bold, and even where there is no room."""
+    """Whether the name is written in bold, and even where it covers marks."""
 
 
 @dataclass(frozen=True)
@@ -169,8 +169,21 @@ def xy_chart(chart: XyChart) -> Markup | None:
     ends = [((x(end[0]), y(end[1])), curve.css, curve.shape, curve.label) for curve in labels if (end := curve.end)]
     end_labels(root, ends, x, y)
     marks = [((x(one.x), y(one.y)), curve.css, one.name, one.bold) for curve in chart.curves for one in curve.points]
-    names_beside(root, marks, (x.start, y.stop, x.stop, y.start))
+    names_beside(root, marks, (x.start, y.stop, x.stop, y.start), [*_straight(chart, x, y)])
     return markup(root)
+
+
+def _straight(chart: XyChart, x: Scale, y: Scale) -> Iterator[tuple[Place, Place]]:
+    """The vertical bars of marks, and what of the lines is horizontal or vertical: names keep off them."""
+    for curve in chart.curves:
+        for point in curve.points:
+            if point.interval is not None and math.isfinite(sum(point.interval)):
+                low, high = point.interval
+                yield (x(point.x), y(low)), (x(point.x), y(high))
+        for _, places in curve.lines:
+            for before, after in pairwise(places):
+                if before[0] == after[0] or before[1] == after[1]:
+                    yield (x(before[0]), y(before[1])), (x(after[0]), y(after[1]))
 
 
 def _bounds(values: Iterable[tuple[float, Interval | None]]) -> Iterable[float]:

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from markupsafe import Markup
 
@@ -26,11 +26,11 @@ AVERAGE = Task("", "mean of the primary metrics", True, None)
 def quality_sections(everything: Results) -> list[blocks.Section]:
     """Always one."""
     title, results = "Quality against what is dropped", everything.unquantized()
-    winner = find_answer(results).winner
+    named = find_answer(everything).names
     over = f"Average over {formatting.count(len(averaged_tasks(results)), 'task')}"
-    main = charts([quality_chart("average", over, AVERAGE, results, averages(results), winner, labels=True)])
+    main = charts([quality_chart("average", over, AVERAGE, results, averages(results), named, labels=True)])
     small = charts(
-        quality_chart(f"task-{index}", task.task, task, results, task.values(results), winner)
+        quality_chart(f"task-{index}", task.task, task, results, task.values(results), named)
         for index, task in enumerate(primary_tasks(results))
     )
     if not main and not small:
@@ -39,8 +39,9 @@ def quality_sections(everything: Results) -> list[blocks.Section]:
         "Each point is one variant; error bars are one standard error. A dropped block counts as two sub-layers. The "
         f"shaded band is the base {formatting.PLUS_MINUS} one standard error"
     )
-    ring = ("; the ring marks ", blocks.Strong(winner), ".") if winner else (".",)
-    found: list[blocks.Block] = [blocks.Paragraph((text, *ring), of_drawings=True), *main]
+    drawn = {row.name for row in results.variants} & named
+    ring = "; rings mark the variants that the first line names." if drawn else "."
+    found: list[blocks.Block] = [blocks.Paragraph(text + ring, of_drawings=True), *main]
     if small:
         evaluated = {row.variant for row in results.evaluations}
         shown = [one for one in strategy_series(results.variants) if any(row.name in evaluated for row in one.variants)]
@@ -64,11 +65,11 @@ def quality_chart(
     task: Task,
     results: Results,
     values: Mapping[str, Estimate],
-    winner: str | None,
+    named: Collection[str],
     labels: bool = False,
 ) -> XyChart:
     """values: by variant; those without one are left out. Perplexities that span more than 10x get a logarithmic scale;
-    infinite ones sit as hollow marks on the frame's edge."""
+    infinite ones sit as hollow marks on the frame's edge. named: variants with a ring."""
     base, better = results.variants[0] if results.variants else None, "higher" if task.higher_is_better else "lower"
     known = {name: value for name, value in values.items() if not math.isnan(value.value)}
     of_base = known.get(base.name) if base else None
@@ -88,7 +89,7 @@ def quality_chart(
         + spelled,
         x=Axis("sub-layers dropped", ends=(-0.03 * last, 1.03 * last), ticks=whole_ticks(last, 12 if labels else 7)),
         y=Axis(log=not task.higher_is_better),
-        curves=[_curve(one, known, base, winner, labels) for one in series],
+        curves=[_curve(one, known, base, named, labels) for one in series],
         size=MAIN_SIZE if labels else SMALL_SIZE,
         level=level,
         level_tooltip=f"base: {formatting.estimate(level.value, level.stderr)}" if level else None,
@@ -97,7 +98,7 @@ def quality_chart(
 
 
 def _curve(
-    series: Series, values: Mapping[str, Estimate], base: VariantRow | None, winner: str | None, labels: bool
+    series: Series, values: Mapping[str, Estimate], base: VariantRow | None, named: Collection[str], labels: bool
 ) -> Curve:
     """Where seeds give several variants of one size, the line runs through their mean; it spans what is not finite."""
     by_size: dict[int, list[float]] = defaultdict(list)
@@ -112,7 +113,7 @@ def _curve(
             f"{row.name}: {formatting.estimate(value.value, value.stderr)}, {row.sublayers_dropped} dropped",
             interval=value.bounds() if math.isfinite(value.value) else None,
             css="point" if math.isfinite(value.value) else "point off-scale",
-            ring=row.name == winner,
+            ring=row.name in named,
         )
         for row in series.variants
         if (value := values.get(row.name))

@@ -58,6 +58,8 @@ def quantization_sections(results: Results) -> list[blocks.Section]:
             blocks.Columns(charts(error_charts(results, grid))),
             reconstruction_table(errors),
         ]
+    if sentences := experts_sentences(grid):
+        found += [blocks.Heading("Experts without calibration"), blocks.Bullets(sentences)]
     checkpoints = settings_table(grid)
     found.append(blocks.Details(f"Quantized checkpoints ({len(checkpoints.rows)})", [checkpoints]))
     return [blocks.Section("Dropping and quantizing", "quantization", found)]
@@ -165,6 +167,17 @@ def reconstruction_table(rows: Sequence[Reconstruction]) -> Table:
         sums = (f"{row.error:.4g}", f"{row.round_to_nearest:.4g}")
         lines.append((row.variant, row.label, str(row.num_modules), *sums, share))
     return table((*NAMES, "sub-layers", "summed squared error", "rounded to nearest", "ratio"), lines, names=2)
+
+
+def experts_sentences(grid: Grid) -> list[str]:
+    """How many experts of each quantized variant are rounded to nearest, and which."""
+    rows = [row for column in grid.columns.values() for row in column.values()]
+    return [
+        f"{row.name}: no calibration token met {how.rounded_experts} of {formatting.count(how.experts, 'expert')}, "
+        f"whose weights are rounded to nearest ({how.rounded}). More samples, or more various ones, would meet more."
+        for row in rows
+        if (how := row.quantization) is not None and how.rounded_experts
+    ]
 
 
 def settings_table(grid: Grid) -> Table:

@@ -18,6 +18,7 @@ from drop_ray.report.rows import QuantizationErrorRow, VariantRow
 from drop_ray.report.sections.quality import AVERAGE
 from drop_ray.report.series import OTHER_SHAPES, Series, variant_series
 from drop_ray.report.statistics import averages
+from drop_ray.text.layer_ranges import runs
 
 SIZE = (550.0, 300.0)
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -98,7 +99,7 @@ def _size_curves(
 def _errors(variant: str, rows: Sequence[QuantizationErrorRow], style: Series) -> Curve:
     """Lines break where a layer has none."""
     lines: list[tuple[str, list[tuple[float, float]]]] = []
-    for run in formatting.runs(row.layer for row in rows):
+    for run in runs(row.layer for row in rows):
         neighbours = [row for row in rows if row.layer in run]
         lines.append(("rounded", [(row.layer, row.round_to_nearest) for row in neighbours]))
         lines.append(("line", [(row.layer, row.error) for row in neighbours]))

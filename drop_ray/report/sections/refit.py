@@ -1,4 +1,4 @@
-"""Refitted plans: what was lost by dropping, and what came back, on samples that nothing was fitted to."""
+"""How plans were refitted, on which text, and what each sub-layer lacked: a part of the section on what came back."""
 
 import math
 from collections.abc import Sequence
@@ -9,19 +9,18 @@ from drop_ray.report.refit_rows import RefitErrorRow, RefitRow
 from drop_ray.report.results import Results, grouped
 
 TEXT = (
-    "The output projections that are left were solved anew, so that the residual stream comes back to the base's. KL "
-    "is the mean divergence of the predictions from the base's, in nats per token, on the last samples of the text, "
-    "which nothing was fitted to; "
+    "The output projections that are left were solved anew, so that the residual stream comes back to the base's. Here "
+    "KL is on the last samples of the text that was fitted to, which nothing was fitted to; "
     f"{formatting.PLUS_MINUS} one standard error of the difference, paired by sample."
 )
 
 
-def refit_sections(results: Results) -> list[blocks.Section]:
+def refit_blocks(results: Results) -> list[blocks.Block]:
     """None where nothing was refitted."""
     rows = results.refits
     if not rows:
         return []
-    found: list[blocks.Block] = [blocks.Paragraph(TEXT), refit_table(rows)]
+    found: list[blocks.Block] = [blocks.Heading("How it was refitted"), blocks.Paragraph(TEXT), refit_table(rows)]
     if left := [row.variant for row in rows if not row.is_closer]:
         found.append(
             blocks.Paragraph(
@@ -34,7 +33,7 @@ def refit_sections(results: Results) -> list[blocks.Section]:
         details = [errors_table(name, errors) for name, errors in by_variant.items()]
         summary = f"What each sub-layer lacked ({formatting.count(len(results.refit_errors), 'projection')})"
         found.append(blocks.Details(summary, details))
-    return [blocks.Section("What refitting brought back", "refit", found)]
+    return found
 
 
 def refit_table(rows: Sequence[RefitRow]) -> Table:

@@ -1,17 +1,32 @@
 """Which layers matter: importance by layer of the base, of every drop state of an iteration, and of block windows."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import combinations
 
 from drop_ray.report import blocks, formatting
 from drop_ray.report.answer import find_answer
 from drop_ray.report.charts.axes import spans_decades, whole_ticks
 from drop_ray.report.charts.xy import Axis, Curve, Point, XyChart, charts
-from drop_ray.report.results import Results, grouped
+from drop_ray.report.results import Results, RunFacts, grouped
 from drop_ray.report.rows import ScoreRow
+from drop_ray.report.training import Profile, rank_correlation
+from drop_ray.text.layer_ranges import layer_ranges
 
-METRICS_TEXT = "cosine: 1 \u2212 cos; angular: the angle, of which a half turn is 1"
+EXPLAINED = {
+    "cosine": "1 \u2212 cos of the residual states before and after",
+    "angular": "the angle between them, of which a half turn is 1",
+    "update_norm": "the length of what is added to the residual stream over the length of the stream",
+    "gate_norm": "how strongly queries and keys are coupled, by the weights alone",
+    "attention_entropy": "over how many tokens the attention spreads, in nats",
+    "kl": "KL of the predictions without it to the base's, in nats per token",
+    "loss": "by how much the loss rises without it, in nats per token",
+}
+"""What the project's metrics are, for readers of the report."""
+SCALES_TEXT = "Scales of different metrics have nothing in common, so each has charts of its own. "
 MODULES: tuple[str, ...] = ("attention", "mlp", "block")
 BASE_STATE = "base"
+Profiles = Mapping[str, Profile]
+"""Mean importance of the layers, by module."""
 NORMAL_95 = 1.96
 """Half width of a 95 % interval in standard errors, for a mean over many samples."""
 WIDTH, HEIGHT, TITLE = 1120.0, 182.0, 20.0
@@ -28,21 +43,28 @@ def scores_sections(results: Results) -> list[blocks.Section]:
     title, metrics = "Which layers matter", grouped(results.scores, lambda row: row.metric)
     if not metrics:
         return [blocks.Section(title, "scores", [blocks.Paragraph("No scores were computed in this run.")])]
+    explained = "; ".join(f"{metric} is {EXPLAINED[metric]}" for metric in metrics if metric in EXPLAINED)
     text = (
-        f"Importance is the distance between what goes into a sub-layer or block and what comes out ({METRICS_TEXT}), "
-        "averaged over the calibration samples; a low score means that it changes little."
-    )
+        "Importance says how much an attention, an MLP or a block does, averaged over the calibration samples; low is "
+        f"little. {SCALES_TEXT if len(metrics) > 1 else ''}"
+    ) + (f"Here {explained}." if explained else "")
     drawn: list[str] = ["Whiskers are 95 % confidence intervals."]
-    winner, picked = find_answer(results).standing, {}
-    if winner:
-        attention, mlp = winner.variant.drop_attn, winner.variant.drop_mlp
+    smallest, picked = find_answer(results).smallest, {}
+    if smallest:
+        attention, mlp = smallest.drop_attn, smallest.drop_mlp
         picked = {"attention": attention, "mlp": mlp, "block": sorted({*attention} & {*mlp})}
-        drawn += [" Shaded layers are dropped by ", blocks.Strong(winner.variant.name), "."]
-    found: list[blocks.Block] = [blocks.Paragraph(text), blocks.Paragraph(drawn, of_drawings=True)]
+        drawn += [" Shaded layers are dropped by ", blocks.Strong(smallest.name), ", the smallest acceptable variant."]
+    found: list[blocks.Block] = [
+        blocks.Paragraph(text),
+        *_layers(results.run),
+        blocks.Paragraph(drawn, of_drawings=True),
+    ]
     for index, (metric, rows) in enumerate(metrics.items()):
         if len(metrics) > 1:
             found.append(blocks.Heading(metric))
-        found += _metric(str(index), metric, rows, results.run.num_layers, picked)
+        found += _metric(str(index), metric, rows, results.run, picked)
+    if len(metrics) > 1:
+        found += _agreement(metrics)
     return [blocks.Section(title, "scores", found)]
 
 
@@ -105,7 +127,7 @@ def heat_row(
 
 
 def tooltip(row: ScoreRow) -> str:
-    layers = formatting.layer_ranges(range(row.layer, row.layer + row.gap))
+    layers = layer_ranges(range(row.layer, row.layer + row.gap))
     return f"{row.module} {layers}, {row.drop_state}: {_spelled(row.mean, NORMAL_95 * row.stderr)} (95 %)"
 
 
@@ -115,9 +137,9 @@ def _window(row: ScoreRow) -> str:
 
 
 def _metric(
-    name: str, metric: str, scores: Sequence[ScoreRow], num_layers: int, picked: Mapping[str, Collection[int]]
+    name: str, metric: str, scores: Sequence[ScoreRow], run: RunFacts, picked: Mapping[str, Collection[int]]
 ) -> Iterator[blocks.Block]:
-    base = [row for row in scores if row.drop_state == BASE_STATE and row.gap == 1]
+    base, num_layers = _base(scores), run.num_layers
     base.sort(key=lambda row: (MODULES.index(row.module), row.layer))
     strips = [heat_row(module, rows) for module, rows in grouped(base, lambda row: row.module).items()]
     in_text: list[blocks.Block] = [
@@ -128,17 +150,63 @@ def _metric(
     yield from (*charts([first], in_text), *charts(others))
     yield from heat_strips(name, scores, num_layers)
     if base:
-        yield blocks.Details(f"Scores of the base as numbers ({metric})", [_table(base)])
+        yield blocks.Details(f"Scores of the base as numbers ({metric})", [_table(base, run)])
 
 
-def _table(base: Sequence[ScoreRow]) -> blocks.Table:
-    spelled = {(row.layer, str(row.module)): _spelled(row.mean, row.stderr) for row in base}
+def _agreement(metrics: Mapping[str, Sequence[ScoreRow]]) -> Iterator[blocks.Block]:
+    """How alike metrics rank the layers of the base; nothing where no two score the same module."""
+    profiles = {
+        metric: {
+            str(module): {row.layer: row.mean for row in of_module}
+            for module, of_module in grouped(_base(rows), lambda row: row.module).items()
+        }
+        for metric, rows in metrics.items()
+    }
     rows = [
-        (str(layer), *(spelled.get((layer, module), formatting.NOT_AVAILABLE) for module in MODULES))
+        (f"{one}, {other}", *(_spelled_correlation(profiles[one], profiles[other], module) for module in MODULES))
+        for one, other in combinations(profiles, 2)
+        if profiles[one].keys() & profiles[other].keys()
+    ]
+    if rows:
+        note = "Spearman's rank correlation of the layers: 1 is the same ranking, 0 none in common."
+        yield blocks.Heading("How far the metrics agree")
+        yield blocks.table(("metrics", *MODULES), rows, note=note)
+
+
+def _spelled_correlation(one: Profiles, other: Profiles, module: str) -> str:
+    if module not in one or module not in other:
+        return formatting.NOT_AVAILABLE
+    found = rank_correlation(one[module], other[module])
+    return formatting.NOT_AVAILABLE if found is None else f"{found:.2f}"
+
+
+def _base(scores: Sequence[ScoreRow]) -> list[ScoreRow]:
+    """Rows of the base's single modules."""
+    return [row for row in scores if row.drop_state == BASE_STATE and row.gap == 1]
+
+
+def _layers(run: RunFacts) -> Iterator[blocks.Paragraph]:
+    """The kinds of token mixers, where there are several, and what of the base has no score because it must stay."""
+    if len(run.mixers) > 1:
+        kinds = "; ".join(f"{kind} in layers {layer_ranges(layers)}" for kind, layers in run.mixers.items())
+        yield blocks.Paragraph(f"Attention is the token mixer of a layer, of whatever kind: {kinds}.")
+    if run.stays:
+        yield blocks.Paragraph(f"No plan drops what is not there or must stay: {'; '.join(run.stays)}.")
+
+
+def _table(base: Sequence[ScoreRow], run: RunFacts) -> blocks.Table:
+    spelled = {(row.layer, str(row.module)): _spelled(row.mean, row.stderr) for row in base}
+    kinds = {layer: kind for kind, layers in run.mixers.items() for layer in layers} if len(run.mixers) > 1 else {}
+    rows = [
+        (
+            str(layer),
+            *([kinds.get(layer, formatting.NOT_AVAILABLE)] if kinds else []),
+            *(spelled.get((layer, module), formatting.NOT_AVAILABLE) for module in MODULES),
+        )
         for layer in sorted({row.layer for row in base})
     ]
     note = f"Mean {formatting.PLUS_MINUS} one standard error over the calibration samples."
-    return blocks.table(("layer", *MODULES), rows, note=note)
+    return blocks.table(("layer", *(["mixer"] if kinds else []), *MODULES), rows, note=note)
 
 
 def _spelled(value: float, error: float) -> str:

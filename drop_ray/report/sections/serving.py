@@ -199,18 +199,20 @@ def engine_sentence(results: Results) -> str:
     modes = dict.fromkeys(row.mode for row in results.serving)
     pairs = sorted({row.pairs for row in results.serving})
     amount = str(pairs[0]) if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]}"
-    return f"{', '.join(engines)}; engines {' and '.join(modes)}, {amount} pairs of measurements each."
+    caches = dict.fromkeys(row.kv_cache_dtype for row in results.engines if row.kv_cache_dtype != "auto")
+    cache = f", KV cache in {', '.join(caches)}" if caches else ""
+    return f"{', '.join(engines)}{cache}; engines {' and '.join(modes)}, {amount} pairs of measurements each."
 
 
 def _trade_off_blocks(results: Results) -> list[blocks.Block]:
-    series, winner, found = variant_series(results.variants), find_answer(results).winner, []
+    series, named, found = variant_series(results.variants), find_answer(results).names, []
     for index, reference in enumerate(references(results)):
         points = trade_offs(standings(results), reference)
         if len(points) > 1:
             place = f"{reference.workload}, batch {reference.batch_size}"
-            chart = trade_off_chart(f"trade-off-{index}", reference, points, series, winner)
+            chart = trade_off_chart(f"trade-off-{index}", reference, points, series, named)
             found += charts([chart], [blocks.Bullets([f"on the Pareto front of {place}: {front_text(points)}"])])
-    text = [FRONT_TEXT, *((" The ring marks ", blocks.Strong(winner), ".") if winner else ())]
+    text = [FRONT_TEXT, *((" Rings mark the variants that the first line names.",) if named else ())]
     if any(row.quantization for row in results.variants):
         text.append(" Hollow marks are quantized.")
     return [blocks.Columns(found, "Quality against speedup", text)] if found else []

@@ -3,7 +3,7 @@
 Batch sizes stand on a logarithmic axis, variants measured at the same one side by side.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -60,9 +60,9 @@ def latency_charts(name: str, results: Results, workload: str, series: Mapping[s
 
 
 def trade_off_chart(
-    name: str, reference: Reference, points: Sequence[TradeOff], series: Mapping[str, Series], winner: str | None
+    name: str, reference: Reference, points: Sequence[TradeOff], series: Mapping[str, Series], named: Collection[str]
 ) -> XyChart:
-    """A mark per variant, the Pareto front as a line with its variants in bold."""
+    """A mark per variant, the Pareto front as a line with its variants in bold. named: variants with a ring."""
     best = front(points)
     corners = [(best[0].speedup.value, best[0].quality.value)]
     # A speedup between those of two variants is had with the faster one, at its quality: hence steps.
@@ -77,7 +77,7 @@ def trade_off_chart(
         y=Axis(),
         curves=[
             Curve("pareto", "circle", lines=[("front", corners)]),
-            *(_trade_off(point, series[point.variant.name], winner) for point in points),
+            *(_trade_off(point, series[point.variant.name], named) for point in points),
         ],
         size=MIDDLE_SIZE,
         upright=1.0,
@@ -136,7 +136,7 @@ def _latency_chart(
     )
 
 
-def _trade_off(point: TradeOff, style: Series, winner: str | None) -> Curve:
+def _trade_off(point: TradeOff, style: Series, named: Collection[str]) -> Curve:
     speedup, quality = point.speedup, point.quality
     spelled = f"{ratio(speedup.value)} {interval(speedup.low, speedup.high)}"
     mark = Point(
@@ -145,7 +145,7 @@ def _trade_off(point: TradeOff, style: Series, winner: str | None) -> Curve:
         f"{point.variant.name}: speedup {spelled}, average {formatting.estimate(quality.value, quality.stderr)}",
         interval=quality.bounds(),
         x_interval=(speedup.low, speedup.high),
-        ring=point.variant.name == winner,
+        ring=point.variant.name in named,
         name=point.variant.name,
         bold=point.on_front,
     )

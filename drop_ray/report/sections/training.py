@@ -7,6 +7,7 @@ from drop_ray.report.results import Results, grouped
 from drop_ray.report.rows import TrainingRow
 from drop_ray.report.sections.scores import MODULES, heat_row
 from drop_ray.report.training import CheckpointLine, checkpoint_lines, redundant_since
+from drop_ray.text.layer_ranges import layer_ranges
 
 Checkpoints = Mapping[str, Mapping[str, list[TrainingRow]]]
 """Rows by revision and module."""
@@ -87,5 +88,5 @@ def _spelled(line: CheckpointLine, module: str) -> str:
 def _finding(module: str, lines: list[CheckpointLine]) -> str:
     """`attention: layers 28-31 since step1000; 27 since step4000.`"""
     since = redundant_since(lines, module).items()
-    parts = [f"{formatting.layer_ranges(layers)} since {revision}" for revision, layers in since]
+    parts = [f"{layer_ranges(layers)} since {revision}" for revision, layers in since]
     return f"{module}: layers {'; '.join(parts)}."

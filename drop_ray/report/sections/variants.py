@@ -4,46 +4,49 @@ from collections.abc import Sequence
 
 from drop_ray.evaluation.estimates import Estimate, PairedDifference
 from drop_ray.report import blocks, formatting
-from drop_ray.report.answer import find_answer
+from drop_ray.report.answer import Answer, find_answer
 from drop_ray.report.blocks import NOTHING, Cell, Column, Strong, Table, estimate_cell, table
 from drop_ray.report.charts.heat import drop_strip
 from drop_ray.report.divergence_rows import DivergenceRow
+from drop_ray.report.fronts import on_fronts
 from drop_ray.report.results import Results
-from drop_ray.report.rows import EvaluationRow
-from drop_ray.report.statistics import Standing, averaged_tasks, primary_tasks, standings
+from drop_ray.report.rows import EvaluationRow, VariantRow
+from drop_ray.report.rule_text import rule_text
+from drop_ray.report.statistics import averaged_tasks, primary_tasks, standings
 
 ARROWS = {True: "\u2191", False: "\u2193"}
 
 
-def variants_sections(everything: Results) -> list[blocks.Section]:
-    """Always one. Quantized variants have a section of their own: what quantizing costs is not taken for what dropping
-    does."""
-    results = everything.unquantized()
+def variants_sections(results: Results) -> list[blocks.Section]:
+    """Always one."""
     if not results.variants:
         return [blocks.Section("Variants", "variants", [blocks.Paragraph("This run made no drop plans.")])]
     averaged = ", ".join(task.task for task in averaged_tasks(results))
     text = (
-        " marks those whose average is at most one standard error of the base's average below it. "
+        f" what {rule_text(results.accept)}, ",
+        Strong("open"),
+        " what may do so, as far as can be told. On a front is what no other variant beats in both quality and bytes, "
+        "or quality and speed. "
         + (f"The average covers {averaged}; the paired" if averaged else "The paired")
         + " difference is variant minus base on the same documents. "
-        f"Values are {formatting.PLUS_MINUS} one standard error." + _of_targets(results)
+        f"Values are {formatting.PLUS_MINUS} one standard error." + _of_targets(results),
     )
     drawn = "Strips show attention (above) and MLP (below), first layer on the left."
     found: list[blocks.Block] = [
-        blocks.Paragraph((Strong("answer"), " is the variant of the first line; ", Strong("within"), text)),
+        blocks.Paragraph((Strong("answer"), " marks what the first line names, ", Strong("acceptable"), *text)),
         blocks.Paragraph(drawn, of_drawings=True),
-        _table(results, find_answer(results).winner),
+        _table(results, find_answer(results)),
     ]
-    if everything.evaluations:
-        summary = f"All metrics ({formatting.count(len(everything.evaluations), 'value')})"
-        found.append(blocks.Details(summary, [_metrics(everything.evaluations)], in_markdown=False))
+    if results.evaluations:
+        summary = f"All metrics ({formatting.count(len(results.evaluations), 'value')})"
+        found.append(blocks.Details(summary, [_metrics(results.evaluations)], in_markdown=False))
     return [blocks.Section("Variants", "variants", found)]
 
 
-def _table(results: Results, winner: str | None) -> Table:
+def _table(results: Results, answer: Answer) -> Table:
     tasks = primary_tasks(results)
     columns: list[str | Column] = ["variant", Column("dropped", "text"), Column("parameters", note="kept, saved")]
-    columns += [Column("KV/token", note="saved")]
+    columns += [Column("weights", note="of the base's"), Column("KV/token", note="saved")]
     panels = {row.variant: row for row in results.divergences}
     if panels:
         columns += [Column("KL\u00a0" + ARROWS[False], note="to the base"), Column("same top token")]
@@ -53,11 +56,11 @@ def _table(results: Results, winner: str | None) -> Table:
         columns.append(Column(f"{task.task}\u00a0{ARROWS[task.higher_is_better]}", note=f"{task.metric}{fewshot}"))
     checkpoint = [Column("checkpoint", "path")] if any(row.checkpoint for row in results.variants) else []
     values, rows = [task.values(results) for task in tasks], []
-    in_vain = {row.variant for row in results.refits if not row.is_closer}
+    badges, remarks = _badges(answer), _remarks(results, answer)
     for index, standing in enumerate(standings(results)):
         variant = standing.variant
-        remark = "not nearer to the base by it" if variant.name in in_vain else ""
-        cells = _size_cells(index, standing, results.run.num_layers, winner, remark)
+        first = Cell(variant.name, (_made(variant), *remarks.get(variant.name, ())), badges.get(variant.name, ""))
+        cells = [first, *_size_cells(index, variant, results)]
         cells += _panel_cells(panels.get(variant.name)) if panels else []
         cells += [
             _cell(standing.average),
@@ -79,19 +82,41 @@ def _of_targets(results: Results) -> str:
     )
 
 
-def _size_cells(index: int, standing: Standing, num_layers: int, winner: str | None, remark: str) -> list[Cell]:
-    row = standing.variant
-    how = ", ".join(filter(None, (row.strategy, row.metric, f"{row.num_dropped} dropped", *row.changes, remark)))
-    within = "within" if standing.within_one_stderr and row.strategy != "base" else ""
+def _badges(answer: Answer) -> dict[str, str]:
+    """What marks a variant by the rule; those that are surely not acceptable have nothing."""
+    words = {"acceptable": "acceptable", "cannot tell": "open"}
+    found = {row.variant: words[row.outcome] for row in answer.rows if row.loss is not None and row.outcome in words}
+    return found | dict.fromkeys(answer.names, "answer")
+
+
+def _remarks(results: Results, answer: Answer) -> dict[str, list[str]]:
+    """What the first line names a variant for, the fronts that it is on, and a refit that brought nothing back."""
+    found: dict[str, list[str]] = {}
+    for one in answer.named:
+        found[one.variant.name] = [", ".join(one.roles)]
+    for name, fronts in on_fronts(results).items():
+        found.setdefault(name, []).append(f"on the front of {', '.join(fronts)}")
+    for row in results.refits:
+        if not row.is_closer:
+            found.setdefault(row.variant, []).append("not nearer to the base by it")
+    return found
+
+
+def _made(row: VariantRow) -> str:
+    return ", ".join(filter(None, (row.strategy, row.metric, f"{row.num_dropped} dropped", *row.changes)))
+
+
+def _size_cells(index: int, row: VariantRow, results: Results) -> list[Cell]:
     dropped = formatting.dropped_layers(row.drop_attn, row.drop_mlp)
     kept = f"{row.parameters:,} kept, {row.parameters_saved:,} saved"
     kept_kv = f"{row.kv_bytes_per_token:,} bytes kept, {row.kv_bytes_saved_per_token:,} bytes saved"
     saved = formatting.share(row.parameters_saved, row.parameters)
+    weights = formatting.percent(row.weight_bytes, results.variants[0].weight_bytes)
     saved_kv = formatting.share(row.kv_bytes_saved_per_token, row.kv_bytes_per_token)
     return [
-        Cell(row.name, (how,), "answer" if row.name == winner else within),
-        Cell("", (dropped,), drawing=drop_strip(f"drops-{index}", row, num_layers)),
+        Cell("", (dropped,), drawing=drop_strip(f"drops-{index}", row, results.run.num_layers)),
         Cell(formatting.share(row.parameters, row.parameters_saved), (saved,), tooltip=kept),
+        Cell(formatting.binary_bytes(row.weight_bytes), (weights,)),
         Cell(saved_kv, (formatting.binary_bytes(row.kv_bytes_saved_per_token),), tooltip=kept_kv),
     ]
 

@@ -1,0 +1,1 @@
+"""Two or more finished runs side by side: what they have in common, and how far their variants differ."""

@@ -1,0 +1,1 @@
+"""Results and checkpoints for others: the Hugging Face hub, MLflow, Weights & Biases."""
