@@ -13,7 +13,7 @@ from typing import Any
 import wrapt
 
 __version__ = "0.1.0"
-__all__ = ["export", "inspect", "load", "plan", "run", "score"]
+__all__ = ["export", "export_gguf", "inspect", "load", "plan", "run", "score"]
 
 
 def _register(_: Any) -> None:

@@ -20,22 +20,24 @@ from transformers import PreTrainedModel
 from drop_ray import pipeline
 from drop_ray.config import RunConfig, load_config, parse_config
 from drop_ray.errors import UserError
+from drop_ray.exporting.gguf import check_gguf_output
+from drop_ray.exporting.gguf import export_gguf as write_gguf
 from drop_ray.job.job import Job
 from drop_ray.job.opening import open_job
-from drop_ray.models.checkpoint import open_checkpoint
+from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
 from drop_ray.models.dropped import decoder_layers, drop_lists_of_model, parse_dtype
 from drop_ray.models.edited import edited
-from drop_ray.models.export import export_checkpoint
+from drop_ray.models.export import check_new_folder, unfinished
 from drop_ray.models.export_formats import ExportFormat
 from drop_ray.models.loading import load_model
 from drop_ray.models.probe import check_architecture
 from drop_ray.planning.inspection import Inspection, inspect_model
 from drop_ray.planning.plans import DropPlan, read_plan
-from drop_ray.planning.variants import variant_of
+from drop_ray.planning.variants import Variant, variant_of
 from drop_ray.scoring.layers import ResidentLayers
 from drop_ray.scoring.sweep import SweepSettings, sweep
 from drop_ray.stages.catalog import LAST
-from drop_ray.stages.export import provenance_of
+from drop_ray.stages.export import provenance_of, write_compared
 from drop_ray.store import Store, open_store
 from drop_ray.text.units import human_bytes
 
@@ -111,20 +113,26 @@ def plan(config: Config) -> tuple[DropPlan, ...]:
 def export(config: Config, plan: str | DropPlan, output: Path | str, format: ExportFormat = "dropped") -> Path:
     """Write one checkpoint into the new folder `output`, without Ray; returns the folder.
 
-    plan: a plan, the name of one of the run's plans (scored first if need be), or a plan file.
+    plan: a plan, the name of one of the run's plans (scored first if need be), or a plan file. ExportRefusedError, and
+    no folder, if the checkpoint does not give the logits of the base's weights with the plan's changes.
     """
-    settings = _config(config)
-    job = open_job(settings)
-    chosen = plan if isinstance(plan, DropPlan) else _find_plan(settings, job, plan)
-    variant = variant_of(job.checkpoint.identity, chosen)
-    export_checkpoint(
-        edited(job.checkpoint, variant.edits) if variant.edits else job.checkpoint,
-        variant.drops,
-        Path(output),
-        format=format,
-        provenance=provenance_of(variant),
-        progress=lambda done, total: logger.info("export: %s of %s", human_bytes(done), human_bytes(total)),
-    )
+    check_new_folder(Path(output))
+    source, variant = _source_of(config, plan)
+    with unfinished(Path(output)) as folder:
+        write_compared(source, variant.drops, folder, format, provenance_of(variant), _tell_export)
+    return Path(output)
+
+
+def export_gguf(config: Config, plan: str | DropPlan, output: Path | str, converter: Path | str) -> Path:
+    """Write one plan's model into the new file `output`, for llama.cpp; returns the file.
+
+    plan: as of `export`. converter: `convert_hf_to_gguf.py` of a checkout of llama.cpp, which this Python runs.
+    ExportRefusedError, and no file, if it does not have the tensors and settings of the model.
+    """
+    check_gguf_output(Path(output), Path(converter))
+    source, variant = _source_of(config, plan)
+    provenance = provenance_of(variant)
+    write_gguf(source, variant.drops, Path(output), Path(converter), provenance=provenance, progress=_tell_export)
     return Path(output)
 
 
@@ -186,6 +194,19 @@ def score(model: PreTrainedModel, token_ids: torch.Tensor, *, micro_batch: int =
     }
 
 
+def _source_of(config: Config, plan: str | DropPlan) -> tuple[Checkpoint, Variant]:
+    """The base's weights with the changes of a plan, and the plan as a variant."""
+    settings = _config(config)
+    job = open_job(settings)
+    chosen = plan if isinstance(plan, DropPlan) else _find_plan(settings, job, plan)
+    variant = variant_of(job.checkpoint.identity, chosen)
+    return edited(job.checkpoint, variant.edits) if variant.edits else job.checkpoint, variant
+
+
+def _tell_export(done: int, total: int) -> None:
+    logger.info("export: %s of %s", human_bytes(done), human_bytes(total))
+
+
 def _config(config: Config) -> RunConfig:
     if isinstance(config, RunConfig):
         return config
@@ -196,7 +217,7 @@ def _config(config: Config) -> RunConfig:
 
 def _find_plan(config: RunConfig, job: Job, name: str) -> DropPlan:
     if Path(name).is_file():
-        return read_plan(Path(name), job.size.num_layers, job.checkpoint.identity)
+        return read_plan(Path(name), job.size.layers, job.checkpoint.identity)
     known = [request.name for request in job.requests] + [given.name for given in job.given_plans]
     if name not in known:
         raise UserError(f"--plan {name}: no such file, and no plan of the run; its plans: {', '.join(known) or 'none'}")

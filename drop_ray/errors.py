@@ -17,12 +17,20 @@ class CorruptArtifactError(DropRayError):
     """An artifact whose record or outputs do not match what was committed; it names the artifact and the file."""
 
 
+class ExportRefusedError(DropRayError):
+    """An export that is not the model it was made of, or that cannot be read: says what differs, and by how much."""
+
+
 class NotFiniteError(DropRayError):
     """NaN or infinity in weights, states or results, by which nothing may be ranked: says where, and the remedy."""
 
 
 class WorkerFailedError(DropRayError):
     """A unit of work failed in the application's own code, or lost its workers too often: says which, and where."""
+
+
+class HubError(DropRayError):
+    """The Hugging Face hub refused something, or could not be reached; it says the remedy."""
 
 
 class StoreOutageError(DropRayError, OSError):

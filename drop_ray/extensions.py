@@ -112,6 +112,11 @@ METRICS = Registry(
     {
         "cosine": "drop_ray.scoring.metrics.cosine:COSINE",
         "angular": "drop_ray.scoring.metrics.angular:ANGULAR",
+        "update_norm": "drop_ray.scoring.metrics.update_norm:UPDATE_NORM",
+        "gate_norm": "drop_ray.scoring.metrics.gate_norm:GATE_NORM",
+        "attention_entropy": "drop_ray.scoring.metrics.attention_entropy:ATTENTION_ENTROPY",
+        "kl": "drop_ray.scoring.metrics.kl:KL",
+        "loss": "drop_ray.scoring.metrics.loss:LOSS",
     },
 )
 STRATEGIES = Registry(
@@ -124,6 +129,8 @@ STRATEGIES = Registry(
         "joint": "drop_ray.planning.strategies.ranked:JOINT",
         "block": "drop_ray.planning.strategies.ranked:BLOCK",
         "block_consecutive": "drop_ray.planning.strategies.block_consecutive:BLOCK_CONSECUTIVE",
+        "greedy": "drop_ray.planning.strategies.greedy:GREEDY",
+        "budget": "drop_ray.planning.strategies.budget:BUDGET",
         "random": "drop_ray.planning.strategies.random_order:RANDOM",
         "reverse": "drop_ray.planning.strategies.reverse_order:REVERSE",
     },
@@ -149,12 +156,16 @@ SECTIONS = Registry(
             "quality",
             "divergence",
             "screening",
+            "front",
             "variants",
-            "refit",
+            "budgets",
+            "sensitivity",
+            "recovery",
             "answers",
             "gates",
             "quantization",
             "serving",
+            "drafts",
             "costs",
             "provenance",
         )

@@ -123,7 +123,18 @@ def test_the_guide_lists_the_metrics_as_they_are():
 def test_the_guide_lists_the_strategies_as_they_are():
     rules = {name: STRATEGIES.load(name) for name in STRATEGIES.own}
     keys = {
-        name: {"of": rule.of is None, "iterative": rule.iterative, "metric": rule.uses_scores, "seed": rule.seeded}
+        name: {
+            "of": rule.of is None,
+            "iterative": rule.iterative,
+            "metric": rule.uses_scores,
+            "seed": rule.seeded,
+            "objective": rule.objectives,
+            "width": rule.has_width,
+            "on": rule.iterative or (rule.searches and not rule.limited),
+            "limit": rule.limited,
+            "swap_rounds": rule.limited,
+            "quantized": rule.limited,
+        }
         for name, rule in rules.items()
     }
     assert rows("strategy | drops") == [
@@ -142,6 +153,7 @@ def test_the_guide_lists_the_strategies_as_they_are():
         "pyproject.toml",
         "drop_ray_toy/relative_change.py",
         "drop_ray_toy/inner.py",
+        "drop_ray_toy/window.py",
         "drop_ray_toy/scale_mlp.py",
         "drop_ray_toy/changed.py",
     ],

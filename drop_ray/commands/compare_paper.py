@@ -27,8 +27,8 @@ def add(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     config = read_config(options)
-    from drop_ray.commands.finished_run import read_results
     from drop_ray.report.paper import model_of
+    from drop_ray.sharing.finished_run import read_results
     from drop_ray.text.console import show
 
     results = read_results(config)

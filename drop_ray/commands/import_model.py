@@ -1,4 +1,4 @@
-"""`drop-ray import SOURCE OUTPUT`: writes a Baichuan model, or .bin files, as a checkpoint that runs can use."""
+"""`drop-ray import SOURCE OUTPUT`: writes a model of another form as a checkpoint that runs can use."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,10 @@ from drop_ray.commands.arguments import add_command
 
 
 def add(subparsers: Any) -> None:
-    text = "write a Baichuan-7B or Baichuan2-7B model as a Llama checkpoint, or .bin files as safetensors"
+    text = (
+        "write the language model of a multimodal checkpoint, a Baichuan-7B or Baichuan2-7B model as a Llama "
+        "checkpoint, or .bin files as safetensors"
+    )
     command = add_command(subparsers, "import", text, run)
     command.add_argument("source", help="folder, s3://bucket/prefix or Hugging Face name")
     command.add_argument("output", type=Path, help="new folder to write the checkpoint to")

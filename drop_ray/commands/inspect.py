@@ -1,11 +1,10 @@
 """`drop-ray inspect MODEL`: shows the parts of a model, and what a plan would save."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from drop_ray.commands.arguments import add_command
+from drop_ray.commands.arguments import add_command, add_json, show_result
 
 
 def add(subparsers: Any) -> None:
@@ -17,11 +16,11 @@ def add(subparsers: Any) -> None:
     command.add_argument("--tokens", type=int, default=2048, help="length of the sequences whose KV cache is shown")
     command.add_argument("--batch-size", type=int, default=1, help="number of these sequences")
     command.add_argument("--allow-unlisted", action="store_true", help="as model.allow_unlisted of a run")
+    add_json(command)
 
 
 def run(options: argparse.Namespace) -> int:
     from drop_ray.planning.inspection import inspect_model
-    from drop_ray.text.console import console_of, show
 
     found = inspect_model(
         options.model,
@@ -31,5 +30,5 @@ def run(options: argparse.Namespace) -> int:
         batch_size=options.batch_size,
         allow_unlisted=options.allow_unlisted,
     )
-    show(found.lines(console_of(sys.stdout)))
+    show_result(found, options.json)
     return 0

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from drop_ray.commands.arguments import read_config
+from drop_ray.commands.arguments import read_config_to_run
 from drop_ray.stages.catalog import LAST
 
 RUN = "run"
@@ -11,7 +11,7 @@ RUN = "run"
 
 
 def run_stages(options: argparse.Namespace) -> int:
-    config = read_config(options)  # before imports that take seconds: most faults are in the config
+    config = read_config_to_run(options)
     from drop_ray.commands.summary import outcome_lines
     from drop_ray.pipeline import run
     from drop_ray.text.console import console_of, show

@@ -1,22 +1,21 @@
 """`drop-ray status CONFIG`: shows the units of a run, and which of them are done."""
 
 import argparse
-import sys
 from typing import Any
 
-from drop_ray.commands.arguments import add_command, add_config, read_config
+from drop_ray.commands.arguments import add_command, add_config, add_json, read_config, show_result
 from drop_ray.stages.catalog import STAGES
 
 
 def add(subparsers: Any) -> None:
-    add_config(add_command(subparsers, "status", "show a run: its units, what is done, sizes", run))
+    command = add_command(subparsers, "status", "show a run: its units, what is done, sizes", run)
+    add_config(command)
+    add_json(command)
 
 
 def run(options: argparse.Namespace) -> int:
     config = read_config(options)
-    from drop_ray.job.status import status_lines
-    from drop_ray.text.console import console_of, show
+    from drop_ray.job.status import run_status
 
-    stages = [stage.name for stage in STAGES]
-    show(status_lines(config, stages, console_of(sys.stdout)))
+    show_result(run_status(config, [stage.name for stage in STAGES]), options.json)
     return 0

@@ -42,6 +42,9 @@ def outcome_lines(outcome: Outcome, console: Console = PLAIN) -> Iterator[str]:
     if outcome.serving:
         yield from serving_table(outcome.serving, console)
         yield ""
+    if outcome.drafts:
+        yield from draft_table(outcome.drafts, console)
+        yield ""
     for name, path in outcome.checkpoints.items():
         yield f"checkpoint {name}: {path}"
     total = outcome.computed + outcome.found
@@ -50,6 +53,7 @@ def outcome_lines(outcome: Outcome, console: Console = PLAIN) -> Iterator[str]:
     else:
         yield f"Done: {outcome.computed} units computed, {outcome.found} were done before."
     yield f"plans:  {outcome.folder}/plans/" if outcome.plans else f"run:    {outcome.folder}"
+    yield from outcome.tracked
     if outcome.published:
         yield f"report: {outcome.published.report}"
         yield ""
@@ -143,6 +147,29 @@ def serving_table(serving: Mapping[str, Sequence[Mapping[str, Any]]], console: C
             name = f"{variant} (itself)" if rows[0]["control"] else variant
             lines.append((name, workload, batch, *_speedup(output), *_speedup(decode)))
     headings = ("variant", "workload", "batch", "output tokens/s", "roofline", "decoding", "roofline")
+    return table_lines(console, [*map(words, headings)], lines)
+
+
+def draft_table(drafts: Mapping[str, Sequence[Mapping[str, Any]]], console: Console = PLAIN) -> list[str]:
+    """One row per draft and number of drafted tokens: whether the base's tokens stayed, how many it keeps, the speedup.
+
+    drafts: contents of draft.json by draft.
+    """
+    lines = []
+    for variant, found in drafts.items():
+        for row in found:
+            speedup = row["speedup"]
+            lines.append(
+                (
+                    *((f"{variant} (no draft)", "-") if row["control"] else (variant, str(row["tokens"]))),
+                    f"temperature {row['temperature']:g}"
+                    if row.get("temperature")
+                    else f"{row['identical']} of {row['prompts']}",
+                    " ".join(f"{part:.3f}" for part in row["acceptance"]) or "-",
+                    f"x{speedup['ratio']:.2f} ({speedup['low']:.2f} to {speedup['high']:.2f})" if speedup else "-",
+                )
+            )
+    headings = ("draft", "tokens", "same output", "acceptance by position", "output tokens/s")
     return table_lines(console, [*map(words, headings)], lines)
 
 

@@ -1,18 +1,19 @@
 """`evaluation.divergence`: the text on which every variant is compared with the base, token by token."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
-from drop_ray.config.section import Location, Section
+from drop_ray.config.texts import Text
 
 
-class DivergenceSpec(Section):
-    """The text on which the predictions of a variant are compared with those of the base."""
+class DivergenceSpec(Text):
+    """The text on which the predictions of a variant are compared with those of the base.
 
-    source: Location | None = Field(
-        None,
-        description="file of text: .txt, .json, .jsonl or .parquet; null takes the samples of the calibration text "
-        "that follow those that are scored",
-    )
-    text_field: str = Field("text", description="field or column of `source` that holds the text")
+    Without one of its own it is the samples of the calibration text that follow those that are scored.
+    """
+
     num_samples: int = Field(32, ge=2, description="samples that are compared")
     seq_len: int | None = Field(None, ge=2, description="tokens of each sample; null is calibration.seq_len")
+
+    is_optional: ClassVar[bool] = True

@@ -7,7 +7,8 @@ from pydantic import Field, field_validator, model_validator
 from drop_ray.config.divergence import DivergenceSpec
 from drop_ray.config.gates import GatesConfig
 from drop_ray.config.screening import Limit, ScreenSpec
-from drop_ray.config.section import FileName, Location, Section, TextSection
+from drop_ray.config.section import FileName, Location, Section
+from drop_ray.config.texts import TextSection
 from drop_ray.text.naming import first_twice
 
 

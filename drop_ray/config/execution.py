@@ -18,7 +18,11 @@ class ExecutionConfig(Section):
     The serving benchmark is the exception: device, threads and `tensor_parallel` change what is timed.
     """
 
-    num_workers: int = Field(1, ge=1, description="processes that do units of work at the same time")
+    num_workers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        1,
+        description="processes that do units of work at the same time; auto is as many as there are CPUs and GPUs for "
+        "when the run begins, each node by itself. A dry run counts auto as 1",
+    )
     gpus_per_worker: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
         0,
         description="GPUs of each worker; 0 computes on CPUs; auto is 1, and in evaluation as many as hold the model. "
@@ -37,7 +41,12 @@ class ExecutionConfig(Section):
         1, ge=1, description="GPUs of one engine: in the serving benchmark, and in evaluation by vllm"
     )
     layers: Placement = Field("auto", description="resident in memory, or streamed from the checkpoint")
-    wave_bytes: int = Field(4 << 30, ge=1, description="host memory for residual states when layers are streamed")
+    wave_bytes: int = Field(
+        4 << 30,
+        ge=1,
+        description="memory for residual states, when layers are streamed or variants are compared together; a search "
+        "keeps those of the base from round to round in a quarter of it besides",
+    )
     cache_dir: Location | None = Field(
         None,
         description="folder on each node that keeps whole models and checkpoints from s3://; null reads a model's "
@@ -89,6 +98,11 @@ class ExecutionConfig(Section):
         return "cuda" if self.gpus_per_worker else "cpu"
 
     @property
+    def num_groups(self) -> int:
+        """Groups of GPUs, or CPU workers; of `auto` 1, which no run has: it asks the cluster first."""
+        return 1 if self.num_workers == "auto" else self.num_workers
+
+    @property
     def num_devices(self) -> int:
         """Workers of a stage in which each computes on one device: all GPUs compute."""
-        return self.num_workers * (1 if self.gpus_per_worker == "auto" else max(1, int(self.gpus_per_worker)))
+        return self.num_groups * (1 if self.gpus_per_worker == "auto" else max(1, int(self.gpus_per_worker)))

@@ -1,4 +1,4 @@
-"""`execution.hardware`: what the GPUs of a run can do, for the forecast of the dry run."""
+"""`execution.hardware`: what GPUs can do, for the forecast and for limits that are a speedup."""
 
 from typing import Any
 
@@ -9,9 +9,10 @@ from drop_ray.config.section import Section
 
 
 class HardwareSpec(Section):
-    """The GPUs that a forecast is made for: a name, or values of your own; and which part of them is reached.
+    """The GPUs that a forecast or a speedup is of: a name or own values, and what part is reached.
 
-    It decides nothing but the forecast. Nothing is guessed: without it none is made.
+    It decides the forecast, and what is dropped by a plan whose `limit` is a speedup. Nothing is guessed: without it
+    there is no forecast, and such a plan is refused.
     """
 
     gpu: GpuName | None = Field(None, description="name of the GPU, whose data sheet has the three values below")
@@ -39,6 +40,16 @@ class HardwareSpec(Section):
         """What a GPU can do at most; a value of the user's own goes before that of the data sheet."""
         known = GPUS[self.gpu] if self.gpu else Gpu(0, 0, 0)
         return Gpu(self.flops or known.flops, self.bandwidth or known.bandwidth, self.memory or known.memory)
+
+    def seconds(self, flops: float, num_bytes: float) -> float:
+        """Of one GPU: the longer of doing operations and moving bytes at the parts of the peak rates that are reached.
+
+        Williams et al., "Roofline", CACM 2009.
+        """
+        peak = self.peak
+        return max(
+            flops / (peak.flops * self.compute_efficiency), num_bytes / (peak.bandwidth * self.bandwidth_efficiency)
+        )
 
 
 def named(value: Any) -> Any:

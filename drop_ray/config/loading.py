@@ -4,11 +4,11 @@ names the field and the remedy.
 
 import difflib
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Tag, ValidationError
 
 from drop_ray.config.run import RunConfig
 from drop_ray.config.section import Section
@@ -31,12 +31,18 @@ UNNAMED = ("tuple[", "literal[", "one of: ")
 def load_config(path: Path | str, overrides: Iterable[str] = ()) -> RunConfig:
     """Read a RunConfig. Each of `overrides` is `a.b=value` with a YAML value."""
     path = Path(path)
-    values = parse_yaml(read_text(path, str(path), SETTINGS_LIMIT), str(path))
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: a config is a mapping with model, calibration, plans, ...")
+    values = config_values(read_text(path, str(path), SETTINGS_LIMIT), str(path))
     for override in overrides:
         _override(values, override)
     return parse_config({"name": path.stem, **values}, str(path))
+
+
+def config_values(text: str, source: str) -> dict[str, Any]:
+    """The fields that a config's YAML text states. UserError, which begins with `source`, if it is no mapping."""
+    values = parse_yaml(text, source, word_keys=True)
+    if not isinstance(values, dict):
+        raise UserError(f"{source}: a config is a mapping with model, calibration, plans, ...")
+    return values
 
 
 def parse_config(values: Mapping[str, Any], source: str) -> RunConfig:
@@ -54,7 +60,7 @@ def _override(values: dict[str, Any], override: str) -> None:
     target: Any = values
     for section in sections:
         target = _enter(target, section, key)
-    value = parse_yaml(text, f"--set {key}: the value")
+    value = parse_yaml(text, f"--set {key}: the value", word_keys=True)
     if isinstance(target, list):
         target[_position(target, field, key)] = value
     else:
@@ -79,7 +85,7 @@ def _explain(detail: Mapping[str, Any]) -> str:
     location = [part for part in detail["loc"] if not (isinstance(part, str) and part.startswith(UNNAMED))]
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{_word(part)}" for part in location).lstrip(".")
     if detail["type"] == "extra_forbidden":
-        valid = _valid_names(location[:-1])
+        valid = _valid_names(detail["loc"][:-1])
         near = difflib.get_close_matches(str(location[-1]), valid, n=1)
         remedy = f"did you mean `{near[0]}`?" if near else f"valid: {', '.join(valid)}"
         return f"{field}: unknown key; {remedy}"
@@ -94,12 +100,26 @@ def _word(part: str) -> str:
     return part if part.isidentifier() and len(part) <= SHOWN else shown(part)
 
 
-def _valid_names(location: list[Any]) -> list[str]:
+def _valid_names(location: Sequence[Any]) -> list[str]:
     section: Any = RunConfig
+    within: Any = None
     for part in location:
-        if isinstance(part, str):
-            section = _section_of(section.model_fields[part].annotation)
+        if not isinstance(part, str):
+            continue
+        if part.startswith(UNNAMED):
+            section = _section_of(_tagged(within, part)) or section
+        else:
+            within = section.model_fields[part].annotation
+            section = _section_of(within)
     return list(section.model_fields)
+
+
+def _tagged(annotation: Any, tag: str) -> Any:
+    """What stands under a tag in an annotation; None if it has no such tag."""
+    parts = typing.get_args(annotation)
+    if any(isinstance(part, Tag) and part.tag == tag for part in parts):
+        return parts[0]
+    return next(filter(None, (_tagged(part, tag) for part in parts)), None)
 
 
 def _section_of(annotation: Any) -> Any:

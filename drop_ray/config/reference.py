@@ -5,7 +5,7 @@ docs/configuration.md and the comments of the file that `drop-ray init` writes a
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from drop_ray.config.schema import run_schema
@@ -72,12 +72,30 @@ def _sections(root: Schema, section: Schema, path: str) -> Iterator[ConfigSectio
     for name, node in section["properties"].items():
         place = f"{path}.{name}" if path else name
         found = list(_definitions(node, place))
-        inner |= {inside: root["$defs"][definition] for inside, definition in found}
+        for inside, definition in found:
+            described = root["$defs"][definition]
+            inner[inside if inside not in inner else _kind_path(inside, described)] = described
         default = "required" if name in required else _default(node, bool(found))
         fields.append(ConfigField(path, name, _type(node), default, node["description"], found[0][0] if found else ""))
     yield ConfigSection(path, " ".join(section.get("description", "").split()), tuple(fields))
-    for inside, definition in inner.items():
-        yield from _sections(root, definition, inside)
+    for inside, described in inner.items():
+        sections = _sections(root, described, inside)
+        if inside.endswith("]") and not inside.endswith("[]"):
+            yield _like_the_first(next(sections))
+        else:
+            yield from sections
+
+
+def _kind_path(path: str, section: Schema) -> str:
+    """The path of a further kind of section in the same place, by its method: `quantization[fp8]`."""
+    return path.replace("[]", f"[{section['properties']['method']['const']}]")
+
+
+def _like_the_first(section: ConfigSection) -> ConfigSection:
+    """A further kind of section, whose subsections are those of the first kind."""
+    first = f"{section.path.partition('[')[0]}[]"
+    fields = (replace(field, subsection=field.subsection.replace(section.path, first, 1)) for field in section.fields)
+    return replace(section, fields=tuple(fields))
 
 
 def _definitions(node: Schema, path: str) -> Iterator[tuple[str, str]]:

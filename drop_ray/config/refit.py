@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from drop_ray.config.section import FileName, Section, TextSection, split_samples
+from drop_ray.config.section import FileName, Section, split_samples
+from drop_ray.config.texts import TextSection
 
 
 class RefitSpec(Section):

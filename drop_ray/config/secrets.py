@@ -25,6 +25,8 @@ SECRET_NAME = re.compile(
     r"(^|_)key$|access_?key|customer_?key|secret|token|passw|pwd|credential|authorization|cookie", re.IGNORECASE
 )
 LOGIN = re.compile(r"://[^/?#]*@")
+# Shorter texts are no credentials, and stand in ordinary words.
+SHORTEST = 8
 INSTEAD = "give credentials by the environment, a profile or an instance role (docs/operations.md, Secrets)"
 
 
@@ -48,6 +50,11 @@ def check_options(options: Mapping[str, Any]) -> None:
 def secret_options(options: Mapping[str, Any]) -> list[str]:
     """Paths of the options that are credentials: `key`, `client_kwargs.aws_session_token`."""
     return [path for path, name, value in _texts(options, "") if SECRET_NAME.search(name) or LOGIN.search(value)]
+
+
+def secret_texts(options: Mapping[str, Any]) -> list[str]:
+    """The credentials among options, or variables of the environment: what must stand in no log."""
+    return [value for _, name, value in _texts(options, "") if SECRET_NAME.search(name) and len(value) >= SHORTEST]
 
 
 def _masked(name: str, value: Any) -> Any:

@@ -6,7 +6,7 @@ Paths that begin with `demo:` lie in the package's embedded demo folder. Others 
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, WithJsonSchema
 
 from drop_ray.text.path_names import LONGEST_NAME, NAME, file_name, inner_path, path_or_url
 
@@ -25,15 +25,6 @@ Location = Annotated[str, AfterValidator(path_or_url), WithJsonSchema({"type": "
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
-
-
-class TextSection(Section):
-    """A text of the user, cut into samples as calibration text is."""
-
-    source: Location = Field(description="file of text: .txt, .json, .jsonl or .parquet")
-    text_field: str = Field("text", description="field or column that holds the text")
-    num_samples: int = Field(64, ge=1, description="first samples of the text that are used")
-    seq_len: int = Field(2048, ge=2, description="tokens of each sample; no more than the model has positions")
 
 
 def split_samples(total: int, num_samples: int | None, held_out: int, purpose: str) -> tuple[range, range]:

@@ -2,14 +2,17 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from drop_ray.config.drafts import DraftsConfig
 from drop_ray.config.section import Section
 from drop_ray.text.naming import first_twice
 
 # Fewer pairs than this have no useful interval. The gate's prompts with their continuations need this length.
 MIN_RESIDENT_PAIRS = 5
 MIN_MODEL_LEN = 32
+AT_LOAD = "fp8-at-load"
+"""End of the name of a variant that vLLM quantizes while it loads it."""
 
 
 class WorkloadSpec(Section):
@@ -57,14 +60,28 @@ class ServingConfig(Section):
         ge=1,
         description="KV cache of each engine on each device; null is 1 GiB on a CPU, vLLM's own choice on a GPU",
     )
+    kv_cache_dtype: Literal["auto", "fp8", "fp8_e4m3", "fp8_e5m2"] = Field(
+        "auto", description="dtype of vLLM's KV cache; auto is the one served in, fp8 is fp8_e4m3"
+    )
+    fp8_at_load: Literal["all"] | tuple[str, ...] = Field(
+        (),
+        description="variants in 16 bits that are also measured in vLLM's own FP8 by channel, which it makes of them "
+        "while it loads, as NAME-fp8-at-load",
+    )
     enforce_eager: bool = Field(False, description="vLLM without compilation and CUDA graphs")
     seed: int = Field(0, description="seed by which prompts are drawn")
+    drafts: DraftsConfig | None = Field(None, description="variants as drafts of the base; null measures none")
 
     @property
     def model_len(self) -> int:
         """Tokens of a request that the engines are built for."""
         longest = max(workload.prompt + workload.output for workload in self.workloads)
         return self.max_model_len or max(longest, MIN_MODEL_LEN)
+
+    @field_validator("kv_cache_dtype")
+    @classmethod
+    def _spelled_out(cls, value: str) -> str:
+        return "fp8_e4m3" if value == "fp8" else value
 
     @model_validator(mode="after")
     def _consistent(self) -> "ServingConfig":

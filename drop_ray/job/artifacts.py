@@ -14,10 +14,13 @@ LOGGED_SAMPLES = "samples.parquet"
 DIVERGENCE = "divergence.parquet"
 PANEL = "divergence.json"
 RECONSTRUCTION = "reconstruction.parquet"
+EXPERTS = "experts.json"
 GATES = "gates.json"
 GATE_ITEMS = "gates.parquet"
 SERVING = "serving.parquet"
 SERVING_FACTS = "serving.json"
+DRAFT = "draft.json"
+SAMPLING = "sampling.json"
 
 SCORE_SCHEMA = pa.schema(
     [

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from drop_ray.config.section import resolve_path
-from drop_ray.job.file_hash import file_sha256
 from drop_ray.planning.changes import Change
 from drop_ray.planning.plans import BASE
 from drop_ray.planning.variants import Variant
@@ -38,14 +36,16 @@ class ChangeSection(ABC):
 
     field: str
     """Name of the section in the config."""
-    libraries: tuple[str, ...]
-    """Libraries that every node must have if the section has a line."""
     is_exported: bool = False
     """Whether `export` is for its variants too; those of other sections have checkpoints of their own."""
 
     @abstractmethod
     def lines(self, config: "RunConfig") -> Sequence[Line]:
         """The section's lines, in the order of the config."""
+
+    def libraries(self, config: "RunConfig") -> tuple[str, ...]:  # noqa: ARG002
+        """Libraries that every node must have for the section's lines."""
+        return ()
 
     @abstractmethod
     def check(self, config: "RunConfig", checkpoint: "Checkpoint") -> None:
@@ -77,13 +77,12 @@ def change_sections() -> tuple[ChangeSection, ...]:
 def text_identity(job: "Job", text: "TextSection | None", field: str) -> dict[str, Any]:
     """Identity of the samples that a line works on: of its own text, or the run's calibration samples.
 
-    field: where the config names that text, for messages.
+    field: where the config names that text.
     """
     if text is None:
         settings = {"text_field", "num_samples", "seq_len", "shuffle_seed"}
-        return job.calibration_content | job.config.calibration.model_dump(include=settings)
-    source = file_sha256(resolve_path(text.source), f"{field}.source")
-    return {"source": source, **text.model_dump(exclude={"source"})}
+        return job.calibration.content | job.config.calibration.model_dump(include=settings)
+    return {**job.text(field).identity, **text.model_dump(include={"num_samples", "seq_len"})}
 
 
 def _is_for(line: Line, variant: str) -> bool:

@@ -52,6 +52,12 @@ class Expected:
         return Expected(self.gpu_s + other.gpu_s, self.wall_s + other.wall_s, max(self.gpus, other.gpus))
 
 
+def total(parts: Sequence[Expected | None]) -> Expected | None:
+    """Of parts one after the other, as far as they are known; None if nothing of them is."""
+    known = [part for part in parts if part is not None]
+    return sum(known, Expected()) if known else None
+
+
 def expect(phases: Sequence[Phase], hardware: HardwareSpec, layout: Layout, at_once: int) -> Expected:
     """What the phases take with workers as in `layout`, of which at most `at_once` find work.
 
@@ -66,10 +72,5 @@ def expect(phases: Sequence[Phase], hardware: HardwareSpec, layout: Layout, at_o
 
 
 def _gpu_seconds(phase: Phase, hardware: HardwareSpec, gpus: float) -> float:
-    peak = hardware.peak
-    together = max(
-        phase.flops / (peak.flops * hardware.compute_efficiency),
-        phase.moved / (peak.bandwidth * hardware.bandwidth_efficiency),
-        phase.loaded / hardware.load_bandwidth * gpus,
-    )
+    together = max(hardware.seconds(phase.flops, phase.moved), phase.loaded / hardware.load_bandwidth * gpus)
     return together + phase.starts * hardware.start_s * gpus

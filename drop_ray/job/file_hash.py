@@ -4,13 +4,12 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from drop_ray.errors import UserError
+from drop_ray.config.places import check_file
 
 
 def file_sha256(path: Path, field: str) -> str:
     """Of the bytes that the file has now; one that is as it was when it was last hashed is not read again."""
-    if not path.is_file():
-        raise UserError(f"{field}: {path} is not a file")
+    check_file(field, path)
     status = path.stat()
     # ctime too: programs that copy files set mtime to the original's, and nothing sets ctime.
     state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

@@ -3,7 +3,6 @@
 It runs as it is: on the texts that come with drop_ray, cut so that they are enough, with plans that fit the layers.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,15 @@ import torch
 from drop_ray.calibration.text_files import read_documents
 from drop_ray.config import ModelConfig, resolve_path
 from drop_ray.config.commented import Off, commented_yaml
-from drop_ray.errors import UserError
 from drop_ray.models.accounting import measure
 from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
 from drop_ray.models.dropped import build_skeleton, drop_lists_of, read_config
 from drop_ray.models.families import FAMILIES, DropLists
-from drop_ray.models.location import HUB_NAME, load_tokenizer, locate_model
-from drop_ray.models.probe import check_architecture
+from drop_ray.models.layers import Layers
+from drop_ray.models.location import load_tokenizer, locate_model
+from drop_ray.models.place import HUB_NAME
+from drop_ray.models.probe import check_architecture, is_listed
 from drop_ray.planning.modules import candidates
-from drop_ray.text.path_names import file_name, shown
 
 CALIBRATION_TEXT, HELD_OUT_TEXT = "demo:calibration.jsonl", "demo:heldout.jsonl"
 DTYPES = ("bfloat16", "float16", "float32")
@@ -47,9 +46,10 @@ NOTES = {
     "follows the calibration samples is taken",
     "evaluation.tasks": "Their data come from the Hugging Face hub; tasks of your own lie in a folder, `include_path`",
     "refit": "Solves what is left of every plan anew, to make up for what is dropped; wants text of many kinds",
+    "accept": "KL needs no tasks; with tasks: {metric: average, loss: 1 point}",
     "quantization": "Needs `pip install 'drop-ray[quantization]'`",
     "serving": "Needs vLLM: `pip install 'drop-ray[gpu]'`",
-    "execution.gpus_per_worker": "On a machine or cluster with GPUs: 1, and num_workers as many as there are GPUs",
+    "execution.gpus_per_worker": "On a machine or cluster with GPUs: 1, and num_workers auto",
 }
 
 
@@ -65,8 +65,8 @@ class ModelFacts:
     """Whether transformers' default attention computes another model."""
     is_listed: bool
     """Whether its architecture is one of the tested ones."""
-    num_layers: int
-    """Number of decoder layers."""
+    layers: Layers
+    """Its decoder layers, and what of them must stay."""
     lacking: DropLists
     """Drop lists of the model itself."""
     max_positions: int
@@ -75,24 +75,6 @@ class ModelFacts:
     """Number of tokens that its tokenizer makes of the calibration text."""
     held_out_tokens: int
     """Number of tokens that its tokenizer makes of the text for perplexity."""
-
-
-def write_first_config(path: str, output: Path | None) -> Path:
-    """Write the config of a run on the model at `path`, which `model.path` takes; output None is a file named after it.
-
-    UserError if there is no such model, or the file exists.
-    """
-    output = output or Path(f"{_name_of(path)}.yaml")
-    try:
-        file_name(output.stem)
-    except ValueError as error:
-        raise UserError(f"--output: the run is called {shown(output.stem)}, after the file: {error}") from error
-    if output.exists():
-        raise UserError(f"--output: {output} exists; give another name, or remove it")
-    text = first_config(read_facts(path), output.name)
-    with output.open("x", encoding="utf-8") as file:
-        file.write(text)
-    return output
 
 
 def read_facts(path: str) -> ModelFacts:
@@ -108,8 +90,8 @@ def read_facts(path: str) -> ModelFacts:
         path=path,
         dtype=stored if stored in DTYPES else ModelConfig(path=path).dtype,
         needs_eager=family is not None and family.needs_eager,
-        is_listed=family is not None,
-        num_layers=size.num_layers,
+        is_listed=is_listed(checkpoint),
+        layers=size.layers,
         lacking=lacking,
         max_positions=size.max_positions or SEQ_LEN,
         calibration_tokens=_count_tokens(checkpoint, CALIBRATION_TEXT),
@@ -118,7 +100,7 @@ def read_facts(path: str) -> ModelFacts:
 
 
 def first_config(facts: ModelFacts, file: str) -> str:
-    """The YAML text; `file` is its name, for the commands that it tells."""
+    """The YAML text; `file` is where it will be, for the commands that it tells."""
     return HEADER.format(file=file) + commented_yaml(_values(facts), NOTES)
 
 
@@ -149,6 +131,7 @@ def _values(facts: ModelFacts) -> dict[str, Any]:
             "limit": Off(200),
             "gates": Off({"cliffs": ["attention"]}),
         },
+        "accept": {"metric": "kl", "loss": "0.05 nats", "confidence": 0.95},
         "quantization": Off([{"method": "awq", "group_size": 128}, {"method": "gptq", "group_size": 128}]),
         "serving": Off(
             {
@@ -174,7 +157,7 @@ def _values(facts: ModelFacts) -> dict[str, Any]:
 def _plans(facts: ModelFacts) -> list[dict[str, Any]]:
     """The least important of each kind, and as many attention layers at random, to see what the ranking is worth."""
     counts = {
-        of: _counts(len(candidates(of, facts.num_layers, facts.lacking)), shares)
+        of: _counts(len(candidates(of, facts.layers, facts.lacking)), shares)
         for of, shares in (("attention", ATTENTION_SHARES), ("mlp", OTHER_SHARES), ("block", OTHER_SHARES))
     }
     plans: list[dict[str, Any]] = [{"strategy": of, "drop": drop} for of, drop in counts.items() if drop]
@@ -201,9 +184,3 @@ def _count_tokens(checkpoint: Checkpoint, source: str) -> int:
     documents = read_documents(resolve_path(source), "text", "calibration.source")
     tokenizer = load_tokenizer(checkpoint.folder)
     return sum(len(ids) + 1 for ids in tokenizer(documents, add_special_tokens=False, verbose=False)["input_ids"])
-
-
-def _name_of(path: str) -> str:
-    """Name of a run on the model: the last part of its path; for `demo:model` both parts."""
-    last = path.rstrip("/").rpartition("/")[2]
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-._") or "run"

@@ -1,12 +1,14 @@
-"""The sign of life that each driver of a run leaves in its folder: which worker has had which share since when."""
+"""The sign of life that each driver of a run leaves in its folder: who does what since when, and what is left."""
 
 import json
+import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from drop_ray.errors import UserError
 from drop_ray.reading.json_text import parse_json_object
+from drop_ray.text.time_left import TimeLeft
 from drop_ray.text.units import human_duration
 
 # Drivers write more often than every 40 s; the rest allows for differing clocks and a slow store.
@@ -30,6 +32,8 @@ class BusyWorker:
     """When the worker was given the share, in seconds since 1970."""
     late: bool
     """Whether that is longer ago than `execution.unit_timeout`, so that another worker is asked for the share too."""
+    fraction: float | None = None
+    """How much of the share is done, from 0 to 1, as its worker last said; None if it says nothing."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ class Heartbeat:
     """Workers that have a share now."""
     killed: tuple[str, ...] = ()
     """A line for each worker of this stage that was killed because it gave no answer."""
+    left_s: tuple[float, float | None] | None = None
+    """Seconds that the stage takes from then on, at least and at most (None if unknown); None before any evidence."""
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), indent=1).encode()
@@ -79,9 +85,13 @@ class Heartbeat:
             return Heartbeat(
                 driver=Driver(*_typed(fields["driver"], host=str, pid=int)),
                 busy=tuple(
-                    BusyWorker(*_typed(worker, unit=str, node=str, pid=int, since=float, late=bool))
+                    replace(
+                        BusyWorker(*_typed(worker, unit=str, node=str, pid=int, since=float, late=bool)),
+                        fraction=None if worker["fraction"] is None else _checked(worker["fraction"], float),
+                    )
                     for worker in _list(fields["busy"])
                 ),
+                left_s=None if fields["left_s"] is None else _range(fields["left_s"]),
                 killed=tuple(_checked(line, str) for line in _list(fields["killed"])),
                 **{
                     name: _checked(fields[name], kind)
@@ -95,7 +105,7 @@ class Heartbeat:
                     }.items()
                 },
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{where}: is not a driver's sign of life: {error!r}") from error
 
     def is_stale(self, now: float) -> bool:
@@ -106,6 +116,14 @@ class Heartbeat:
         """How old it is, for people. The clocks of two machines differ."""
         return human_duration(max(0.0, now - self.time))
 
+    def left(self, now: float) -> TimeLeft | None:
+        """How long its stage takes from now on; None while nothing is known of it."""
+        if self.left_s is None:
+            return None
+        passed = max(0.0, now - self.time)
+        low, high = self.left_s
+        return TimeLeft(max(0.0, low - passed), math.inf if high is None else max(0.0, high - passed))
+
     def lines(self, now: float) -> Iterator[str]:
         """Lines for people: the driver, what was killed, then one line per busy worker, the longest busy first."""
         if self.is_stale(now):
@@ -114,14 +132,16 @@ class Heartbeat:
         if not self.stage:
             yield f"{self.driver}: has not come to any work"
             return
+        left = f", {self.left(now)}" if self.left_s else ""
         yield (
-            f"{self.stage}: {self.done} of {self.total} units done, {self.workers_ready} workers ready "
+            f"{self.stage}: {self.done} of {self.total} units done{left}, {self.workers_ready} workers ready "
             f"(driver: {self.driver})"
         )
         yield from (f"  {line}" for line in self.killed)
         for worker in sorted(self.busy, key=lambda worker: worker.since):
             elapsed = now - worker.since
-            line = f"  {worker.unit}: for {human_duration(elapsed)} on worker {worker.pid} of {worker.node}"
+            done = "" if worker.fraction is None else f"{worker.fraction:.0%} done, "
+            line = f"  {worker.unit}: {done}for {human_duration(elapsed)} on worker {worker.pid} of {worker.node}"
             if worker.late:
                 line += "  LATE (no answer within execution.unit_timeout: another worker is asked too)"
             elif self.done >= MIN_DONE and elapsed > STRAGGLER * self.median_s:
@@ -133,6 +153,11 @@ def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise TypeError(f"{value!r} is no list")
     return value
+
+
+def _range(value: Any) -> tuple[float, float | None]:
+    low, high = _list(value)
+    return _checked(low, float), None if high is None else _checked(high, float)
 
 
 def _typed(values: Any, **kinds: type) -> list[Any]:

@@ -5,12 +5,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from drop_ray.calibration.dataset import CalibrationDataset, open_dataset
-from drop_ray.config import RunConfig, resolve_path
+from drop_ray.config import CALIBRATION, RunConfig, resolve_path, texts_of
 from drop_ray.evaluation import TaskRequest
 from drop_ray.job.change_sections import change_sections
-from drop_ray.job.file_hash import file_sha256
-from drop_ray.job.mix import MixedText, mixed_texts
+from drop_ray.job.found_text import FoundText, find_text
 from drop_ray.job.task_volumes import TaskVolumes
 from drop_ray.models.accounting import ModelSize
 from drop_ray.models.checkpoint import Checkpoint
@@ -87,31 +85,23 @@ class Job:
         """The change of each line of the sections that change models, by field of the config."""
         return {section.field: tuple(section.changes(self)) for section in change_sections()}
 
-    @cached_property
-    def calibration_content(self) -> dict[str, Any]:
-        """Identity of the calibration text before it is tokenized."""
-        config = self.config.calibration
-        if config.dataset is not None:
-            return {"dataset": self.dataset.identity}
-        if config.sources:
-            return {"sources": [text.identity for text in self.mixed], "mix_seed": config.mix_seed}
-        field, path = ("source", config.source) if config.source else ("token_ids", config.token_ids)
-        assert path is not None
-        return {field: file_sha256(resolve_path(path), f"calibration.{field}")}
-
-    @cached_property
-    def mixed(self) -> tuple[MixedText, ...]:
-        """The texts of `calibration.sources`, in the order that their contents decide; none where there is one text."""
-        return mixed_texts(self.config.calibration)
-
     @property
-    def calibration_label(self) -> str:
-        """The calibration text, for people."""
-        config = self.config.calibration
-        if config.sources:
-            texts = sorted(self.mixed, key=lambda text: text.number)
-            return "a mix of " + " and ".join(f"{text.label} ({100 * float(text.part):.3g} %)" for text in texts)
-        return self.dataset.label if config.dataset else str(config.source or config.token_ids)
+    def calibration(self) -> FoundText:
+        """The calibration text."""
+        return self.text(CALIBRATION)
+
+    def text(self, field: str) -> FoundText:
+        """A text that the config names, by its field.
+
+        It is found once, because a branch of the hub may move while the run goes on. UserError if it is not there.
+        """
+        if field not in self._found:
+            self._found[field] = find_text(field, texts_of(self.config)[field])
+        return self._found[field]
+
+    @cached_property
+    def _found(self) -> dict[str, FoundText]:
+        return {}
 
     @cached_property
     def vocab_size(self) -> int:
@@ -122,11 +112,6 @@ class Job:
     def volumes(self) -> TaskVolumes:
         """The tokens of the tasks, by name; counted when they are asked for."""
         return TaskVolumes(self)
-
-    @cached_property
-    def dataset(self) -> CalibrationDataset:
-        """The calibration dataset. It is found once, because a branch of the hub may move while the run goes on."""
-        return open_dataset(self.config.calibration)
 
     def checkpoint_of(self, revision: str | None) -> Checkpoint:
         """The training checkpoint of an earlier revision, or the run's model for None."""

@@ -42,19 +42,19 @@ def layout_of(
     """
     wanted, cpus = execution.gpus_per_worker, execution.cpus_per_worker
     if not wanted or request.num_gpus == 0:
-        return Layout(request.num_workers or execution.num_workers, 0, cpus)
+        return Layout(request.num_workers or execution.num_groups, 0, cpus)
     if request.num_gpus is not None:
         group = 1 if wanted == "auto" else wanted
-        whole = execution.num_workers if wanted == "auto" else int(execution.num_workers * group // request.num_gpus)
+        whole = execution.num_groups if wanted == "auto" else int(execution.num_groups * group // request.num_gpus)
         share = min(1, request.num_gpus / group)
         return Layout(request.num_workers or max(1, whole), request.num_gpus, cpus * share)
     needed = 1 if not request.model_bytes else _needed(request.model_bytes, wanted, gpu_bytes, most_gpus)
     if wanted == "auto":
-        return Layout(request.num_workers or execution.num_workers, needed, cpus)
+        return Layout(request.num_workers or execution.num_groups, needed, cpus)
     if wanted <= 1:
-        return Layout(request.num_workers or execution.num_workers, wanted, cpus)
+        return Layout(request.num_workers or execution.num_groups, wanted, cpus)
     parts = int(wanted) // needed
-    return Layout(request.num_workers or execution.num_workers * parts, int(wanted) // parts, cpus / parts)
+    return Layout(request.num_workers or execution.num_groups * parts, int(wanted) // parts, cpus / parts)
 
 
 def _needed(model_bytes: int, wanted: float | str, gpu_bytes: int | None, most_gpus: float) -> int:

@@ -55,6 +55,14 @@ class Ledger:
     def entries(self) -> list[Entry]:
         return list(self._entries.values())
 
+    @property
+    def kept(self) -> str:
+        """What a run that ends early leaves, for people; empty if it came to no units."""
+        done = sum(entry.commit is not None for entry in self._entries.values())
+        return (
+            f"{done} of the {len(self._entries)} units that it has come to are done and kept" if self._entries else ""
+        )
+
     def pending(self, stage: str, steps: Mapping[str, Step]) -> dict[str, Step]:
         """The labelled steps that are not done.
 

@@ -24,7 +24,6 @@ class RefitSection(ChangeSection):
     """Fitting what is left of every plan anew."""
 
     field = "refit"
-    libraries = ()
     is_exported = True
 
     def lines(self, config: RunConfig) -> Sequence[RefitSpec]:
@@ -59,6 +58,11 @@ class RefitSection(ChangeSection):
         for variant in super().variants(job, base, plans):
             if variant.undecided or variant.drops != base.drops:
                 yield variant
+
+    def line(self, job: Job, on: str) -> Change:
+        """The change of the line that a plan's `on` names; `refitted` is the first, where no line is called so."""
+        labels = [spec.label for spec in self.lines(job.config)]
+        return job.changes[self.field][labels.index(on) if on in labels else 0]
 
 
 REFIT = RefitSection()

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
@@ -14,12 +15,16 @@ from drop_ray.evaluation.gates.verdict import Verdict
 from drop_ray.job.job import Job
 from drop_ray.job.ledger import Ledger
 from drop_ray.job.run_files import RunFiles
+from drop_ray.job.run_log import RunLog
+from drop_ray.job.run_warnings import MOST, RunWarnings, keep_warnings, kept_warnings
 from drop_ray.job.stage import Stage
 from drop_ray.job.units import LocalUnit, Share, Unit, WorkerRequest
 from drop_ray.models.families import DropLists
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.scores import ScoreTables
+from drop_ray.planning.sensitivity import Agreement
 from drop_ray.planning.variants import Variant, variant_of
+from drop_ray.serving.sampling_gate import SamplingGate
 from drop_ray.store import Commit
 from drop_ray.store.tables import read_table
 
@@ -32,18 +37,34 @@ class NotDoneError(Exception):
 
 @dataclass(frozen=True)
 class Calibration:
-    """The calibration samples of a run."""
+    """The samples of a calibration text."""
 
     commit: Commit | None
     """Where they are; None in a dry run that found none."""
     identity: str
     """Hash of the token ids."""
+    num_samples: int
+    """Number of samples."""
 
     @property
     def committed(self) -> Commit:
         """Where they are, for who is sent to read them."""
         assert self.commit is not None, "only a dry run has none, and it sends nobody"
         return self.commit
+
+
+@dataclass(frozen=True)
+class TextPlan:
+    """What a plan of the run would be if it were chosen by another calibration text."""
+
+    plan: str
+    """Name of the plan."""
+    text: str
+    """Name of the text; `consensus` for all texts together."""
+    num_samples: int | None
+    """Samples of the text that were scored; None for all texts together."""
+    variant: Variant
+    """What would be dropped."""
 
 
 class Cluster(Protocol):
@@ -80,8 +101,14 @@ class RunState:
     """The calibration samples; found by the stage `score`."""
     scores: dict[DropLists, ScoreTables] = field(default_factory=dict)
     """Score tables by what the model was scored without: the base's, and those that iterative plans pass through."""
+    edited_scores: dict[Variant, ScoreTables] = field(default_factory=dict)
+    """Score tables of refitted models that plans pass through."""
     earlier_scores: dict[str, ScoreTables] = field(default_factory=dict)
     """Score tables of the base, by revision of an earlier training checkpoint, oldest first."""
+    compared: list[TextPlan] = field(default_factory=list)
+    """What one-shot plans are by each text of `calibration.compare`; made by the stage `plan`."""
+    agreements: list[Agreement] = field(default_factory=list)
+    """How far those texts agree; made by the stage `plan`."""
     plans: tuple[DropPlan, ...] = ()
     """Drop plans in the order of the config; made by the stage `plan`."""
     variants: list[Variant] = field(default_factory=list)
@@ -100,8 +127,16 @@ class RunState:
     """Calibration samples that engines are checked on, by the longest sequence of the engines; read once."""
     serving: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Rows of serving.parquet by variant; those of the base are the control."""
+    drafts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Contents of draft.json by draft, one for each number of drafted tokens; that of the base is the control."""
+    log: RunLog | None = None
+    """The log file of this start, if it has one."""
+    sampling: dict[float, SamplingGate] = field(default_factory=dict)
+    """What the gate of sampling found, by temperature; made by the stage `bench`."""
     published: Any = None
     """Location of the report, and its first sentence; made by the stage `report`."""
+    warned: RunWarnings = field(default_factory=RunWarnings)
+    """What the log has warned of since the start."""
 
     def __post_init__(self) -> None:
         self.files = RunFiles(self.job.store, self.job.run_folder)
@@ -123,14 +158,26 @@ class RunState:
         self.files.write(name, data)
 
     def record(self) -> None:
-        """Write the config and the units into the run's folder.
+        """Write the config, the units and what was warned of into the run's folder.
 
         Not before the run is known to start: the folder may be that of a finished run with the same name.
         """
         if not self._is_recorded:
             self.write("config.yaml", self.job.config.to_yaml().encode())
+            if self.log is not None:
+                self.log.begin()
         self._is_recorded = True
         self.ledger.write()
+        if self.warned.told:
+            keep_warnings(self.files, self.warnings())
+
+    def warnings(self) -> list[str]:
+        """What the log has warned of in this start and in earlier ones, each once."""
+        return [*dict.fromkeys([*self._warned_earlier, *self.warned.told])][:MOST]
+
+    @cached_property
+    def _warned_earlier(self) -> list[str]:
+        return kept_warnings(self.job.store, self.job.run_folder)
 
     def finish(self) -> None:
         """The run has come to its end."""
@@ -149,9 +196,15 @@ class RunState:
 
     @property
     def training(self) -> dict[str, ScoreTables]:
-        """Score tables of all training checkpoints, oldest first, the run's model last; empty if it is alone."""
+        """Score tables of all training checkpoints, oldest first, the run's model last; empty if it is alone.
+
+        They are of the metrics in which all checkpoints were scored.
+        """
         main = self.job.config.model.main_revision
-        return {**self.earlier_scores, main: self.scores[self.job.base_drops]} if main and self.earlier_scores else {}
+        if not main or not self.earlier_scores:
+            return {}
+        common = next(iter(self.earlier_scores.values()))
+        return {**self.earlier_scores, main: {name: self.scores[self.job.base_drops][name] for name in common}}
 
     def read_table(self, commit: Commit, logical: str) -> pa.Table:
         """A table of a unit that is done.

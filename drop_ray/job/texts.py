@@ -1,24 +1,26 @@
-"""The texts of a run as token samples: to calibrate on, to judge by, and to quantize on."""
+"""The texts of a run as token samples: to calibrate on, to judge by, and to refit and quantize on."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
 import torch
 
-from drop_ray.calibration import packing, text_files
-from drop_ray.config import DivergenceSpec, TextSection, resolve_path, text_sections
+from drop_ray.calibration import packing
+from drop_ray.calibration.overlap import overlaps
+from drop_ray.config import CALIBRATION, DIVERGENCE, DivergenceSpec, RunConfig, perplexity_field, texts_of
 from drop_ray.errors import CorruptArtifactError, UserError
 from drop_ray.job import steps
 from drop_ray.job.artifacts import SAMPLES
 from drop_ray.job.job import Job
-from drop_ray.job.mix import mix_samples, mix_samples_behind
-from drop_ray.models.dropped import read_config
+from drop_ray.job.text_origin import Vocabulary
 from drop_ray.models.location import load_tokenizer
+from drop_ray.store import Step
 from drop_ray.store.tables import read_table
 
-DIVERGENCE = "evaluation.divergence"
-"""The field of the text on which predictions are compared."""
+logger = logging.getLogger(__name__)
+
 LEAST_SAMPLES = 2
 """Samples that a panel takes: standard errors are over samples."""
 
@@ -28,31 +30,21 @@ def load_calibration(job: Job) -> Any:
 
     UserError if the text is too short.
     """
-    config = job.config.calibration
-    if config.token_ids is not None:
-        field = "calibration.token_ids"
-        samples = text_files.read_token_ids(resolve_path(config.token_ids), config.num_samples, config.seq_len, field)
-    elif config.sources:
-        field = "calibration.sources"
-        samples = mix_samples(config, job.mixed, *_tokenizer_of(job, field))
-    else:
-        field = "calibration.dataset" if config.dataset is not None else "calibration.source"
-        samples = _pack(job, _calibration_documents(job), config.num_samples, config.seq_len, field)
-    packing.check_vocabulary(samples, read_config(job.checkpoint).vocab_size, field)
-    return samples
+    return load_samples(job, CALIBRATION)
+
+
+def load_samples(job: Job, field: str) -> Any:
+    """The samples of a text that the config names: int32 [num_samples, seq_len]. UserError if it is too short."""
+    return job.text(field).samples(_vocabulary(job))
 
 
 def load_divergence(job: Job) -> Any:
     """The samples on which variants are compared with the base, int32 [at most num_samples, seq_len].
 
-    Without a source of their own they are what follows the calibration samples in the calibration text: no token is in
+    Without a text of their own they are what follows the calibration samples in the calibration text: no token is in
     both. Read from the store, if they are there. UserError if a text that the config names is too short.
     """
-    try:
-        commit = job.store.find(steps.divergence_text_step(job))
-        stored = None if commit is None else packing.from_table(read_table(job.store, commit, SAMPLES))
-    except CorruptArtifactError:
-        stored = None  # the stage finds it too, and has it made anew
+    stored = _stored(job, steps.divergence_text_step(job))
     samples = _make_divergence(job) if stored is None else stored
     check_divergence(job, len(samples))
     return samples
@@ -87,10 +79,9 @@ def divergence_length(job: Job) -> int:
 
 def divergence_source(job: Job) -> str:
     """The text, for people."""
-    source = divergence_spec(job).source
-    if source is not None:
-        return source
-    return f"{job.calibration_label}, behind the {job.config.calibration.num_samples} calibration samples,"
+    if divergence_spec(job).origin:
+        return job.text(DIVERGENCE).label
+    return f"{job.calibration.label}, behind the {job.config.calibration.num_samples} calibration samples,"
 
 
 class Texts(Mapping[str, torch.Tensor]):
@@ -101,7 +92,9 @@ class Texts(Mapping[str, torch.Tensor]):
 
     @cached_property
     def _samples(self) -> dict[str, torch.Tensor]:
-        return load_texts(self._job)
+        samples = load_texts(self._job)
+        warn_of_overlaps(self._job.config, samples)
+        return samples
 
     def __getitem__(self, field: str) -> torch.Tensor:
         return self._samples[field]
@@ -114,70 +107,63 @@ class Texts(Mapping[str, torch.Tensor]):
 
 
 def load_texts(job: Job) -> dict[str, torch.Tensor]:
-    """Samples of each text for perplexity or quantization, by its field in the config: int64 [num_samples, seq_len].
+    """Samples of every text of the run, by its field in the config: int64 [num_samples, seq_len].
 
-    UserError if a text is too short.
+    Those of calibration texts are read from the store, if they are there. UserError if a text is too short.
     """
-    texts = {field: _load_text(job, field, text) for field, text in text_sections(job.config).items()}
+    texts = {}
+    for field in texts_of(job.config):
+        if field != DIVERGENCE:
+            stored = _stored(job, steps.calibration_step(job)) if field == CALIBRATION else None
+            texts[field] = torch.from_numpy(load_samples(job, field) if stored is None else stored).long()
     if job.config.evaluation.divergence is not None:
         texts[DIVERGENCE] = torch.from_numpy(load_divergence(job)).long()
     return texts
 
 
+def warn_of_overlaps(config: RunConfig, texts: Mapping[str, torch.Tensor]) -> None:
+    """Say in the log which texts that something is chosen by or fitted to are also judged on, whole or in part."""
+    judged = [DIVERGENCE, *(perplexity_field(text.name) for text in config.evaluation.perplexity)]
+    for field in [field for field in judged if field in texts]:
+        for other in [other for other in texts if other not in judged]:
+            shared = overlaps(texts[other].numpy(), texts[field].numpy())
+            if shared:
+                logger.warning(
+                    "%s: %d of its %d samples are, at least in part, among those of %s; what was chosen by a text or "
+                    "fitted to it looks better on it than on others: name another text in one of the two",
+                    *(field, shared, len(texts[field]), other),
+                )
+
+
 def _make_divergence(job: Job) -> Any:
-    spec, config, seq_len = divergence_spec(job), job.config.calibration, divergence_length(job)
-    skipped = 0 if spec.source else config.num_samples * config.seq_len
-    if spec.source is None and config.token_ids is not None:
-        path = resolve_path(config.token_ids)
-        samples = text_files.read_token_ids_behind(
-            path, config.num_samples, spec.num_samples, seq_len, "calibration.token_ids"
-        )
-    elif spec.source is None and config.sources:
-        tokenizer = _tokenizer_of(job, "calibration.sources")
-        asked = DIVERGENCE if "divergence" in job.config.evaluation.model_fields_set else None
-        samples = mix_samples_behind(config, job.mixed, *tokenizer, spec.num_samples, seq_len, wanted_by=asked)
-    else:
-        field = f"{DIVERGENCE}.source"
-        documents = (
-            text_files.read_documents(resolve_path(spec.source), spec.text_field, field)
-            if spec.source
-            else _calibration_documents(job)
-        )
-        samples = packing.packed_behind(documents, *_tokenizer_of(job, field), skipped, spec.num_samples, seq_len)
-    packing.check_vocabulary(samples, read_config(job.checkpoint).vocab_size, DIVERGENCE)
-    return samples
+    spec, vocabulary = divergence_spec(job), _vocabulary(job)
+    if spec.origin:
+        return job.text(DIVERGENCE).some_samples(vocabulary)
+    asked = DIVERGENCE if "divergence" in job.config.evaluation.model_fields_set else None
+    return job.calibration.samples_behind(vocabulary, spec.num_samples, divergence_length(job), wanted_by=asked)
 
 
-def _calibration_documents(job: Job) -> Iterable[str]:
-    """The documents of the calibration text in the order in which they are packed."""
-    config = job.config.calibration
-    if config.dataset is not None:
-        return job.dataset.documents(config.text_field, config.shuffle_seed)
-    assert config.source is not None
-    documents = text_files.read_documents(resolve_path(config.source), config.text_field, "calibration.source")
-    return packing.shuffled(documents, config.shuffle_seed)
+def _stored(job: Job, step: Step) -> Any:
+    """The samples that the store has of a step; None where it has none."""
+    try:
+        commit = job.store.find(step)
+        return None if commit is None else packing.from_table(read_table(job.store, commit, SAMPLES))
+    except CorruptArtifactError:
+        return None  # the stage finds it too, and has it made anew
 
 
-def _load_text(job: Job, field: str, text: TextSection) -> torch.Tensor:
-    documents = text_files.read_documents(resolve_path(text.source), text.text_field, field)
-    samples = _pack(job, documents, text.num_samples, text.seq_len, field)
-    packing.check_vocabulary(samples, read_config(job.checkpoint).vocab_size, field)
-    return torch.from_numpy(samples).long()
+def _vocabulary(job: Job) -> Vocabulary:
+    def tokenizer(field: str) -> tuple[packing.Tokenize, int]:
+        found = load_tokenizer(job.checkpoint.folder)
+        if found.eos_token_id is None:
+            raise UserError(
+                f"{field}: the tokenizer of {job.checkpoint.location} has no EOS token to join documents with"
+            )
 
+        def tokenize(texts: list[str]) -> list[list[int]]:
+            ids: list[list[int]] = found(texts, add_special_tokens=False, verbose=False)["input_ids"]
+            return ids
 
-def _pack(job: Job, documents: Iterable[str], num_samples: int, seq_len: int, field: str) -> Any:
-    tokenize, eos_token_id = _tokenizer_of(job, field)
-    return packing.pack(documents, tokenize, eos_token_id, num_samples, seq_len, field=field)
+        return tokenize, found.eos_token_id
 
-
-def _tokenizer_of(job: Job, field: str) -> tuple[packing.Tokenize, int]:
-    """The model's tokenizer as `packing` calls it, and its EOS token. UserError if it has none."""
-    tokenizer = load_tokenizer(job.checkpoint.folder)
-    if tokenizer.eos_token_id is None:
-        raise UserError(f"{field}: the tokenizer of {job.checkpoint.location} has no EOS token to join documents with")
-
-    def tokenize(texts: list[str]) -> list[list[int]]:
-        ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-        return ids
-
-    return tokenize, tokenizer.eos_token_id
+    return Vocabulary(job.vocab_size, tokenizer)

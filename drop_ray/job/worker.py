@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from transformers import PreTrainedModel
@@ -35,6 +35,14 @@ LIBRARIES = ("drop-ray", "torch", "transformers", "tokenizers", "ray", "lm-eval"
 FREE_FRACTION = 0.9
 
 Progress = Callable[[int, int], None]
+
+
+class LogProgress(Protocol):
+    """Makes callbacks for what a share does."""
+
+    def __call__(self, what: str, begin: float = 0.0, end: float = 1.0) -> Progress:
+        """One that takes (done, total) of `what`, which is the part of the share from `begin` to `end`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -78,8 +86,8 @@ class WorkerSetup:
 class Worker:
     """Holds at most one model: the scorer of a drop state, or a variant that is being evaluated."""
 
-    def __init__(self, setup: WorkerSetup, node: str, log_progress: Callable[[str], Progress], gpus: float = 0):
-        """node: address of the machine. log_progress: makes a callback that logs (done, total) under a name.
+    def __init__(self, setup: WorkerSetup, node: str, log_progress: LogProgress, gpus: float = 0):
+        """node: address of the machine. log_progress: makes callbacks that tell how far a share is.
 
         gpus: GPUs that this worker holds, whether it computes on them or not.
         """

@@ -23,15 +23,20 @@ TEXT, MAPPING, MERGE = (f"tag:yaml.org,2002:{name}" for name in ("str", "map", "
 SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null")}
 # Readings of a plain word that YAML 1.2 dropped: numbers to the base 60, and a zero in front for the base 8.
 OLD_NUMBER = re.compile(r"[-+]?(?:0[0-7_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?)")
+# And words that it takes for what they say.
+OLD_TRUTHS = {"on", "off", "yes", "no"}
 
 # By its tag: what makes a value of the text behind it.
 Tags = Mapping[str, Callable[[str], Any]]
 
 
-def parse_yaml(text: str, what: str, tags: Tags | None = None, *, last_counts: bool = False) -> Any:
+def parse_yaml(
+    text: str, what: str, tags: Tags | None = None, *, last_counts: bool = False, word_keys: bool = False
+) -> Any:
     """The value of a YAML document, None if there is none.
 
     `tags` are taken besides YAML's own. last_counts: of a key that stands twice, take the last, as PyYAML does.
+    word_keys: the keys `on`, `off`, `yes` and `no` are words, as in YAML 1.2, and not true or false.
     UserError begins with `what` and says the fault and where it is, without the line itself, which may hold a password.
     """
     if len(text) > LONGEST:
@@ -40,7 +45,7 @@ def parse_yaml(text: str, what: str, tags: Tags | None = None, *, last_counts: b
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
-        return None if node is None else _Values(loader, tags or {}, last_counts).of(node)
+        return None if node is None else _Values(loader, tags or {}, last_counts, word_keys).of(node)
     except yaml.YAMLError as error:
         raise UserError(f"{what} is not YAML: {_fault(error, text)}") from error
     finally:
@@ -72,8 +77,8 @@ _Loader.yaml_implicit_resolvers = {
 class _Values:
     """Makes values of the nodes of one document."""
 
-    def __init__(self, loader: _Loader, tags: Tags, last_counts: bool):
-        self._loader, self._tags, self._last_counts = loader, tags, last_counts
+    def __init__(self, loader: _Loader, tags: Tags, last_counts: bool, word_keys: bool):
+        self._loader, self._tags, self._last_counts, self._word_keys = loader, tags, last_counts, word_keys
         self._left = MOST_VALUES
         self._above: list[yaml.Node] = []
 
@@ -125,7 +130,8 @@ class _Values:
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
                 raise _refused(key_node, "a key that is no text")
-            key = self.of(key_node)
+            is_word = self._word_keys and key_node.style is None and key_node.value.lower() in OLD_TRUTHS
+            key = key_node.value if is_word else self.of(key_node)
             if key in own and not self._last_counts:
                 raise _refused(key_node, twice)
             own[key] = self.of(value_node)

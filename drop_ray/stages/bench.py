@@ -5,11 +5,11 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import pyarrow as pa
 
-from drop_ray.config import RunConfig, ServingConfig
+from drop_ray.config import RunConfig
+from drop_ray.config.serving import AT_LOAD
 from drop_ray.errors import UserError
 from drop_ray.job import steps
 from drop_ray.job.artifacts import SERVING, SERVING_FACTS, SERVING_SCHEMA
@@ -17,53 +17,40 @@ from drop_ray.job.run_state import RunState
 from drop_ray.job.stage import Cost, Stage
 from drop_ray.job.units import Unit, WorkerRequest
 from drop_ray.job.worker import Worker
-from drop_ray.models.accounting import ModelSize
 from drop_ray.models.families import DropLists
 from drop_ray.planning.variants import Variant, distinct
 from drop_ray.serving.bench import BenchResult, run_bench
 from drop_ray.serving.engine import EngineSettings
-from drop_ray.serving.preflight import kv_shards, serving_size
+from drop_ray.serving.preflight import kv_shards
 from drop_ray.serving.spec import BenchSpec
 from drop_ray.serving.workloads import equal_memory_batch
 from drop_ray.stages.bench_cost import bench_phases
+from drop_ray.stages.draft_sampling import allowed_temperatures
+from drop_ray.stages.drafts import measure_drafts
+from drop_ray.stages.engine_units import EngineUnit, of_run
 from drop_ray.stages.engines import gate_text, prompt_tokens, variant_folder
 from drop_ray.store import Commit
 from drop_ray.store.tables import read_table, write_table
 
 
 @dataclass(frozen=True)
-class BenchUnit(Unit):
+class BenchUnit(EngineUnit):
     """The serving benchmark of one variant against the base."""
 
-    variant: Variant
-    """The variant that is measured; the base itself is the control."""
-    base: Variant
-    """The base that it is measured against."""
-    serving: ServingConfig
-    """The `serving` section of the config."""
-    size: ModelSize
-    """Size of the base, in the dtype that it is served in."""
-    device: Literal["cpu", "cuda"]
-    """The device that the engines compute on."""
-    kv_cache_bytes: int | None
-    """Bytes of KV cache of each engine on each device; None leaves it to the engine."""
-    tensor_parallel: int
-    """Number of GPUs of one engine."""
-    text: Sequence[Sequence[int]] = ()
-    """Calibration samples of equal length that the engines are checked on; set when the unit is sent."""
-    made: Commit | None = None
-    """Commit of the variant's own checkpoint, if it has one; set when the unit is sent."""
+    at_load: bool = False
+    """Whether vLLM makes 8-bit floats of the variant while it loads it."""
 
     @property
-    def model_key(self) -> object:
-        return self.variant
+    def name(self) -> str:
+        """What its results are called."""
+        return f"{self.variant.name}-{AT_LOAD}" if self.at_load else self.variant.name
 
     def bound(self, run: RunState) -> "BenchUnit":
         return replace(self, text=gate_text(run, self.serving.model_len), made=run.made(self.variant))
 
     def work(self, worker: Worker) -> Commit:
         with variant_folder(worker, self.variant, self.made) as folder:
-            result = run_bench(self._spec(worker, folder))
+            result = run_bench(self._spec(worker, folder), progress=worker.log_progress("pairs"))
         return self._commit(worker, result)
 
     def _spec(self, worker: Worker, folder: Path | None) -> BenchSpec:
@@ -71,6 +58,8 @@ class BenchUnit(Unit):
         variant = self._settings(worker, self.variant.drops)
         if folder is not None:
             variant = replace(variant, folder=str(folder), own_drops=self.variant.drops, quantized=remake is not None)
+        if self.at_load:
+            variant = replace(variant, fp8_at_load=True)
         tokens, vocab_size = prompt_tokens(worker)
         return BenchSpec(
             serving=self.serving,
@@ -81,30 +70,16 @@ class BenchUnit(Unit):
             tokens=tokens,
             text=self.text,
             kv_shards=kv_shards(checkpoint.config, self.tensor_parallel),
-            variant_layer_bytes=remake.bytes_per_weight if remake else None,
-            control=self.variant == self.base,
+            variant_layer_bytes=1.0 if self.at_load else remake.bytes_per_weight if remake else None,
+            control=self.variant == self.base and not self.at_load,
         )
 
     def _settings(self, worker: Worker, drops: DropLists) -> EngineSettings:
-        serving, setup = self.serving, worker.setup
-        kv_bytes, base_kv_bytes = (self.size.kv_bytes_per_token(each) for each in (drops, self.base.drops))
-        return EngineSettings(
-            kind=serving.engine,
-            folder=str(worker.checkpoint().folder),
-            drops=drops,
-            own_drops=self.base.drops,
-            dtype=serving.dtype or setup.model.dtype,
-            device=self.device,
-            max_model_len=serving.model_len,
-            # The variant's larger batch at equal memory, as far as it is known beforehand.
-            max_batch=equal_memory_batch(serving.batch_sizes[-1], kv_bytes, base_kv_bytes, None),
-            kv_cache_bytes=self.kv_cache_bytes,
-            threads=setup.threads,
-            attn_implementation=setup.model.attn_implementation,
-            tensor_parallel=self.tensor_parallel,
-            enforce_eager=serving.enforce_eager,
-            seed=serving.seed,
-        )
+        serving = self.serving
+        kv_bytes, base_kv_bytes = (self.size.kv_bytes(each, serving.model_len) for each in (drops, self.base.drops))
+        # The variant's larger batch at equal memory, as far as it is known beforehand.
+        max_batch = equal_memory_batch(serving.batch_sizes[-1], kv_bytes, base_kv_bytes, None)
+        return self.settings(worker, drops, serving.model_len, max_batch)
 
     def _commit(self, worker: Worker, result: BenchResult) -> Commit:
         with tempfile.TemporaryDirectory() as folder:
@@ -118,30 +93,50 @@ def _run(run: RunState) -> None:
     units = bench_units(run)
     for unit, commit in zip(units, run.complete(STAGE, units), strict=True):
         if commit is not None:
-            run.serving[unit.variant.name] = read_table(run.job.store, commit, SERVING).to_pylist()
+            run.serving[unit.name] = read_table(run.job.store, commit, SERVING).to_pylist()
+    measure_drafts(run, STAGE)
+    for temperature in allowed_temperatures(run, STAGE):
+        measure_drafts(run, STAGE, temperature)
 
 
 def bench_units(run: RunState) -> list[BenchUnit]:
-    """The units of a run. Equal variants are measured once, the base always, against itself; none without `serving`."""
+    """The units of a run. Equal variants are measured once, the base always, against itself; none without `serving`.
+
+    Those that vLLM makes 8-bit floats of come last.
+    """
     job, serving = run.job, run.job.config.serving
     if serving is None:
         return []
     chosen = [variant for variant in run.variants if serving.plans == "all" or variant.name in serving.plans]
+    measured = [
+        *((variant, False) for variant in distinct([run.base, *chosen])),
+        *((variant, True) for variant in distinct(quantized_at_load(run))),
+    ]
     return [
         BenchUnit(
-            label="the base against itself" if variant == run.base else f"{variant.name} against the base",
-            step=steps.bench_step(job, variant),
+            label=_label(run, variant, at_load),
+            step=steps.bench_step(job, variant, at_load),
             line="bench",
             variant=variant,
-            base=run.base,
-            serving=serving,
-            size=serving_size(job.config, job.size),
-            device=job.config.execution.device,
-            kv_cache_bytes=job.kv_cache_bytes,
-            tensor_parallel=job.config.execution.tensor_parallel,
+            at_load=at_load,
+            **of_run(run),
         )
-        for variant in distinct([run.base, *chosen])
+        for variant, at_load in measured
     ]
+
+
+def quantized_at_load(run: RunState) -> list[Variant]:
+    """The variants in 16 bits that are measured in vLLM's own FP8, too."""
+    serving = run.job.config.serving
+    names = serving.fp8_at_load if serving else ()
+    everything = [variant for variant in (run.base, *run.variants) if variant.remake is None]
+    return [variant for variant in everything if names == "all" or variant.name in names]
+
+
+def _label(run: RunState, variant: Variant, at_load: bool) -> str:
+    if at_load:
+        return f"{variant.name} in FP8 by vLLM against the base"
+    return "the base against itself" if variant == run.base else f"{variant.name} against the base"
 
 
 def _workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from drop_ray.config import ServingConfig
 from drop_ray.job.expected import Phase
 from drop_ray.models.accounting import ModelSize
+from drop_ray.models.forward_pass import decode_step, prefill_step
 from drop_ray.planning.variants import Variant
-from drop_ray.serving.roofline import decode_step, prefill_step
 
 
 def bench_phases(

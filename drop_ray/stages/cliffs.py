@@ -87,7 +87,7 @@ def _take_up(run: RunState, search: Search) -> None:
 def _num_counts(run: RunState, strategy: str) -> int:
     rule: Strategy = STRATEGIES.load(strategy)
     assert rule.of is not None, "the config was refused otherwise"
-    return len(rule.candidates(rule.of, run.job.size.num_layers, run.job.base_drops))
+    return len(rule.candidates(rule.of, run.job.size.layers, run.job.base_drops))
 
 
 def _next(run: RunState, search: Search) -> Variant:
@@ -95,7 +95,7 @@ def _next(run: RunState, search: Search) -> Variant:
     job, count = run.job, search.bisection.asks
     assert count is not None, "the others do not ask"
     spec = PlanSpec(strategy=search.strategy, drop=(count,))
-    (request,) = plan_requests([spec], job.size.num_layers, job.base_drops, job.config.scoring.metrics[0])
+    (request,) = plan_requests([spec], job.size.layers, job.base_drops, job.config.scoring.metrics[0])
     search.plans[count] = job.complete(make_plan(run, request), run.calibrated.identity)
     return _variant(run, search.plans[count])
 

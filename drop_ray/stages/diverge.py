@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from drop_ray.calibration import packing
-from drop_ray.config import RunConfig
+from drop_ray.config import DIVERGENCE, RunConfig
 from drop_ray.errors import UserError
 from drop_ray.evaluation.divergence.panel import Panel
 from drop_ray.job import steps, texts
@@ -14,11 +14,11 @@ from drop_ray.job.expected import Phase
 from drop_ray.job.job import Job
 from drop_ray.job.run_state import RunState
 from drop_ray.job.stage import Cost, Stage
-from drop_ray.job.units import LocalUnit, Share, Unit, WorkerRequest
+from drop_ray.job.units import LocalUnit, Share, Unit
 from drop_ray.planning.variants import Variant, distinct
-from drop_ray.stages.diverge_units import DivergenceShare, DivergenceUnit
+from drop_ray.stages.diverge_shares import shares_of, workers_of
+from drop_ray.stages.diverge_units import DivergenceUnit
 from drop_ray.stages.driver_tables import commit_table
-from drop_ray.stages.layer_placement import is_streamed
 from drop_ray.store import Commit
 from drop_ray.store.filesystem import READS_AT_ONCE
 
@@ -32,18 +32,24 @@ def diverge(run: RunState, variants: Sequence[Variant]) -> None:
         _compare(run, variants, *_samples(run))
 
 
-def _compare(run: RunState, variants: Sequence[Variant], committed: Commit | None, samples: packing.Samples) -> None:
-    """committed: where the samples are; None in a dry run that found none."""
+def _compare(
+    run: RunState,
+    variants: Sequence[Variant],
+    committed: Commit | None,
+    samples: packing.Samples,
+    others: Sequence[Variant] = (),
+) -> None:
+    """committed: where the samples are; None in a dry run that found none. others: compared, and not taken up."""
     job = run.job
     if len(samples) < texts.LEAST_SAMPLES:
         return
     identity = packing.token_identity(samples)
-    found = {variant: steps.divergence_step(job, variant, identity) for variant in distinct(variants)}
+    found = {variant: steps.divergence_step(job, variant, identity) for variant in distinct([*variants, *others])}
     units = [DivergenceUnit(variant.name, step, "diverge", variant, committed) for variant, step in found.items()]
     commits = dict(zip(found, run.complete(STAGE, units), strict=True))
     done = {variant: commit for variant, commit in commits.items() if commit is not None}
     with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="panels") as readers:
-        panels = dict(zip(done, readers.map(lambda commit: _panel(job, commit), done.values()), strict=True))
+        panels = dict(zip(done, readers.map(lambda commit: read_panel(job, commit), done.values()), strict=True))
     run.panels |= {variant.name: panels[variant] for variant in variants if variant in panels}
 
 
@@ -59,7 +65,7 @@ def shortage(job: Job, count: int) -> str | None:
     if count >= texts.LEAST_SAMPLES:
         return f"{what}; the panels are of these {count}"
     return (
-        f"{what}, so no variant has a panel; name a text in {texts.DIVERGENCE}.source, give more calibration text, or "
+        f"{what}, so no variant has a panel; name a text in {DIVERGENCE}.source, give more calibration text, or "
         "lower calibration.num_samples"
     )
 
@@ -69,7 +75,7 @@ def _run(run: RunState) -> None:
         committed, samples = _samples(run)
         if said := shortage(run.job, len(samples)):
             run.tell("divergence: %s", said)
-        _compare(run, run.variants, committed, samples)
+        _compare(run, run.variants, committed, samples, [one.variant for one in run.compared])
 
 
 def _samples(run: RunState) -> tuple[Commit | None, packing.Samples]:
@@ -77,7 +83,7 @@ def _samples(run: RunState) -> tuple[Commit | None, packing.Samples]:
     job, step = run.job, steps.divergence_text_step(run.job)
 
     def make() -> Commit:
-        samples = run.texts[texts.DIVERGENCE].int().numpy()
+        samples = run.texts[DIVERGENCE].int().numpy()
         return commit_table(job, step, SAMPLES, packing.to_table(samples))
 
     (commit,) = run.complete(STAGE, [LocalUnit("divergence samples", step, "", make)])
@@ -88,41 +94,15 @@ def _samples(run: RunState) -> tuple[Commit | None, packing.Samples]:
     return commit, samples
 
 
-def _panel(job: Job, commit: Commit) -> Panel:
+def read_panel(job: Job, commit: Commit) -> Panel:
+    """What a comparison has committed of a variant."""
     with job.store.discarded_if_corrupt(commit):
         return Panel(**json.loads(job.store.read_bytes(commit, PANEL)))
 
 
-def _workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
-    """Variants with a checkpoint of their own need processes of their own. All variants of one call do, or none."""
-    unit = todo[0]
-    assert isinstance(unit, DivergenceUnit)
-    if remake := unit.variant.remake:
-        return WorkerRequest(remake.kind, environment=remake.environment(run.job.config.execution.device))
-    return WorkerRequest()
-
-
 def _shares(run: RunState, todo: Sequence[Unit]) -> Sequence[Share]:
-    """Variants that only lack sub-layers share the base's forward pass: each worker gets one share of them."""
-    job = run.job
     units = [unit for unit in todo if isinstance(unit, DivergenceUnit)]
-    together = [unit for unit in units if not unit.is_apart]
-    size = -(-len(together) // job.config.execution.num_devices) or 1
-    groups = [together[start : start + size] for start in range(0, len(together), size)]
-    groups += [[unit] for unit in units if unit.is_apart]
-    tokens = texts.divergence_spec(job).num_samples * texts.divergence_length(job)
-    return [DivergenceShare(tuple(group), is_streamed(run, _needed(job, group[0].variant)), tokens) for group in groups]
-
-
-def _needed(job: Job, variant: Variant) -> int:
-    """Bytes of all weights that a share of the variant takes: the base's, and those of a model of its own."""
-    size = job.size
-    base = size.kept_parameters(job.base_drops) * size.bytes_per_parameter
-    if variant.remake is not None:
-        decoder = size.kept_parameters(variant.drops) - size.outside_parameters
-        own = size.outside_parameters * size.bytes_per_parameter + int(decoder * variant.remake.bytes_per_weight)
-        return base + own
-    return 2 * base if variant.edits else base
+    return shares_of(run, units, texts.divergence_spec(run.job).num_samples, texts.divergence_length(run.job))
 
 
 def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
@@ -142,7 +122,7 @@ def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
 
 def _check(config: RunConfig) -> None:
     if config.evaluation.divergence is None:
-        raise UserError(f"{texts.DIVERGENCE}: is null; say on which text to compare predictions")
+        raise UserError(f"{DIVERGENCE}: is null; say on which text to compare predictions")
 
 
-STAGE = Stage("diverge", "variants", _run, workers=_workers, shares=_shares, cost=_cost, check_last=_check)
+STAGE = Stage("diverge", "variants", _run, workers=workers_of, shares=_shares, cost=_cost, check_last=_check)

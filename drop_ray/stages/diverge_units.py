@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from drop_ray.errors import NotFiniteError
 from drop_ray.evaluation.divergence.comparison import Comparison
+from drop_ray.evaluation.divergence.kept_states import KeptStates
 from drop_ray.evaluation.divergence.panel import panel_of
 from drop_ray.evaluation.divergence.state_models import LayeredModel, StateModel, WholeModel
 from drop_ray.evaluation.divergence.sweep import Compared, DivergenceSettings, compare_with_base
@@ -37,7 +38,8 @@ class DivergenceUnit(Unit):
 
     @property
     def model_key(self) -> object:
-        return ("diverge", self.variant) if self.is_apart else "diverge"
+        variant = self.variant
+        return ("diverge", variant if variant.remake else variant.up_to_edits) if self.is_apart else "diverge"
 
     @property
     def is_apart(self) -> bool:
@@ -54,7 +56,7 @@ class DivergenceUnit(Unit):
 
 @dataclass(frozen=True)
 class DivergenceShare(Sweep):
-    """Variants that go through the layers together, or one with a model of its own."""
+    """Variants that go through the layers of one model together: the base, or one of their own."""
 
     units: tuple[DivergenceUnit, ...]
     """The units, at least one."""
@@ -62,6 +64,8 @@ class DivergenceShare(Sweep):
     """Whether layers are streamed from the checkpoint, and not resident in memory."""
     num_tokens: int
     """Number of tokens of the text."""
+    kept_bytes: int = 0
+    """Bytes of host memory in which the base's states stay for the next share on the same samples."""
 
     @property
     def name(self) -> str:
@@ -104,16 +108,17 @@ class DivergenceShare(Sweep):
         return commits
 
     def _models(self, worker: Worker) -> tuple[StateModel, StateModel | None]:
-        """The base, and the variant's own model if it has one."""
+        """The base, and the variants' own model if they have one."""
         unit = self.units[0]
 
-        def layered(checkpoint: Checkpoint) -> LayeredModel:
+        def layered(checkpoint: Checkpoint, kept: KeptStates | None = None) -> LayeredModel:
             return LayeredModel(
                 checkpoint,
                 dtype=worker.dtype,
                 attn_implementation=worker.setup.model.attn_implementation,
                 placement="streamed" if self.streamed else "resident",
                 device=worker.device,
+                kept=kept,
             )
 
         def load() -> tuple[StateModel, StateModel | None]:
@@ -122,7 +127,8 @@ class DivergenceShare(Sweep):
                 own = WholeModel(worker.load(unit.variant, unit.made))
             elif unit.variant.edits:
                 own = layered(worker.source(unit.variant))
-            return layered(worker.checkpoint()), own
+            kept = KeptStates(drop_lists_of(worker.checkpoint()), self.kept_bytes) if self.kept_bytes else None
+            return layered(worker.checkpoint(), kept), own
 
         models: tuple[StateModel, StateModel | None] = worker.hold((unit.model_key, self.streamed), load)
         return models

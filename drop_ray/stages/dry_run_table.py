@@ -20,8 +20,13 @@ BASES = {
 """What is said of numbers that are no exact counts."""
 
 
-def dry_run_lines(works: Sequence[Work], flops: int, console: Console = PLAIN) -> Iterator[str]:
-    """The rows of a dry run. flops: those of a forward pass of the base over 1000 tokens."""
+def dry_run_lines(
+    works: Sequence[Work], flops: int, console: Console = PLAIN, stays: Sequence[str] = ()
+) -> Iterator[str]:
+    """The rows of a dry run.
+
+    flops: those of a forward pass of the base over 1000 tokens; stays: what cannot be dropped of it, and why.
+    """
     has_hours = any(work.expected for work in works)
     columns = [names("step"), numbers("units"), numbers("to do"), numbers("bytes"), numbers("compute")]
     columns += [numbers("GPU-h"), numbers("hours")] if has_hours else []
@@ -42,6 +47,7 @@ def dry_run_lines(works: Sequence[Work], flops: int, console: Console = PLAIN) -
     if has_hours:
         yield from (f"{work.name}: {work.cost.note}" for work in works if work.cost.note)
     yield f"A forward pass of the base takes {human_flops(flops)} per 1000 tokens."
+    yield from (f"No plan drops what is not there or must stay: {reason}." for reason in stays)
     if not any(work.todo for work in works):
         yield "Nothing to do."
 
@@ -83,10 +89,15 @@ def hardware_lines(works: Sequence[Work], execution: ExecutionConfig) -> Iterato
         f"Expected on {total.gpus:g} GPUs ({hardware.gpu or 'as stated'}: {human_flops(peak.flops)}/s x "
         f"{hardware.compute_efficiency:g}, {peak.bandwidth / 1e12:.3g} TB/s x {hardware.bandwidth_efficiency:g}):"
     )
+    price = hardware.price_per_gpu_hour
     for stage in dict.fromkeys(work.stage for work in works if work.expected):
         found = sum((work.expected for work in works if work.expected and work.stage == stage), Expected())
-        yield f"  {stage}: {_hours(found)} on {found.gpus:g} GPUs"
-    yield f"  in all: {_hours(total)}{_price(total, hardware.price_per_gpu_hour)}"
+        yield f"  {stage}: {_hours(found)} on {found.gpus:g} GPUs{_cost(found, total.gpus, price)}"
+    yield f"  in all: {_hours(total)}{_cost(total, total.gpus, price)}"
+    if price is not None:
+        yield f"  costs are of {total.gpus:g} GPUs all along, at {price:g} per GPU-hour"
+    if execution.num_workers == "auto":
+        yield "  execution.num_workers is auto: the hours are those of one worker, and a cluster with more takes fewer"
     unknown = [work.name for work in works if work.stage and work.todo and work.expected is None and work.cost.note]
     if unknown:
         yield f"  and what is not known: {', '.join(unknown)}"
@@ -96,8 +107,9 @@ def _hours(found: Expected) -> str:
     return f"{human_hours(found.gpu_hours)} GPU-hours, {human_hours(found.wall_hours)} hours"
 
 
-def _price(total: Expected, price: float | None) -> str:
-    """Of all GPUs for all of the time."""
+def _cost(found: Expected, gpus: float, price: float | None) -> str:
+    """Of all GPUs of the run for that time, since those that a stage leaves idle are paid for too."""
     if price is None:
         return ""
-    return f"; at {price:g} per GPU-hour {total.gpus * total.wall_hours * price:.0f} for {total.gpus:g} GPUs all along"
+    cost = gpus * found.wall_hours * price
+    return f", costs {cost:.0f}" if cost >= 10 else f", costs {cost:.2g}"

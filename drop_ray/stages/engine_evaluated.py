@@ -113,7 +113,8 @@ class EngineEvaluated:
                 include_path=worker.setup.include_path,
                 **settings,
             )
-        return self._evaluator.evaluate(request, base, self._worker.setup.evaluation.log_samples)
+        setup, progress = self._worker.setup, self._worker.log_progress("requests")
+        return self._evaluator.evaluate(request, base, setup.evaluation.log_samples, progress)
 
     def text(self, name: str, token_ids: torch.Tensor) -> TaskResult:
         from drop_ray.evaluation.perplexity import engine_perplexity

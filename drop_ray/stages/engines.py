@@ -9,9 +9,9 @@ from drop_ray.calibration import packing
 from drop_ray.job.artifacts import CHECKPOINT, SAMPLES
 from drop_ray.job.run_state import RunState
 from drop_ray.job.worker import Worker
-from drop_ray.models.dropped import read_config
+from drop_ray.models.dropped import read_config, special_ids
 from drop_ray.models.export import export_checkpoint
-from drop_ray.models.location import load_tokenizer
+from drop_ray.models.location import find_tokenizer
 from drop_ray.planning.variants import Variant
 from drop_ray.serving.checks import prompt_length
 from drop_ray.serving.workloads import ordinary_tokens
@@ -34,14 +34,16 @@ def gate_text(run: RunState, max_length: int) -> list[list[int]]:
 def prompt_tokens(worker: Worker) -> tuple[Sequence[int], int]:
     """The tokens that random prompts are drawn from, and the rows of the output layer.
 
-    Prompts avoid added tokens that no text becomes, and rows of the embedding that no token has.
+    Prompts avoid added tokens that no text becomes, and rows of the embedding that no token has. Without a tokenizer
+    they avoid what the configuration says begins, ends or fills a sequence.
     """
     checkpoint = worker.checkpoint()
-    tokenizer = load_tokenizer(checkpoint.folder)
+    config, tokenizer = read_config(checkpoint), find_tokenizer(checkpoint.folder)
+    if tokenizer is None:
+        return ordinary_tokens(config.vocab_size, special_ids(config)), config.vocab_size
     special = {*tokenizer.all_special_ids}
     special |= {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
-    vocab_size = read_config(checkpoint).vocab_size
-    return ordinary_tokens(min(vocab_size, len(tokenizer)), special), vocab_size
+    return ordinary_tokens(min(config.vocab_size, len(tokenizer)), special), config.vocab_size
 
 
 @contextmanager

@@ -129,7 +129,9 @@ class _HfEvaluated:
         )
 
     def task(self, request: TaskRequest, base: BaseAnswers | None = None) -> TaskResult:
-        return self._evaluator.evaluate(request, base, self._settings.log_samples)  # type: ignore[no-any-return]
+        progress = self._worker.log_progress("requests")
+        result: TaskResult = self._evaluator.evaluate(request, base, self._settings.log_samples, progress)
+        return result
 
     @cached_property
     def _evaluator(self) -> Any:
@@ -149,4 +151,7 @@ class _HfEvaluated:
 
         self._tokens.counts.add(token_ids.numel())
         token_ids = token_ids.to(self._worker.device)
-        return evaluate_perplexity(self._model, token_ids, self._settings.batch_size, name, self._tokens.streams)
+        progress = self._worker.log_progress("batches")
+        return evaluate_perplexity(
+            self._model, token_ids, self._settings.batch_size, name, self._tokens.streams, progress
+        )

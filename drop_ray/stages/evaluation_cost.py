@@ -9,8 +9,8 @@ from drop_ray.job.job import Job
 from drop_ray.job.stage import Cost
 from drop_ray.models.accounting import ModelSize
 from drop_ray.models.families import DropLists
+from drop_ray.models.forward_pass import decode_step
 from drop_ray.planning.variants import Variant
-from drop_ray.serving.roofline import decode_step
 
 # Sequences that vLLM generates at once unless it is told otherwise (max_num_seqs).
 ENGINE_SEQUENCES = 256

@@ -2,11 +2,12 @@
 
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from drop_ray.errors import UserError
+from drop_ray.evaluation.export_check import check_export
 from drop_ray.job import steps
 from drop_ray.job.artifacts import CHECKPOINT
 from drop_ray.job.job import Job
@@ -14,14 +15,24 @@ from drop_ray.job.run_state import RunState
 from drop_ray.job.stage import Cost, Stage
 from drop_ray.job.units import Unit
 from drop_ray.job.worker import Worker
+from drop_ray.models.checkpoint import Checkpoint
 from drop_ray.models.export import export_checkpoint
 from drop_ray.models.export_formats import ExportFormat
+from drop_ray.models.families import DropLists
+from drop_ray.models.nemotron_nas import nemotron_nas_config
 from drop_ray.models.plain import plain_checkpoint
+from drop_ray.models.quantized_base.reading import stored_width
 from drop_ray.planning.refit import Refit
 from drop_ray.planning.variants import Variant
 from drop_ray.store import Commit
 
 logger = logging.getLogger(__name__)
+
+# What refuses a plan that a format cannot have.
+FITTING = {"plain": plain_checkpoint, "nemotron-nas": nemotron_nas_config}
+
+# What the record of an export has of the comparison with what it was made of.
+COMPARED = "logit_difference"
 
 
 @dataclass(frozen=True)
@@ -42,16 +53,9 @@ class ExportUnit(Unit):
     def work(self, worker: Worker) -> Commit:
         with tempfile.TemporaryDirectory() as folder:
             output = Path(folder) / CHECKPOINT
-            source = worker.source(self.variant)
-            export_checkpoint(
-                source,
-                self.variant.drops,
-                output,
-                format=self.format,
-                provenance=dict(self.provenance),
-                card=self.provenance.get(Refit.kind),
-            )
-            return worker.commit(self.step, {CHECKPOINT: output})
+            source, progress = worker.source(self.variant), worker.log_progress("bytes")
+            difference = write_compared(source, self.variant.drops, output, self.format, self.provenance, progress)
+            return worker.commit(self.step, {CHECKPOINT: output}, {} if difference is None else {COMPARED: difference})
 
 
 def _run(run: RunState) -> None:
@@ -61,6 +65,8 @@ def _run(run: RunState) -> None:
     for unit, commit in zip(units, run.complete(STAGE, units), strict=True):
         if commit is not None:
             run.checkpoints[unit.label] = run.job.store.path_of(commit, CHECKPOINT)
+            if COMPARED not in commit.provenance["measured"]:
+                run.tell("export of %s was NOT compared with the base's weights: its worker's log says why", unit.label)
 
 
 def export_units(job: Job, variants: Sequence[Variant]) -> tuple[list[ExportUnit], dict[str, list[str]]]:
@@ -77,10 +83,29 @@ def export_units(job: Job, variants: Sequence[Variant]) -> tuple[list[ExportUnit
     return units, refused
 
 
+def write_compared(
+    source: Checkpoint,
+    drops: DropLists,
+    output: Path,
+    format: ExportFormat,
+    provenance: Mapping[str, str],
+    progress: Callable[[int, int], None],
+) -> float | None:
+    """Write one checkpoint, and compare it with what it was made of, as `check_export` does and says."""
+    card = card_of(provenance)
+    export_checkpoint(source, drops, output, format=format, provenance=dict(provenance), card=card, progress=progress)
+    return check_export(source, drops, output, format)
+
+
 def provenance_of(variant: Variant) -> dict[str, str]:
     """What a checkpoint's config.json says of its origin."""
     refits = {change.kind: change.description for change in variant.changes if isinstance(change, Refit)}
     return {"strategy": variant.plan.strategy, "base": variant.base, **refits}
+
+
+def card_of(provenance: Mapping[str, str]) -> str | None:
+    """What a checkpoint's model card says was done to its weights, given its `provenance_of`; None for nothing."""
+    return provenance.get(Refit.kind)
 
 
 def _unit(variant: Variant, format: ExportFormat) -> ExportUnit:
@@ -101,10 +126,10 @@ def _formats_of(job: Job, variant: Variant) -> Sequence[ExportFormat]:
 def _refusal(job: Job, variant: Variant, format: ExportFormat) -> str | None:
     if format == "config-only" and variant.edits:
         return "config-only has no weights, and this variant changes some; export it as dropped"
-    if format != "plain":
+    if format not in FITTING:
         return None
     try:
-        plain_checkpoint(job.checkpoint, variant.drops)
+        FITTING[format](job.checkpoint, variant.drops)
     except UserError as error:
         return str(error)
     return None
@@ -112,13 +137,17 @@ def _refusal(job: Job, variant: Variant, format: ExportFormat) -> str | None:
 
 def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:
     del line
-    size = run.job.size
-    parameters = 0
+    size, checkpoint = run.job.size, run.job.checkpoint
+    parameters = towers = 0
     for unit in todo:
-        if isinstance(unit, ExportUnit) and unit.variant.undecided is None and unit.format != "config-only":
-            full = unit.format == "llm-drop"
-            parameters += size.parameters if full else size.kept_parameters(unit.variant.drops)
-    return Cost(parameters * size.bytes_per_parameter)
+        if isinstance(unit, ExportUnit) and unit.variant.undecided is None:
+            kept = size.kept_parameters(unit.variant.drops)
+            copied = {"llm-drop": size.parameters, "config-only": 0}.get(unit.format, kept)
+            # What is kept is read twice more for the comparison: from the base, and from the export.
+            parameters += copied + 2 * kept
+            towers += 3 * checkpoint.tower_bytes if copied else 0
+    # Exports are copies of what is stored, whatever the dtype that the model is run in.
+    return Cost(round(parameters * stored_width(checkpoint, size.parameters)) + towers)
 
 
 STAGE = Stage("export", "checkpoints", _run, cost=_cost)

@@ -3,16 +3,17 @@
 Plans depend on scores: until those are there, a plan's evaluations are counted, and sized as if nothing were dropped.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from itertools import chain
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from rich.console import Console
 
 from drop_ray.config import RunConfig
 from drop_ray.errors import CorruptArtifactError
-from drop_ray.job.expected import Expected, Phase, expect
+from drop_ray.evaluation.tasks.volume import TaskVolume
+from drop_ray.job.expected import Expected, Phase, expect, total
 from drop_ray.job.job import Job
 from drop_ray.job.layout import layout_of
 from drop_ray.job.ledger import Ledger
@@ -69,13 +70,12 @@ class DryRun(RunState):
         if before is not None:
             num_bytes, flops = before.cost.num_bytes + work.cost.num_bytes, before.cost.flops + work.cost.flops
             cost = Cost(num_bytes, flops, work.cost.note or before.cost.note)
-            expected = [each.expected for each in (before, work) if each.expected]
             work = replace(
                 work,
                 units=before.units + work.units,
                 todo=before.todo + work.todo,
                 cost=cost,
-                expected=sum(expected, Expected()) if expected else None,
+                expected=total([before.expected, work.expected]),
             )
         self.works[work.name] = work
 
@@ -87,6 +87,57 @@ class DryRun(RunState):
             return None
         layout = layout_of(self.job.config.execution, stage.workers(self, units), int(hardware.peak.memory))
         return expect(phases, hardware, layout, len(units) if cost.at_once is None else cost.at_once)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run would do, and what that takes."""
+
+    config: RunConfig
+    """The run's config."""
+    works: tuple[Work, ...]
+    """A line for each part of the work, in the order of the stages."""
+    flops: int
+    """Those of a forward pass of the base over 1000 tokens."""
+    stays: tuple[str, ...]
+    """What cannot be dropped of the base, and why."""
+    volumes: Mapping[str, TaskVolume | None]
+    """The tokens of the tasks that were counted; None where neither data nor published size are here."""
+
+    def lines(self, console: Console = PLAIN) -> Iterator[str]:
+        """A table of the work, then the tokens of the tasks, then the hours."""
+        yield from dry_run_lines(self.works, self.flops, console, self.stays)
+        yield from token_lines(self.volumes, self.config.evaluation, console)
+        yield from hardware_lines(self.works, self.config.execution)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs: bytes, operations, GPU-hours and hours of what is not done; null where unknown."""
+        return {
+            "run": self.config.name,
+            "todo": sum(work.todo for work in self.works),
+            "steps": [_step_json(work) for work in self.works],
+            "expected": _expected_json(total([work.expected for work in self.works])),
+            "forward_flops_per_1000_tokens": self.flops,
+            "stays": self.stays,
+            "tasks": {name: volume and asdict(volume) for name, volume in self.volumes.items()},
+        }
+
+
+def _step_json(work: Work) -> dict[str, Any]:
+    return {
+        "step": work.name,
+        "stage": work.stage,
+        "units": work.units,
+        "todo": work.todo,
+        "bytes": work.cost.num_bytes or None,
+        "flops": work.cost.flops or None,
+        "note": work.cost.note,
+        "expected": _expected_json(work.expected),
+    }
+
+
+def _expected_json(found: Expected | None) -> dict[str, float] | None:
+    return {"gpu_hours": found.gpu_hours, "hours": found.wall_hours, "gpus": found.gpus} if found else None
 
 
 class _Nobody:
@@ -121,12 +172,18 @@ def forecast(job: Job, whole: bool = False) -> Iterator[Work]:
 
 
 def forecast_lines(config: RunConfig, console: Console = PLAIN) -> Iterator[str]:
-    """The dry run as a table, then the compute of a forward pass."""
+    """The lines of `forecast_run`."""
+    return forecast_run(config).lines(console)
+
+
+def forecast_run(config: RunConfig) -> Forecast:
+    """The dry run. UserError if the config does not fit."""
     job = open_job(config)
-    flops = job.size.forward_flops(job.base_drops, 1000, job.config.calibration.seq_len)
-    works = list(forecast(job))
-    return chain(
-        dry_run_lines(works, flops, console),
-        token_lines(job.volumes.counted, config.evaluation, console),
-        hardware_lines(works, config.execution),
+    works = tuple(forecast(job))
+    return Forecast(
+        config,
+        works,
+        flops=job.size.forward_flops(job.base_drops, 1000, config.calibration.seq_len),
+        stays=tuple(job.size.layers.stays),
+        volumes=job.volumes.counted,
     )

@@ -20,7 +20,7 @@ from drop_ray.job.run_state import RunState
 from drop_ray.job.stage import Cost, Stage
 from drop_ray.job.units import Unit, WorkerRequest
 from drop_ray.job.worker import Worker
-from drop_ray.models.dropped import read_config
+from drop_ray.models.dropped import end_ids, read_config, special_ids
 from drop_ray.models.location import load_tokenizer
 from drop_ray.planning.variants import Variant, distinct
 from drop_ray.stages import cliffs, evaluate
@@ -58,7 +58,7 @@ class GatesUnit(Unit):
         writer, stop = _writer(worker)
 
         def put(model: Evaluated) -> Answers:
-            return ask(config, writer, stop, model.tokens)
+            return ask(config, writer, stop, model.tokens, worker.log_progress("gates"))
 
         answers, measured = asked(worker, self.variant, self.made, self.engine, f"gates of {self.name}", put)
         with tempfile.TemporaryDirectory() as folder:
@@ -72,15 +72,15 @@ def _writer(worker: Worker) -> tuple[Writer, tuple[int, ...]]:
     """What writes the gates in the tokens of the run's model, and the ids that end a text."""
     checkpoint = worker.checkpoint()
     config = read_config(checkpoint)
-    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    ends = end_ids(config)
     try:
         tokenizer = load_tokenizer(checkpoint.folder)
     except UserError as error:
-        special = {token for token in (*ends, config.bos_token_id, config.pad_token_id) if token is not None}
-        writer = Writer(None, config.vocab_size, special, config.bos_token_id, str(error))
+        writer = Writer(None, config.vocab_size, special_ids(config), config.bos_token_id, str(error))
     else:
-        writer, ends = Writer(tokenizer, config.vocab_size), [*ends, tokenizer.eos_token_id]
-    return writer, tuple(sorted({token for token in ends if token is not None}))
+        writer = Writer(tokenizer, config.vocab_size)
+        ends |= {tokenizer.eos_token_id} - {None}
+    return writer, tuple(sorted(ends))
 
 
 def _run(run: RunState) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from drop_ray.config import RunConfig, quantization_field
 from drop_ray.errors import UserError
-from drop_ray.job.artifacts import CHECKPOINT, RECONSTRUCTION, RECONSTRUCTION_SCHEMA
+from drop_ray.job.artifacts import CHECKPOINT, EXPERTS, RECONSTRUCTION, RECONSTRUCTION_SCHEMA
 from drop_ray.job.run_state import RunState
 from drop_ray.job.stage import Cost, Stage
 from drop_ray.job.units import Unit, WorkerRequest
@@ -18,14 +18,18 @@ from drop_ray.job.worker import Worker
 from drop_ray.planning.variants import Variant, distinct
 from drop_ray.quantization.change import Quantize
 from drop_ray.quantization.cost import quantization_phase
+from drop_ray.quantization.engine import engine_of
 from drop_ray.quantization.section import QUANTIZATION
 from drop_ray.stages.diverge import diverge
 from drop_ray.stages.evaluate import evaluate
-from drop_ray.stages.export import provenance_of
+from drop_ray.stages.export import card_of, provenance_of
 from drop_ray.stages.gates import ask_gates
 from drop_ray.stages.score_units import remembered_samples
 from drop_ray.store import Commit
 from drop_ray.store.tables import write_table
+
+# The part of the time until layers are quantized, for the progress: the rest is comparing them with the base's.
+QUANTIZED = 0.8
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,6 @@ class QuantizationUnit(Unit):
         return replace(self, samples=samples)
 
     def work(self, worker: Worker) -> Commit:
-        from drop_ray.quantization.gptqmodel_engine import quantize
         from drop_ray.quantization.reconstruction import reconstruction_errors
 
         worker.release()
@@ -61,7 +64,8 @@ class QuantizationUnit(Unit):
         calibration, held_out = spec.split(len(samples))
         with tempfile.TemporaryDirectory() as folder:
             output, errors = Path(folder) / CHECKPOINT, Path(folder) / RECONSTRUCTION
-            quantize(
+            made = {CHECKPOINT: output, RECONSTRUCTION: errors}
+            experts = engine_of(spec).quantize(
                 source,
                 drops,
                 spec,
@@ -70,7 +74,8 @@ class QuantizationUnit(Unit):
                 dtype=worker.dtype,
                 device=worker.device,
                 provenance=self.provenance,
-                progress=worker.log_progress("quantized layers"),
+                card=card_of(self.provenance),
+                progress=worker.log_progress("quantized layers", 0.0, QUANTIZED),
             )
             found = reconstruction_errors(
                 source,
@@ -79,10 +84,13 @@ class QuantizationUnit(Unit):
                 spec,
                 samples[held_out.start : held_out.stop],
                 device=worker.device,
-                progress=worker.log_progress("compared layers"),
+                progress=worker.log_progress("compared layers", QUANTIZED, 1.0),
             )
             write_table(pa.Table.from_pylist([asdict(row) for row in found], RECONSTRUCTION_SCHEMA), errors)
-            return worker.commit(self.step, {CHECKPOINT: output, RECONSTRUCTION: errors})
+            if experts is not None:
+                made[EXPERTS] = Path(folder) / EXPERTS
+                experts.write(made[EXPERTS])
+            return worker.commit(self.step, made)
 
 
 def _run(run: RunState) -> None:
@@ -104,9 +112,11 @@ def _run(run: RunState) -> None:
 
 def _workers(run: RunState, todo: Sequence[Unit]) -> WorkerRequest:
     """Processes of their own, because importing gptqmodel seeds torch and sets environment variables of CUDA."""
-    unit = todo[0]
-    assert isinstance(unit, QuantizationUnit)
-    return WorkerRequest(Quantize.kind, environment=unit.change.environment(run.job.config.execution.device))
+    environment: dict[str, str] = {}
+    for unit in todo:
+        assert isinstance(unit, QuantizationUnit)
+        environment |= unit.change.environment(run.job.config.execution.device)
+    return WorkerRequest(Quantize.kind, environment=environment)
 
 
 def _cost(run: RunState, line: str, todo: Sequence[Unit]) -> Cost:

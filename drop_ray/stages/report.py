@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from drop_ray.config.serving import AT_LOAD
 from drop_ray.job import steps
 from drop_ray.job.artifacts import SERVING, SERVING_FACTS
 from drop_ray.job.job import Job
@@ -16,28 +17,32 @@ from drop_ray.planning.variants import Variant
 from drop_ray.report.answer import find_answer
 from drop_ray.report.html import render_html
 from drop_ray.report.markdown import render_markdown
-from drop_ray.report.results import Results, RunFacts
+from drop_ray.report.results import RUN_FACTS, Results, RunFacts
 from drop_ray.report.rows import ArtifactRow, ScoreRow, TrainingRow
+from drop_ray.report.spreadsheet import results_csv
 from drop_ray.report.tables import TOPICS, parquet_files
 from drop_ray.stages.lm_eval_files import write_lm_eval_files
+from drop_ray.stages.report_budgets import budget_rows
 from drop_ray.stages.report_costs import cost_rows
 from drop_ray.stages.report_divergence import divergence_results
+from drop_ray.stages.report_drafts import draft_plan_rows, draft_rows, sampling_rows
 from drop_ray.stages.report_evaluations import Named, read_evaluations
 from drop_ray.stages.report_gates import cliff_rows, gate_rows, verdict_rows
 from drop_ray.stages.report_judgement import calibration_rows, screen_rows
 from drop_ray.stages.report_refits import refit_error_rows, refit_rows
 from drop_ray.stages.report_rows import (
     engine_row,
-    mix_rows,
     quantization_error_rows,
     serving_rows,
+    text_rows,
     variant_row,
 )
+from drop_ray.stages.report_sensitivity import agreement_rows, sensitivity_rows
 from drop_ray.store import Commit
 from drop_ray.store.tables import read_table
 from drop_ray.store.versions import full_versions
 
-REPORT_HTML, REPORT_MARKDOWN, TABLES = "report.html", "report.md", "tables"
+REPORT_HTML, REPORT_MARKDOWN, SPREADSHEET, TABLES = "report.html", "report.md", "results.csv", "tables"
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,13 @@ class Published:
 
 
 def _run(run: RunState) -> None:
-    """Write report.html, report.md and tables/*.parquet into the run's folder."""
+    """Write report.html, report.md, results.csv, run.json and tables/*.parquet into the run's folder."""
     evaluated = evaluations_of(run)
     results = collect(run, evaluated)
     run.write(REPORT_HTML, render_html(results).encode())
     run.write(REPORT_MARKDOWN, render_markdown(results).encode())
+    run.write(SPREADSHEET, results_csv(results).encode())
+    run.write(RUN_FACTS, json.dumps(asdict(results.run), indent=1, ensure_ascii=False).encode())
     write_tables(run.files, results)
     write_lm_eval_files(run.job, run.files, evaluated)
     report = run.job.store.location(f"{run.job.run_folder}/{REPORT_HTML}")
@@ -80,8 +87,11 @@ def collect(run: RunState, evaluated: Sequence[Named]) -> Results:
     everything = [run.base, *run.variants]
     of_base = {one.of: one.result for one in evaluated if one.variant == run.base.name}
     served = _served(job, everything, done)
+    serving = [
+        row for name, commit in served for row in serving_rows(name, read_table(job.store, commit, SERVING).to_pylist())
+    ]
     return Results(
-        run=_run_facts(job, done),
+        run=_run_facts(run, done),
         scores=[row for drops, table in run.scores.items() for row in _score_rows(job, drops, table)],
         variants=[variant_row(job, variant, done) for variant in everything],
         evaluations=[row for one in evaluated for row in one.result.evaluation_rows(one.variant)],
@@ -93,12 +103,12 @@ def collect(run: RunState, evaluated: Sequence[Named]) -> Results:
             for row in _score_rows(job, job.base_drops, tables_then)
             if row.gap == 1
         ],
-        serving=[
-            row
-            for name, commit in served
-            for row in serving_rows(name, read_table(job.store, commit, SERVING).to_pylist())
-        ],
+        serving=serving,
         engines=[engine_row(name, json.loads(job.store.read_bytes(commit, SERVING_FACTS))) for name, commit in served],
+        drafts=list(draft_rows(run, done)),
+        sampling=list(sampling_rows(run)),
+        draft_plans=list(draft_plan_rows(run, run.variants, serving)),
+        budgets=[row for plan in run.plans for row in budget_rows(plan)],
         refits=[row for variant in everything for row in refit_rows(job, variant)],
         refit_errors=[row for variant in everything for row in refit_error_rows(job, variant)],
         verdicts=[*verdict_rows(run)],
@@ -114,7 +124,10 @@ def collect(run: RunState, evaluated: Sequence[Named]) -> Results:
         targets=[row for one in evaluated for row in one.result.target_rows(one.variant)],
         screening=screen_rows(run),
         costs=list(cost_rows(run)),
-        mix=mix_rows(job),
+        texts=text_rows(job),
+        sensitivity=sensitivity_rows(run, done),
+        agreements=agreement_rows(run),
+        accept=job.config.accept,
         **divergence_results(run, everything, done),
     )
 
@@ -135,6 +148,7 @@ def _served(job: Job, variants: Sequence[Variant], done: Mapping[str, Commit]) -
         return []
     control = steps.bench_step(job, variants[0]).path
     paths = {variant.name: steps.bench_step(job, variant).path for variant in variants}
+    paths |= {f"{variant.name}-{AT_LOAD}": steps.bench_step(job, variant, at_load=True).path for variant in variants}
     return [
         (name, done[path])
         for name, path in paths.items()
@@ -142,19 +156,22 @@ def _served(job: Job, variants: Sequence[Variant], done: Mapping[str, Commit]) -
     ]
 
 
-def _run_facts(job: Job, done: Mapping[str, Commit]) -> RunFacts:
-    settings = job.config.calibration
+def _run_facts(run: RunState, done: Mapping[str, Commit]) -> RunFacts:
+    job, settings = run.job, run.job.config.calibration
     return RunFacts(
         name=job.config.name,
         model=job.config.model.name,
         model_identity=job.checkpoint.identity,
         num_layers=job.size.num_layers,
         dtype=job.config.model.dtype,
-        calibration=f"{job.calibration_label}: {settings.num_samples} samples of {settings.seq_len} tokens",
+        calibration=f"{job.calibration.label}: {settings.num_samples} samples of {settings.seq_len} tokens",
         started=min(commit.created for commit in done.values()),
         versions=full_versions(),
         config_yaml=job.config.to_yaml(),
+        mixers=job.size.layers.mixers,
+        stays=tuple(job.size.layers.stays),
         settings=_settings(job),
+        warnings=run.warnings(),
     )
 
 
@@ -168,7 +185,7 @@ def _settings(job: Job) -> dict[str, str]:
 
 def _score_rows(job: Job, drops: DropLists, tables: ScoreTables) -> Iterator[ScoreRow]:
     state = "base" if drops == job.base_drops else _state_name(job, drops)
-    for metric in job.config.scoring.metrics:
+    for metric in filter(tables.__contains__, job.config.scoring.metrics):
         for (module, layer, gap), importance in sorted(tables[metric].importance.items()):
             yield ScoreRow(state, module, layer, gap, metric, importance.mean, importance.stderr)  # type: ignore[arg-type]
 

@@ -16,15 +16,19 @@ from drop_ray.store import Commit
 from drop_ray.store.filesystem import READS_AT_ONCE
 
 
+def compared_samples(run: RunState, done: Mapping[str, Commit]) -> packing.Samples | None:
+    """The samples on which variants were compared with the base; None where none were."""
+    if run.job.config.evaluation.divergence is None:
+        return None
+    text = done.get(steps.divergence_text_step(run.job).path)
+    return packing.from_table(run.read_table(text, SAMPLES)) if text else None
+
+
 def divergence_results(run: RunState, variants: Sequence[Variant], done: Mapping[str, Commit]) -> dict[str, Any]:
     """The fields of Results about divergence. A panel that equal variants share appears under each of their names."""
-    job = run.job
-    if job.config.evaluation.divergence is None:
+    job, samples = run.job, compared_samples(run, done)
+    if samples is None:
         return {}
-    text = done.get(steps.divergence_text_step(job).path)
-    if text is None:
-        return {}
-    samples = packing.from_table(run.read_table(text, SAMPLES))
     identity = packing.token_identity(samples)
     paths = {variant.name: steps.divergence_step(job, variant, identity).path for variant in variants}
     named = [(name, done[path]) for name, path in paths.items() if path in done and name in run.panels]

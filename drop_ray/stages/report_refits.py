@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 
+from drop_ray.config import refit_field
 from drop_ray.evaluation.estimates import paired_difference
 from drop_ray.job.artifacts import HELD_OUT, REFIT
 from drop_ray.job.job import Job
@@ -28,7 +29,7 @@ def refit_rows(job: Job, variant: Variant) -> Iterator[RefitRow]:
         variant=variant.name,
         of=variant.before.name,
         ridge=str(spec.ridge),
-        text=spec.text.source if spec.text else "the calibration text",
+        text=job.text(refit_field(spec.label)).label if spec.text else "the calibration text",
         samples=len(fitted),
         tokens=len(fitted) * text.seq_len,
         projections=len(fits),

@@ -4,17 +4,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from drop_ray.config import texts_of
 from drop_ray.job import steps
-from drop_ray.job.artifacts import CHECKPOINT, RECONSTRUCTION
+from drop_ray.job.artifacts import CHECKPOINT, EXPERTS, RECONSTRUCTION
 from drop_ray.job.job import Job
 from drop_ray.models.export_formats import EXPORT_FORMATS
 from drop_ray.planning.changes import Drop
 from drop_ray.planning.refit import Refit
 from drop_ray.planning.variants import Variant
 from drop_ray.quantization.change import Quantize
+from drop_ray.quantization.experts import QuantizedExperts
 from drop_ray.quantization.reconstruction import LayerError
-from drop_ray.report.mix import MixRow
 from drop_ray.report.rows import EngineRow, Quantization, QuantizationErrorRow, ServingRow, VariantRow
+from drop_ray.report.texts import TextRow
 from drop_ray.store import Commit
 from drop_ray.store.tables import read_table
 
@@ -28,6 +30,8 @@ def variant_row(job: Job, variant: Variant, done: Done) -> VariantRow:
     if commit is None or not isinstance(variant.remake, Quantize):
         return row
     spec = variant.remake.spec
+    has_experts = EXPERTS in commit.outputs
+    experts = QuantizedExperts.read(job.store.read_bytes(commit, EXPERTS)) if has_experts else QuantizedExperts(0, {})
     return replace(
         row,
         checkpoint=job.store.path_of(commit, CHECKPOINT),
@@ -40,6 +44,9 @@ def variant_row(job: Job, variant: Variant, done: Done) -> VariantRow:
             group_size=spec.group_size,
             symmetric=spec.is_symmetric,
             desc_act=spec.desc_act,
+            experts=experts.total,
+            rounded_experts=experts.num_rounded,
+            rounded=experts.names,
         ),
     )
 
@@ -80,6 +87,7 @@ def engine_row(variant: str, facts: Mapping[str, Any]) -> EngineRow:
         engine=engine["name"],
         engine_version=engine["version"],
         device=engine["device"],
+        kv_cache_dtype=kv.get("dtype", "auto"),  # older runs do not state it
         kv_tokens_base=kv["base_tokens"],
         kv_tokens_variant=kv["plan_tokens"],
         kv_predicted_ratio=kv["predicted_ratio"],
@@ -129,10 +137,10 @@ def _checkpoints(job: Job, variant: Variant, done: Done) -> str | None:
     return ", ".join(f"{format}: {path}" for format, path in paths.items())
 
 
-def mix_rows(job: Job) -> list[MixRow]:
-    """What the calibration text is mixed from, in the order of the config."""
-    seq_len = job.config.calibration.seq_len
+def text_rows(job: Job) -> list[TextRow]:
+    """What each text of the run consists of, in the order of the config."""
     return [
-        MixRow(text.label, text.spec.share, float(text.part), text.count, text.count * seq_len)
-        for text in sorted(job.mixed, key=lambda text: text.number)
+        TextRow(field, part.found.label, part.share, float(part.part), part.count, part.count * sized.seq_len)
+        for field, sized in texts_of(job.config).items()
+        for part in sorted(job.text(field).parts, key=lambda part: part.number)
     ]

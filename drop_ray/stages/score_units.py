@@ -14,6 +14,8 @@ from drop_ray.job.artifacts import SAMPLES, SCORE_SCHEMA, SCORES
 from drop_ray.job.units import Sweep, Unit
 from drop_ray.job.worker import Worker
 from drop_ray.models.families import DropLists
+from drop_ray.planning.variants import Variant
+from drop_ray.scoring.metrics.metric import swept
 from drop_ray.scoring.scorer import Scorer
 from drop_ray.scoring.sweep import SweepSettings
 from drop_ray.store import Commit
@@ -34,10 +36,12 @@ class ScoreUnit(Unit):
     """Sub-layers that the model is scored without."""
     revision: str | None
     """Revision of an earlier training checkpoint; None is the run's model."""
+    edited: Variant | None = None
+    """The model with other weights, such as refitted ones; None is that of the revision."""
 
     @property
     def model_key(self) -> object:
-        return self.drops, self.revision
+        return self.drops, self.revision, self.edited
 
     def work(self, worker: Worker) -> Commit:
         (commit,) = ScoreShare((self,), streamed=False, seq_len=0).sweep(worker)
@@ -83,7 +87,8 @@ class ScoreShare(Sweep):
         # The states of a large wave wait on the host: a device that cannot hold the model cannot hold them either.
         states = "cpu" if self.streamed else None
         scoring = worker.setup.scoring
-        settings = SweepSettings(scoring.micro_batch, gaps, worker.setup.wave_bytes, states, scoring.metrics)
+        metrics = swept(scoring.metrics)
+        settings = SweepSettings(scoring.micro_batch, gaps, worker.setup.wave_bytes, states, metrics)
         scorer = self._scorer(worker)
         token_ids = remembered_samples(worker, first.calibration)
         commits = []
@@ -101,7 +106,7 @@ class ScoreShare(Sweep):
 
         def load() -> Scorer:
             return Scorer(
-                worker.checkpoint(unit.revision),
+                worker.source(unit.edited) if unit.edited else worker.checkpoint(unit.revision),
                 unit.drops,
                 dtype=worker.dtype,
                 attn_implementation=model.attn_implementation,

@@ -19,6 +19,7 @@ from botocore.parsers import ResponseParserError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential
 
 from drop_ray.errors import StoreOutageError, StoreRefusedError
+from drop_ray.store.outages import OUTAGES
 from drop_ray.store.s3_credentials import Renewal
 from drop_ray.store.s3_refusals import has_expired, is_full, refusal
 from drop_ray.store.s3fs_private import Request, RequestsOfS3, service_error
@@ -114,6 +115,7 @@ class S3Connection(RequestsOfS3):
             else:
                 return
             self._outage_is_known = True
+            OUTAGES.began()
 
         answer: Any = await AsyncRetrying(
             retry=retry_if_exception(lambda error: is_passing(error) or self._renewal.is_worth_waiting(error)),
@@ -124,6 +126,7 @@ class S3Connection(RequestsOfS3):
         )(attempt)
         if self._outage_is_known:
             self._outage_is_known = False
+            OUTAGES.ended()
             logger.warning("S3 answers again")
         return answer
 

@@ -23,6 +23,14 @@ def installed_versions(libraries: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def installed_version(distribution: str) -> str | None:
+    """The full version of a distribution; None if it is not installed."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
 def full_versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{library: _version(library) for library in RECORDED}}
 

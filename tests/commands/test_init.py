@@ -1,6 +1,7 @@
 """`drop-ray init`: the config fits its model, runs as it is, and what is commented out is valid too."""
 
 import re
+from pathlib import Path
 
 import pytest
 import tiny_models
@@ -8,13 +9,16 @@ import yaml
 from tiny_models import edit_json, write_checkpoint
 
 from drop_ray.cli import main
-from drop_ray.config import load_config
+from drop_ray.commands.examples import example_names
+from drop_ray.config import CALIBRATION, DIVERGENCE, load_config, perplexity_field
 from drop_ray.job.first_config import ModelFacts, first_config
 from drop_ray.job.opening import open_job
 from drop_ray.job.texts import load_calibration, load_texts
 from drop_ray.models.families import DropLists
+from drop_ray.models.layers import Layers
 
 STORE = "store={}/store"
+CONFIGS = Path(__file__).parents[2] / "jobs" / "configs"
 
 
 @pytest.fixture
@@ -29,7 +33,7 @@ def facts(**fields):
             "dtype": "bfloat16",
             "needs_eager": False,
             "is_listed": True,
-            "num_layers": 32,
+            "layers": Layers(32),
             "lacking": DropLists(),
             "max_positions": 8192,
             "calibration_tokens": 75_000,
@@ -51,11 +55,13 @@ def test_a_config_fits_its_model_and_the_texts_are_long_enough(llama, tmp_path, 
     assert job.config.model.dtype == "float32"  # as the checkpoint is stored
     assert [request.name for request in job.requests][:4] == [f"attention-{count}" for count in (1, 2, 3, 4)]
     assert load_calibration(job).shape == (job.config.calibration.num_samples, 256)  # as many positions as it has
-    assert [len(samples) for samples in load_texts(job).values()] == [
-        job.config.evaluation.perplexity[0].num_samples
-    ] * 2
+    assert {field: len(samples) for field, samples in load_texts(job).items()} == {
+        CALIBRATION: job.config.calibration.num_samples,
+        **dict.fromkeys((perplexity_field(job.config.evaluation.perplexity[0].name), DIVERGENCE), 156),
+    }
 
 
+@pytest.mark.alone
 @pytest.mark.full
 def test_a_config_runs_as_it_is(llama, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -98,8 +104,8 @@ def test_every_field_stands_below_its_meaning():
     ("fields", "path", "value"),
     [
         ({}, "plans.0.drop", [4, 8, 12, 16]),
-        ({"num_layers": 80}, "plans.0.drop", [10, 20, 30, 40]),
-        ({"num_layers": 1}, "plans.0.drop", [1]),
+        ({"layers": Layers(80)}, "plans.0.drop", [10, 20, 30, 40]),
+        ({"layers": Layers(1)}, "plans.0.drop", [1]),
         ({"lacking": DropLists(tuple(range(24)))}, "plans.0.drop", [1, 2, 3, 4]),  # of the 8 that are left
         ({"lacking": DropLists(tuple(range(32)))}, "plans.0.strategy", "mlp"),
         ({}, "calibration", {"source": "demo:calibration.jsonl", "num_samples": 36, "seq_len": 2048}),
@@ -136,7 +142,7 @@ def test_a_file_that_exists_is_left_alone(llama, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("nowhere", "model.path: nowhere is neither a folder"),
+        ("no/such/model", "no/such/model) is neither a folder"),
         ("{empty}", "config.json"),
         ("{unknown}", "knows no architecture NovelForCausalLM"),
     ],
@@ -149,6 +155,50 @@ def test_what_is_no_model_is_refused_and_nothing_written(model, message, llama, 
     assert main(["init", model.format(empty="empty", unknown="unknown")]) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.glob("*.yaml")) == []
+
+
+def test_without_a_model_it_is_the_demo(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["init"]) == 0
+    said = capsys.readouterr().out
+    assert "drop-ray run demo.yaml --dry-run" in said
+    assert "drop-ray init --example NAME" in said
+    assert open_job(load_config("demo.yaml", [STORE.format(tmp_path)])).config.name == "demo"
+
+
+@pytest.mark.parametrize("name", example_names())
+def test_an_example_is_written_under_a_name_of_ones_own(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "--example", name, "--output", "mine.yaml"]) == 0
+    written, example = load_config("mine.yaml"), load_config(CONFIGS / f"{name}.yaml")
+    assert written.name == "mine"
+    assert written.model_copy(update={"name": name}) == example
+    text = (tmp_path / "mine.yaml").read_text()
+    assert "drop-ray run mine.yaml" in text
+    assert "jobs/configs" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["demo:model", "--example", "demo"], "give a model or --example, not both"),
+        (["--output", "no/such/demo.yaml"], "--output: no/such "),
+    ],
+)
+def test_what_cannot_be_written_is_said(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("name", ["llama3_7b", "../examples/demo"])
+def test_an_example_that_there_is_not_is_said(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main(["init", "--example", name])
+    assert "choose from" in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_name_that_no_run_can_have_is_refused(llama, tmp_path, capsys):

@@ -5,6 +5,7 @@ import yaml
 
 from drop_ray.config import RunConfig, load_config
 from drop_ray.errors import UserError
+from drop_ray.extensions import METRICS
 
 MINIMAL = {"model": {"path": "m"}, "calibration": {"source": "c.txt"}}
 
@@ -67,20 +68,26 @@ def test_the_last_revision_is_the_runs_model(tmp_path):
         ({"calibration": {"source": "a", "num_samples": 0}}, "calibration.num_samples: "),
         ({"export_formats": ["plain", "plain"]}, "export_formats: name each format once"),
         ({"export_formats": []}, "export_formats: .*at least 1"),
-        ({"export_formats": ["gguf"]}, r"export_formats\[0\]: .*'dropped', 'plain', 'llm-drop' or 'config-only'"),
+        (
+            {"export_formats": ["gguf"]},
+            r"export_formats\[0\]: .*'dropped', 'plain', 'llm-drop', 'config-only' or 'nemotron-nas'",
+        ),
         ({"plans": [{"strategy": "attention"}]}, r"plans\[0\]: `drop` says how many"),
         ({"plans": [{"strategy": "atention", "drop": 1}]}, r"plans\[0\].strategy: .*'attention'"),
         ({"plans": [{"drop": 1}]}, r"plans\[0\]: give either `strategy` or `file`"),
         ({"plans": [{"strategy": "random", "drop": 1}]}, r"plans\[0\]: `of`"),
         ({"plans": [{"strategy": "reverse", "of": "mlp", "drop": 1, "iterative": 1}]}, "`iterative` goes with"),
         ({"plans": [{"strategy": "block_consecutive", "drop": 2, "iterative": 1}]}, "attention, mlp, joint and block$"),
-        ({"plans": [{"strategy": "mlp", "of": "mlp", "drop": 1}]}, "strategies random and reverse, and only them"),
+        (
+            {"plans": [{"strategy": "mlp", "of": "mlp", "drop": 1}]},
+            "strategies greedy, budget, random and reverse, and only them",
+        ),
         ({"plans": [{"strategy": "mlp", "drop": 1, "seed": 3}]}, r"plans\[0\]: `seed` goes with strategy random"),
         ({"plans": [{"file": "p.json", "metric": "cosine"}]}, "`metric` goes with strategies that rank by scores"),
         ({"plans": [{"strategy": "mlp", "drop": [0]}]}, "numbers from 1"),
         ({"scoring": {"metrics": []}}, "scoring.metrics: .*at least 1"),
         ({"scoring": {"metrics": ["cosine", "cosine"]}}, "scoring.metrics: name each metric once"),
-        ({"scoring": {"metrics": ["euclidean"]}}, r"scoring.metrics\[0\]: .*'cosine' or 'angular'"),
+        ({"scoring": {"metrics": ["euclidean"]}}, r"scoring.metrics\[0\]: .*'cosine', 'angular'"),
         (
             {"plans": [{"strategy": "mlp", "drop": 1}, {"strategy": "mlp", "drop": 1, "metric": "angular"}]},
             r"plans\[1\].metric: angular is not scored; add it to scoring.metrics",
@@ -216,8 +223,19 @@ def test_files_that_are_no_config(tmp_path):
 
 def test_the_schema_lists_the_names_of_metrics_and_strategies():
     definitions = RunConfig.model_json_schema()["$defs"]
-    metrics = {"type": "string", "enum": ["cosine", "angular"]}
+    metrics = {"type": "string", "enum": list(METRICS.names)}
+    assert metrics["enum"][:2] == ["cosine", "angular"]
     assert definitions["ScoringConfig"]["properties"]["metrics"]["items"] == metrics
     assert definitions["PlanSpec"]["properties"]["metric"]["anyOf"] == [metrics, {"type": "null"}]
     strategies = definitions["PlanSpec"]["properties"]["strategy"]["anyOf"][0]["enum"]
-    assert strategies == ["attention", "mlp", "joint", "block", "block_consecutive", "random", "reverse"]
+    assert strategies == [
+        "attention",
+        "mlp",
+        "joint",
+        "block",
+        "block_consecutive",
+        "greedy",
+        "budget",
+        "random",
+        "reverse",
+    ]

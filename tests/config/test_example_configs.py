@@ -6,6 +6,7 @@ import pytest
 
 from drop_ray.config import load_config
 from drop_ray.models.families import DropLists
+from drop_ray.models.layers import Layers
 from drop_ray.planning.requests import plan_requests
 
 FOLDER = Path(__file__).parents[2] / "jobs" / "configs"
@@ -17,6 +18,7 @@ NUM_LAYERS = {
     "gemma2_9b": 42,
     "llama2_13b": 40,
     "llama2_70b": 80,
+    "llama31_405b": 126,
     "llama3_70b": 80,
     "llama3_8b": 32,
     "mistral_7b": 32,
@@ -33,7 +35,7 @@ def test_every_example_is_known_here():
 def test_an_example_loads_and_its_plans_fit_the_model(name):
     config = load_config(FOLDER / f"{name}.yaml")
     assert config.name == name
-    requests = plan_requests(config.plans, NUM_LAYERS[name], DropLists(), config.scoring.metrics[0])
+    requests = plan_requests(config.plans, Layers(NUM_LAYERS[name]), DropLists(), config.scoring.metrics[0])
     assert set(config.export) <= {request.name for request in requests}
 
 
@@ -56,7 +58,7 @@ def test_an_example_of_the_papers_main_models_covers_what_the_paper_measures(nam
     assert {"attention", "mlp", "joint", "block"} <= {plan.strategy for plan in config.plans}
     assert {spec.method for spec in config.quantization} == {"awq", "gptq"}
     assert config.serving.model_len == 4096
-    names = {request.name for request in plan_requests(config.plans, NUM_LAYERS[name], DropLists(), "cosine")}
+    names = {request.name for request in plan_requests(config.plans, Layers(NUM_LAYERS[name]), DropLists(), "cosine")}
     quantized = {f"{plan}-{spec.label}" for spec in config.quantization for plan in spec.plans}
     assert {plan for spec in config.quantization for plan in spec.plans} <= names
     if config.serving.plans != "all":

@@ -47,8 +47,19 @@ def test_stages_are_added_up_and_what_is_not_known_is_named():
 
 def test_a_price_is_that_of_all_gpus_all_along():
     hardware = {"gpu": "h100", "price_per_gpu_hour": 4}
-    *_, last = hardware_lines([SCORE, TASK], ExecutionConfig(**GPUS, hardware=hardware))
-    assert last == "  in all: 3.0 GPU-hours, 0.62 hours; at 4 per GPU-hour 20 for 8 GPUs all along"
+    _, _, *lines = hardware_lines([SCORE, TASK], ExecutionConfig(**GPUS, hardware=hardware))
+    assert lines == [
+        "  score: 1.0 GPU-hours, 0.12 hours on 8 GPUs, costs 4",
+        "  evaluate: 2.0 GPU-hours, 0.5 hours on 4 GPUs, costs 16",
+        "  in all: 3.0 GPU-hours, 0.62 hours, costs 20",
+        "  costs are of 8 GPUs all along, at 4 per GPU-hour",
+    ]
+
+
+def test_hours_of_auto_are_said_to_be_those_of_one_worker():
+    execution = ExecutionConfig(num_workers="auto", gpus_per_worker=1, hardware="h100")
+    *_, last = hardware_lines([SCORE], execution)
+    assert last.startswith("  execution.num_workers is auto: the hours are those of one worker")
 
 
 def test_own_values_are_said_to_be_such():

@@ -13,6 +13,7 @@ from drop_ray.job.expected import Expected, Phase, expect
 from drop_ray.job.layout import Layout
 from drop_ray.models.accounting import ModelSize
 from drop_ray.models.families import DropLists
+from drop_ray.models.layers import Layers
 from drop_ray.planning.plans import DropPlan
 from drop_ray.planning.variants import variant_of
 from drop_ray.quantization.cost import quantization_phase
@@ -25,7 +26,9 @@ ROUND = HardwareSpec(
 )
 ONE, EIGHT, ENGINES = Layout(1, 1, 1), Layout(8, 1, 1), Layout(2, 4, 1)
 # 2 layers of 300 weights that a token meets, and 10 x 4 in the output layer.
-SMALL = ModelSize(2, 700, (100, 100), (200, 200), (200, 200), 100, 4, 8, (None, None), 2, 100)
+SMALL = ModelSize(
+    Layers(2, attending=(0, 1)), 700, (100, 100), (200, 200), (200, 200), 100, 4, (4, 4), (None, None), 2, 100
+)
 VOLUME = TaskVolume(10, 20, asked=400, alone=300, shared=200, cached=100, generated=0, basis="requests")
 
 

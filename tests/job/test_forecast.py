@@ -1,96 +1,26 @@
 """Forecasts of whole runs: the 70B config on its 8 GPUs by published sizes, and what was measured on a GPU."""
 
-import json
-from pathlib import Path
-
 import pytest
-import tiny_models
-import torch
-from transformers import LlamaConfig
+from published_models import LLAMA_3_70B, SHOTS, published_job, published_size
 
-from drop_ray.config import load_config
 from drop_ray.config.hardware import HardwareSpec
-from drop_ray.evaluation.result import TaskRequest
 from drop_ray.evaluation.tasks.published_sizes import PUBLISHED
 from drop_ray.job.expected import Expected, Phase, expect
-from drop_ray.job.job import Job
 from drop_ray.job.layout import Layout
-from drop_ray.models.accounting import measure
-from drop_ray.models.checkpoint import Checkpoint
-from drop_ray.models.dropped import build_skeleton
 from drop_ray.models.families import DropLists
-from drop_ray.planning.requests import plan_requests
 from drop_ray.stages.dry_run_table import dry_run_lines, hardware_lines, token_lines
 from drop_ray.stages.forecast import forecast
-from drop_ray.store import open_store
-from drop_ray.store.hash_memory import HashMemory
-
-CONFIGS = Path(__file__).parents[2] / "jobs" / "configs"
-# config.json as published on the hub.
-LLAMA_3_70B = {
-    "architectures": ["LlamaForCausalLM"],
-    "vocab_size": 128256,
-    "hidden_size": 8192,
-    "intermediate_size": 28672,
-    "num_hidden_layers": 80,
-    "num_attention_heads": 64,
-    "num_key_value_heads": 8,
-    "max_position_embeddings": 8192,
-    "tie_word_embeddings": False,
-}
-# The tasks of the paper, in the order in which the published table has them.
-SHOTS = {
-    **dict.fromkeys(["boolq", "rte", "openbookqa", "piqa"], 0),
-    **dict.fromkeys(["mmlu", "winogrande", "gsm8k"], 5),
-    "hellaswag": 10,
-    "arc_challenge": 25,
-}
 
 
 @pytest.fixture(scope="module")
 def size():
-    return measure(build_skeleton(LlamaConfig(**LLAMA_3_70B), DropLists(), torch.bfloat16))
+    return published_size(LLAMA_3_70B)
 
 
 @pytest.fixture
 def job_of(tmp_path, size):
-    """A job of the config as it is, with tokens in place of the hub's text, and without the model's weights."""
-    tokens = [[index % 100] * 2048 for index in range(256)]
-    (tmp_path / "tokens.json").write_text(json.dumps(tokens))
-    model = tmp_path / "model"
-    model.mkdir()
-    tiny_models.make_tokenizer().save_pretrained(model)
-    (model / "config.json").write_text(json.dumps({**LLAMA_3_70B, "model_type": "llama"}))
-
-    def make(**evaluation):
-        config = load_config(CONFIGS / "llama3_70b.yaml")
-        calibration = {"token_ids": str(tmp_path / "tokens.json"), "num_samples": 256, "seq_len": 2048}
-        config = config.model_copy(
-            update={
-                "calibration": type(config.calibration)(**calibration),
-                "evaluation": config.evaluation.model_copy(
-                    update={"screen": None, "gates": None, "divergence": None, **evaluation}
-                ),
-            }
-        )
-        checkpoint = Checkpoint("llama", model, {**LLAMA_3_70B, "model_type": "llama"}, (), HashMemory(tmp_path))
-        checkpoint.__dict__["identity"] = "0" * 64
-        job = Job(
-            config=config,
-            store=open_store(str(tmp_path / "store"), {}),
-            checkpoint=checkpoint,
-            earlier={},
-            size=size,
-            base_drops=DropLists(),
-            requests=tuple(plan_requests(config.plans, 80, DropLists(), "cosine")),
-            given_plans=(),
-            task_requests=tuple(TaskRequest(task.name, task.num_fewshot) for task in config.evaluation.tasks),
-            tasks={task.name: {"name": task.name} for task in config.evaluation.tasks},
-        )
-        job.__dict__["volumes"] = {name: PUBLISHED[name].volume(shots, None, 16) for name, shots in SHOTS.items()}
-        return job
-
-    return make
+    """Makes a job of the 70B config with changes of its evaluation."""
+    return lambda **evaluation: published_job(tmp_path, "llama3_70b", size, **evaluation)
 
 
 def expected(works, stage):
@@ -150,7 +80,7 @@ def test_the_paper_s_table_has_as_many_tokens_as_was_calculated_by_hand(size):
 def test_the_forecast_is_near_to_what_scoring_took_on_an_h200(streamed, measured_s):
     """The sweeps of docs/testing.md: a model of the size of Llama-3-8B, 32 samples of 2048 tokens."""
     fields = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32}
-    size = measure(build_skeleton(LlamaConfig(**{**LLAMA_3_70B, **fields}), DropLists(), torch.bfloat16))
+    size = published_size(LLAMA_3_70B | fields)
     weights = (size.parameters - size.outside_parameters) * 2
     phase = Phase(size.forward_flops(DropLists(), 32 * 2048, 2048), loaded=weights * streamed)
     found = expect([phase], HardwareSpec(gpu="h200"), Layout(1, 1, 1), 2)

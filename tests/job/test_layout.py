@@ -27,6 +27,8 @@ def layout(request=None, **execution):
         ({"num_workers": 2, "gpus_per_worker": 4, "cpus_per_worker": 16}, Layout(8, 1, 4)),
         ({"num_workers": 16, "gpus_per_worker": 0.5}, Layout(16, 0.5, 1)),
         ({"num_workers": 8, "gpus_per_worker": "auto"}, Layout(8, 1, 1)),
+        ({"num_workers": "auto"}, Layout(1, 0, 1)),
+        ({"num_workers": "auto", "gpus_per_worker": 4}, Layout(4, 1, 0.25)),
     ],
 )
 def test_a_worker_that_computes_on_one_gpu_holds_one(execution, expected):

@@ -85,7 +85,7 @@ def test_neither_the_order_of_the_texts_nor_the_scale_of_shares_decides_anything
     one, same = job_of(MIX), job_of([("c", 0.2), ("a", 0.5), ("b", 0.3)])
     assert steps.calibration_step(one).path == steps.calibration_step(same).path
     assert np.array_equal(load_calibration(one), load_calibration(same))
-    assert same.calibration_label.startswith(
+    assert same.calibration.label.startswith(
         f"a mix of {inputs / 'corpus'}, train (20 %) and {inputs / 'a.txt'} (50 %)"
     )
     assert steps.calibration_step(job_of([("a", 4), *MIX[1:]])).path != steps.calibration_step(one).path
@@ -207,7 +207,7 @@ def test_the_report_says_what_was_mixed(job_of, inputs):
     job = job_of(MIX)
     state = run_stages(job, "plan")
     results = collect(state, [])
-    assert [(row.asked, row.part, row.samples, row.tokens) for row in results.mix] == [
+    assert [(row.asked, row.part, row.samples, row.tokens) for row in results.texts if row.of == "calibration"] == [
         (5.0, 0.5, 10, 320),
         (3.0, 0.3, 6, 192),
         (2.0, 0.2, 4, 128),
@@ -215,9 +215,10 @@ def test_the_report_says_what_was_mixed(job_of, inputs):
     assert results.run.calibration.startswith(f"a mix of {inputs}")
     assert results.run.calibration.endswith(": 20 samples of 32 tokens")
     text = render_markdown(results)
-    assert "What the calibration text is mixed from" in text
-    assert "50.00%" in text
-    assert collect(run_stages(job_of(), "plan"), []).mix == []
+    assert "The calibration text and the others" in text
+    assert "50.00 %" in text
+    alone = collect(run_stages(job_of(), "plan"), []).texts[0]
+    assert (alone.of, alone.asked, alone.part) == ("calibration", 1.0, 1.0)
 
 
 def test_the_same_texts_again_are_not_tokenized_anew(job_of):

@@ -117,3 +117,11 @@ def test_tags_of_the_caller_and_the_last_of_two_keys():
 
 def test_no_value_is_a_date():
     assert not isinstance(parse_yaml("- 2026-01-02", "x")[0], datetime.date)
+
+
+def test_keys_may_be_words_that_were_truths_once():
+    text = "{on: refitted, 'no': no, yes: 1, true: 2}"
+    assert parse_yaml(text, "x", word_keys=True) == {"on": "refitted", "no": False, "yes": 1, True: 2}
+    assert parse_yaml("on: 1", "x") == {True: 1}
+    with pytest.raises(UserError, match="a key that stands twice"):
+        parse_yaml("{on: 1, 'on': 2}", "x", word_keys=True)

@@ -14,6 +14,7 @@ from tcp_proxy import TcpProxy
 
 from drop_ray.errors import StoreOutageError, StoreRefusedError, UserError
 from drop_ray.store import Step, open_store, s3, s3_connection
+from drop_ray.store.outages import OUTAGES, Outages
 
 BUSY = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
 
@@ -35,6 +36,8 @@ def test_a_cut_connection_is_waited_for_and_reported_once(
 ) -> None:
     store = open_store(s3_url, {"endpoint_url": proxy.url})
     store.check_writable()
+    seen: list[bool] = []
+    OUTAGES.watch(seen.append)
     proxy.cut()
     Timer(2, proxy.restore).start()
     with caplog.at_level(logging.WARNING):
@@ -44,6 +47,18 @@ def test_a_cut_connection_is_waited_for_and_reported_once(
     assert first.startswith("S3 is out of reach (Could not connect to the endpoint URL")
     assert re.search(r"trying again for 1[12]\d s$", first)
     assert last == "S3 answers again"
+    assert seen == [False, True, False]
+
+
+def test_a_process_is_without_s3_until_all_its_connections_are_back() -> None:
+    outages = Outages()
+    outages.began()
+    seen: list[bool] = []
+    outages.watch(seen.append)
+    outages.began()
+    outages.ended()
+    outages.ended()
+    assert seen == [True, True, True, False]
 
 
 def test_an_outage_that_lasts_too_long_ends_in_an_error_that_names_the_setting(proxy: TcpProxy, s3_url: str) -> None:
