@@ -22,6 +22,8 @@ class LocalCluster:
         hidden = (*FORWARDED, "RAY_ADDRESS", "RAY_AUTH_MODE")
         self.environment = {name: value for name, value in os.environ.items() if name not in hidden}
         self.environment |= {"DROP_RAY_CLUSTER": str(self.folder), "PYTHON": sys.executable}
+        # Ray kills after 3 s what it asked to end. A driver takes .4 s, more on a busy machine.
+        self.environment |= {"RAY_JOB_STOP_WAIT_TIME_S": "10"}
 
     def run(self, *arguments):
         result = subprocess.run([SCRIPT, *arguments], env=self.environment, capture_output=True, text=True, timeout=300)

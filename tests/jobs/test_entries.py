@@ -9,6 +9,8 @@ import pytest
 
 from drop_ray.commands.stages import COMMANDS as STAGES
 
+pytestmark = pytest.mark.alone
+
 FOLDER = Path(__file__).parents[2] / "jobs"
 ENTRIES = {f"run_{stage}" for stage in STAGES} - {"run_run"} | {"run_pipeline"}
 

@@ -5,6 +5,8 @@ import subprocess
 import pytest
 from local_cluster import SCRIPT, LocalCluster
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def local():

@@ -113,8 +113,14 @@ def test_files_of_the_config_that_are_uploaded_on_the_hub_or_in_the_package_are_
         ({"model": {"path": "ignored"}}, "model.path"),
         ({"plans": [{"strategy": "mlp", "drop": 1}, {"file": "plan.json"}]}, r"plans\[1\].file"),
         ({"evaluation": {"include_path": "tasks"}}, "evaluation.include_path"),
-        ({"evaluation": {"perplexity": [{"source": "held.txt"}]}}, r"evaluation.perplexity \(perplexity\)"),
-        ({"quantization": [{"method": "awq", "text": {"source": "quant.txt"}}]}, r"quantization\[0\].text"),
+        ({"evaluation": {"perplexity": [{"source": "held.txt"}]}}, r"evaluation.perplexity \(perplexity\).source"),
+        ({"evaluation": {"divergence": {"token_ids": "held.json"}}}, "evaluation.divergence.token_ids"),
+        ({"quantization": [{"method": "awq", "text": {"source": "q.txt"}}]}, r"quantization \(awq\).text.source"),
+        ({"refit": [{"text": {"sources": [{"token_ids": "a.json"}]}}]}, r"refit \(refit\).text.sources\[0\].token_ids"),
+        (
+            {"calibration": {"source": "text.txt", "compare": [{"name": "code", "source": "code.txt"}]}},
+            r"calibration.compare \(code\).source",
+        ),
     ],
 )
 def test_a_file_that_the_job_would_not_have_is_named(folder, fields, field):

@@ -9,6 +9,8 @@ import pytest
 from drop_ray.cli import main
 from drop_ray.runtime.termination import sigterm_handler_kept, terminable
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(autouse=True)
 def handler():

@@ -1,6 +1,6 @@
 """What KubeRay's controller refuses although its schema allows it: functions from a document to its faults.
 
-Source: ray-operator/controllers/ray/utils/validation.go of KubeRay 1.7.
+Source: ray-operator/controllers/ray/utils/validation.go of KubeRay 1.7; of a service's port, common/service.go.
 """
 
 import re
@@ -12,6 +12,8 @@ import yaml
 NAME = r"[a-z]([-a-z0-9]*[a-z0-9])?"
 MAX_CLUSTER_NAME = 63 - len("-serve-svc")
 MAX_JOB_NAME = MAX_CLUSTER_NAME - len("-xxxxx")
+MAX_SERVICE_NAME = MAX_CLUSTER_NAME - len("-xxxxx")
+UPGRADES = {None, "None", "NewCluster", "NewClusterWithIncrementalUpgrade"}
 SUBMISSION_MODES = {"K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode"}
 RESOURCE_PARAMS = {"num-cpus", "num-gpus", "memory", "resources"}
 TOKEN_SINCE = (2, 52, 0)
@@ -44,6 +46,27 @@ def job_faults(job: Document) -> list[str]:
     }
     faults = _name_faults(job, MAX_JOB_NAME) + [fault for fault, is_broken in broken.items() if is_broken]
     return faults + (spec_faults(spec["rayClusterSpec"]) if "rayClusterSpec" in spec else [])
+
+
+def service_faults(service: Document) -> list[str]:
+    """Faults of a RayService, those of its cluster included. A port `serve` makes its Service."""
+    spec = service["spec"]
+    cluster = spec["rayClusterConfig"]
+    head = cluster["headGroupSpec"]
+    ports = {port["name"] for each in head["template"]["spec"]["containers"][:1] for port in each.get("ports", [])}
+    upgrade = spec.get("upgradeStrategy", {}).get("type")
+    broken = {
+        "serveConfigV2 is not a YAML mapping": not _is_mapping(spec.get("serveConfigV2", "")),
+        "authentication by Kubernetes is not for a RayService": cluster.get("authOptions", {}).get("mode") == "k8s",
+        "the head's Service has a name": head.get("headService", {}).get("metadata", {}).get("name"),
+        "no port of the head is named serve": not ports & {"serve"} and "serveService" not in spec,
+        "upgradeStrategy is none of KubeRay's": upgrade not in UPGRADES,
+        "an incremental upgrade needs the autoscaler": upgrade == "NewClusterWithIncrementalUpgrade"
+        and not cluster.get("enableInTreeAutoscaling"),
+        "rayClusterDeletionDelaySeconds is negative": spec.get("rayClusterDeletionDelaySeconds", 0) < 0,
+    }
+    faults = _name_faults(service, MAX_SERVICE_NAME) + [fault for fault, is_broken in broken.items() if is_broken]
+    return faults + spec_faults(cluster)
 
 
 def cluster_faults(cluster: Document) -> list[str]:

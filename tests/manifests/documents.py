@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,41 @@ OVERLAYS = tuple(sorted(path.parent.name for path in MANIFESTS.glob("overlays/*/
 CRDS = Path(os.environ.get("KUBERAY_CRDS", ROOT.parent / "shared" / "crd"))
 
 Document = dict[str, Any]
+RAY_KINDS = ("RayJob", "RayCluster", "RayService")
 
 
-def render(overlay: str) -> list[Document]:
-    """All objects of an overlay; the test is skipped where kubectl is not installed."""
-    return list(yaml.safe_load_all(kustomize(MANIFESTS / "overlays" / overlay)))
+# What is added to overlays/gpu, and to some overlays: each has a test with the other rules.
+VARIANTS = tuple(sorted(path.parent.name for path in MANIFESTS.glob("components/*/kustomization.yaml")))
+
+
+def render(name: str) -> list[Document]:
+    """All objects of an overlay, or of overlays/gpu with a variant; skipped where kubectl is not installed."""
+    folder = MANIFESTS / "overlays" / name
+    if folder.is_dir():
+        return list(yaml.safe_load_all(kustomize(folder)))
+    return list(yaml.safe_load_all(_with_variants(name)))
+
+
+@cache
+def _with_variants(*variants: str) -> str:
+    """overlays/gpu with variants, as somebody's own overlay adds them."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made).resolve()
+        # kustomize takes relative paths only.
+        manifests = os.path.relpath(MANIFESTS, folder)
+        own = {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": [f"{manifests}/overlays/gpu"],
+            "components": [f"{manifests}/components/{variant}" for variant in variants],
+        }
+        (folder / "kustomization.yaml").write_text(yaml.safe_dump(own))
+        return kustomize(folder)
+
+
+def render_together(*variants: str) -> list[Document]:
+    """As `render`, of overlays/gpu with several variants."""
+    return list(yaml.safe_load_all(_with_variants(*variants)))
 
 
 @cache
@@ -38,16 +69,19 @@ def of_kind(documents: list[Document], *kinds: str) -> list[Document]:
 
 
 def ray_spec(document: Document) -> Document:
-    """The cluster that a RayJob or a RayCluster asks for."""
+    """The cluster that a RayJob, a RayService or a RayCluster asks for."""
     spec: Document = document["spec"]
-    return spec["rayClusterSpec"] if document["kind"] == "RayJob" else spec
+    field = {"RayJob": "rayClusterSpec", "RayService": "rayClusterConfig"}.get(document["kind"])
+    return spec[field] if field else spec
 
 
 def pod_templates(document: Document) -> dict[str, Document]:
     """Pod templates of an object by what they are: `submitter`, `head`, the names of worker groups, or the object's."""
-    if document["kind"] == "Deployment":
+    if document["kind"] in ("Deployment", "Job"):
         return {document["metadata"]["name"]: document["spec"]["template"]}
-    if document["kind"] not in ("RayJob", "RayCluster"):
+    if document["kind"] == "CronJob":
+        return {document["metadata"]["name"]: document["spec"]["jobTemplate"]["spec"]["template"]}
+    if document["kind"] not in RAY_KINDS:
         return {}
     cluster = ray_spec(document)
     templates = {"head": cluster["headGroupSpec"]["template"]}

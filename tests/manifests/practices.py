@@ -7,6 +7,11 @@ from documents import Document, of_kind, pod_templates, ray_spec
 
 QUANTITY = r"\d+(\.\d+)?(m|[kMGTP]i?)?"
 UNITS = {"": 1, "m": 1e-3} | {f"{unit}i": 1024**power for power, unit in enumerate("KMGTP", start=1)}
+TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
+# In every namespace, by Kubernetes itself.
+KUBERNETES_OWN = {"kube-root-ca.crt"}
+# Objects of the cluster, which have no namespace.
+CLUSTER_WIDE = {"PriorityClass"}
 SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|ACCESS_KEY")
 
 
@@ -28,7 +33,7 @@ def pod_faults(template: Document) -> list[str]:
         if "hostPath" in volume:
             faults.append(f"volume {volume['name']} is the node's")
     volumes = {volume["name"] for volume in pod.get("volumes", [])}
-    for container in pod["containers"]:
+    for container in containers(template):
         faults += [f"container {container['name']} {fault}" for fault in _container_faults(container, volumes)]
     return faults
 
@@ -80,14 +85,24 @@ def reference_faults(documents: list[Document]) -> list[str]:
     wanted = set()
     for template in _templates(documents):
         wanted.add(("ServiceAccount", template["spec"]["serviceAccountName"]))
+        if "priorityClassName" in template["spec"]:
+            wanted.add(("PriorityClass", template["spec"]["priorityClassName"]))
         for volume in template["spec"].get("volumes", []):
             if "configMap" in volume:
                 wanted.add(("ConfigMap", volume["configMap"]["name"]))
+            if "projected" in volume:
+                sources = [
+                    source["configMap"]["name"] for source in volume["projected"]["sources"] if "configMap" in source
+                ]
+                wanted |= {("ConfigMap", name) for name in sources if name not in KUBERNETES_OWN}
             if "persistentVolumeClaim" in volume:
                 wanted.add(("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]))
+    for binding in of_kind(documents, "RoleBinding"):
+        wanted.add((binding["roleRef"]["kind"], binding["roleRef"]["name"]))
+        wanted |= {(subject["kind"], subject["name"]) for subject in binding["subjects"]}
     faults = [f"{kind} {name} is not there" for kind, name in sorted(wanted - names)]
     faults += [f"{document['metadata']['name']} is a Secret with values" for document in of_kind(documents, "Secret")]
-    namespaces = {document["metadata"].get("namespace") for document in documents}
+    namespaces = {each["metadata"].get("namespace") for each in documents if each["kind"] not in CLUSTER_WIDE}
     return faults if len(namespaces) == 1 else [*faults, f"objects lie in several namespaces: {namespaces}"]
 
 
@@ -112,6 +127,29 @@ def bytes_of(quantity: str) -> float:
     """A quantity of Kubernetes as a number: 4Gi, 250m."""
     number, unit = re.fullmatch(r"([\d.]+)([A-Za-z]*)", quantity).groups()
     return float(number) * UNITS[unit]
+
+
+def containers(template: Document) -> list[Document]:
+    """All containers of a pod, those that prepare it first."""
+    pod = template["spec"]
+    return [*pod.get("initContainers", []), *pod["containers"]]
+
+
+def start_faults(job: Document) -> list[str]:
+    """Faults of a Job that starts a run: bad input must end it, and a token must be for the container that needs it."""
+    spec = job["spec"]["jobTemplate"]["spec"] if job["kind"] == "CronJob" else job["spec"]
+    pod = spec["template"]["spec"]
+    holders = [each["name"] for each in containers(spec["template"]) if TOKEN in str(each.get("volumeMounts"))]
+    ended = [rule["onExitCodes"] for rule in spec["podFailurePolicy"]["rules"] if rule["action"] == "FailJob"]
+    broken = {
+        "tries bad input again": ended != [{"operator": "In", "values": [2]}] or pod["restartPolicy"] != "Never",
+        "may run for ever": "activeDeadlineSeconds" not in spec,
+        "asks for GPUs": any("nvidia.com/gpu" in each["resources"]["limits"] for each in containers(spec["template"])),
+        "starts without a check": [each["name"] for each in pod.get("initContainers", [])] != ["check"],
+        "has a token elsewhere": holders != ["start"] or pod.get("automountServiceAccountToken", False),
+        "may overlap the night before": job["kind"] == "CronJob" and job["spec"]["concurrencyPolicy"] != "Forbid",
+    }
+    return [fault for fault, is_broken in broken.items() if is_broken]
 
 
 def _container_faults(container: Document, volumes: set[str]) -> list[str]:

@@ -3,7 +3,7 @@
 import copy
 
 import pytest
-from controller_rules import cluster_faults, job_faults
+from controller_rules import cluster_faults, job_faults, service_faults
 
 POD = {"spec": {"containers": [{"name": "ray"}], "restartPolicy": "Never"}}
 WORKERS = {
@@ -21,6 +21,12 @@ CLUSTER = {
     "workerGroupSpecs": [WORKERS],
 }
 JOB = {"metadata": {"name": "a-job"}, "spec": {"shutdownAfterJobFinishes": True, "rayClusterSpec": CLUSTER}}
+SERVING = {"spec": {"containers": [{"name": "ray", "ports": [{"name": "serve"}]}], "restartPolicy": "Never"}}
+SERVING_CLUSTER = {**CLUSTER, "headGroupSpec": {**CLUSTER["headGroupSpec"], "template": SERVING}}
+SERVICE = {
+    "metadata": {"name": "a-service"},
+    "spec": {"serveConfigV2": "applications: []", "rayClusterConfig": SERVING_CLUSTER},
+}
 ALWAYS = {"spec": {"containers": [{"name": "ray"}], "restartPolicy": "Always"}}
 V2 = {"enableInTreeAutoscaling": True, "autoscalerOptions": {"version": "v2"}}
 
@@ -94,3 +100,31 @@ def test_a_cluster_against_a_rule_is_caught_alone_and_in_a_job(broken, fault):
 
 def test_a_cluster_whose_service_would_have_too_long_a_name_is_caught():
     assert cluster_faults({"metadata": {"name": "c" * 54}, "spec": CLUSTER}) != []
+
+
+def service(**changes):
+    return {**SERVICE, "spec": {**SERVICE["spec"], **changes}}
+
+
+def test_a_sound_service_has_no_fault():
+    assert service_faults(SERVICE) == []
+    assert service_faults(service(rayClusterConfig=CLUSTER, serveService={"spec": {}})) == []
+
+
+@pytest.mark.parametrize(
+    ("broken", "fault"),
+    [
+        (service(serveConfigV2="applications: ["), "serveConfigV2"),
+        (service(serveConfigV2=""), "serveConfigV2"),
+        (service(rayClusterConfig=CLUSTER), "no port of the head is named serve"),
+        (service(rayClusterConfig={**SERVING_CLUSTER, "authOptions": {"mode": "k8s"}}), "authentication by Kubernetes"),
+        (service(upgradeStrategy={"type": "InPlace"}), "upgradeStrategy"),
+        (service(upgradeStrategy={"type": "NewClusterWithIncrementalUpgrade"}), "needs the autoscaler"),
+        (service(rayClusterDeletionDelaySeconds=-1), "negative"),
+        (service(rayClusterConfig={**SERVING_CLUSTER, "workerGroupSpecs": [WORKERS, WORKERS]}), "one name"),
+        ({**SERVICE, "metadata": {"name": "s" * 48}}, "the name"),
+    ],
+)
+def test_a_service_against_a_rule_is_caught(broken, fault):
+    (found,) = service_faults(broken)
+    assert fault in found

@@ -80,9 +80,13 @@ def test_panels_have_ids_of_their_own_and_do_not_overlap(dashboard):
 
 
 def test_the_folder_makes_a_config_map_that_grafanas_sidecar_finds(dashboard):
-    documents = {document["kind"]: document for document in yaml.safe_load_all(kustomize(MANIFESTS / "grafana"))}
-    assert documents["ConfigMap"]["metadata"]["labels"] == {"grafana_dashboard": "1"}
-    assert json.loads(documents["ConfigMap"]["data"]["drop_ray.json"]) == dashboard
-    (endpoint,) = documents["PodMonitor"]["spec"]["podMetricsEndpoints"]
+    documents = list(yaml.safe_load_all(kustomize(MANIFESTS / "grafana")))
+    (found,) = (each for each in documents if each["metadata"]["name"] == "drop-ray-dashboard")
+    # That of the settings, in which the pods are.
+    assert {each["metadata"]["namespace"] for each in documents} == {"drop-ray"}
+    assert found["metadata"]["labels"] == {"grafana_dashboard": "1"}
+    assert json.loads(found["data"]["drop_ray.json"]) == dashboard
+    (monitor,) = (each for each in documents if each["kind"] == "PodMonitor")
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     assert endpoint["port"] == "metrics"
-    assert documents["PodMonitor"]["spec"]["selector"]["matchLabels"] == {"app.kubernetes.io/part-of": "drop-ray"}
+    assert monitor["spec"]["selector"]["matchLabels"] == {"app.kubernetes.io/part-of": "drop-ray"}

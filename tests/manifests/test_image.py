@@ -92,7 +92,8 @@ def test_the_locks_satisfy_the_projects_own_requirements():
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [Requirement(line) for line in project["dependencies"] + extras["quantization"] + extras["gpu"]]
+    lines = [line for extra in ("quantization", "gpu", "ray-serve") for line in extras[extra]]
+    wanted = [Requirement(line) for line in [*project["dependencies"], *lines]]
     image = locked("cluster/gpu.lock") | locked("requirements/cpu.lock")
     for requirement in wanted:
         if requirement.name != project["name"]:

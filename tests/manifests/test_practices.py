@@ -11,6 +11,7 @@ from practices import (
     ray_pod_faults,
     reference_faults,
     selector_faults,
+    start_faults,
 )
 
 SECURITY = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
@@ -170,6 +171,67 @@ def test_a_secret_with_values_and_a_second_namespace_are_caught():
     assert reference_faults([JOB, ACCOUNT, secret]) == ["keys is a Secret with values"]
     (fault,) = reference_faults([JOB, {**ACCOUNT, "metadata": {"name": "drop-ray", "namespace": "other"}}])
     assert "several namespaces" in fault
+
+
+def test_a_role_and_a_class_that_nothing_has_are_caught():
+    binding = {
+        "kind": "RoleBinding",
+        "metadata": {"name": "b", "namespace": "n"},
+        "roleRef": {"kind": "Role", "name": "starter"},
+        "subjects": [{"kind": "ServiceAccount", "name": "drop-ray"}],
+    }
+    assert reference_faults([JOB, ACCOUNT, binding]) == ["Role starter is not there"]
+    head = {"rayStartParams": {}, "template": pod(priorityClassName="high")}
+    wanting = job(rayClusterSpec={**JOB["spec"]["rayClusterSpec"], "headGroupSpec": head})
+    assert reference_faults([wanting, ACCOUNT]) == ["PriorityClass high is not there"]
+    assert reference_faults([wanting, ACCOUNT, {"kind": "PriorityClass", "metadata": {"name": "high"}}]) == []
+
+
+TOKEN_MOUNT = {"name": "account", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}
+STARTING = {"name": "start", "resources": {"limits": {"cpu": "1"}}, "volumeMounts": [TOKEN_MOUNT]}
+CHECKING = {"name": "check", "resources": {"limits": {"cpu": "1"}}}
+START_POD = {"restartPolicy": "Never", "initContainers": [CHECKING], "containers": [STARTING]}
+FAIL = [{"action": "FailJob", "onExitCodes": {"operator": "In", "values": [2]}}]
+START = {"activeDeadlineSeconds": 9, "podFailurePolicy": {"rules": FAIL}, "template": {"spec": START_POD}}
+
+
+def start(**changes):
+    return {"kind": "Job", "spec": {**START, **changes}}
+
+
+def start_pod(**changes):
+    return start(template={"spec": {**START_POD, **changes}})
+
+
+def nightly(policy):
+    return {"kind": "CronJob", "spec": {"concurrencyPolicy": policy, "jobTemplate": {"spec": START}}}
+
+
+def test_a_sound_start_has_no_fault():
+    assert start_faults(start()) == start_faults(nightly("Forbid")) == []
+
+
+@pytest.mark.parametrize(
+    ("broken", "fault"),
+    [
+        (start(podFailurePolicy={"rules": []}), "tries bad input again"),
+        (start_pod(restartPolicy="OnFailure"), "tries bad input again"),
+        ({"kind": "Job", "spec": {k: v for k, v in START.items() if "Dead" not in k}}, "for ever"),
+        (start_pod(initContainers=[{**CHECKING, "resources": {"limits": {"nvidia.com/gpu": "1"}}}]), "asks for GPUs"),
+        (start_pod(initContainers=[]), "starts without a check"),
+        (start_pod(initContainers=[{**CHECKING, "volumeMounts": [TOKEN_MOUNT]}]), "has a token elsewhere"),
+        (start_pod(automountServiceAccountToken=True), "has a token elsewhere"),
+        (nightly("Allow"), "may overlap"),
+    ],
+)
+def test_a_careless_start_is_caught(broken, fault):
+    (found,) = start_faults(broken)
+    assert fault in found
+
+
+def test_a_container_that_prepares_a_pod_is_looked_at_too():
+    careless = {**CONTAINER, "name": "check", "image": "drop-ray"}
+    assert pod_faults(pod(initContainers=[careless])) == ["container check has no pinned image"]
 
 
 def test_selectors_that_select_nothing_are_caught():

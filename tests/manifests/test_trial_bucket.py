@@ -40,5 +40,5 @@ def test_the_trials_server_starts_and_makes_the_bucket_that_its_run_stores_in(tm
     finally:
         server.kill()
         server.wait()
-    (config,) = of_kind(render("cpu"), "ConfigMap")
-    assert "store: s3://drop-ray/" in config["data"]["run.yaml"]
+    stores = [each["data"]["STORE"] for each in of_kind(render("cpu"), "ConfigMap") if "STORE" in each["data"]]
+    assert stores == ["s3://drop-ray/trial"]
