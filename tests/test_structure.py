@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ LIGHT += [
 PRIVATE = re.compile(r"_(?!_)")
 # They lie beside an exported checkpoint, too, and so import nothing of drop_ray. The canary tests know their uses.
 BESIDE_CHECKPOINTS = {"modeling_dropped.py", "modeling_deepseek.py", "configuration_deepseek.py"}
+BESIDE_CHECKPOINTS |= {"configuration_decilm.py", "split_experts.py", "sublayers.py"}
 # models/, scoring/ and refit/ run on any GPU machine with a plain PyTorch image.
 PORTABLE = {"torch", "transformers", "accelerate", "safetensors", "numpy", "fsspec", "huggingface_hub", "drop_ray"}
 DATACLASS = re.compile(r"(dataclasses\.)?dataclass\b")
@@ -109,6 +111,32 @@ def test_only_runtime_imports_ray():
 def test_models_and_scoring_need_little(folder):
     for path in (PACKAGE / folder).rglob("*.py"):
         assert set(imported(path)) - set(sys.stdlib_module_names) <= PORTABLE, path
+
+
+def drop_ray_imports(path):
+    """Modules of drop_ray that a file needs to run, anywhere in it; not those that name types only."""
+    found = set()
+    nodes = [ast.parse(path.read_text())]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("drop_ray."):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+        nodes += ast.iter_child_nodes(node)
+    return found
+
+
+def test_no_imports_go_in_a_circle():
+    names = {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in PACKAGE.rglob("*.py")
+    }
+    graph = {name: (drop_ray_imports(path) & names.keys()) - {name} for name, path in names.items()}
+    # A package that gives out what its files have is no step of a circle of its own.
+    packages = {name for name, path in names.items() if path.name == "__init__.py"}
+    graph = {name: needed - packages for name, needed in graph.items() if name not in packages}
+    assert [*TopologicalSorter(graph).static_order()]
 
 
 @pytest.mark.parametrize("module", LIGHT)

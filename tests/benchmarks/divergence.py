@@ -7,14 +7,12 @@ round. Targets: at most 2 for one variant, whatever it lacks (two whole forwards
 less than one more for each further variant of a share.
 """
 
-import argparse
 import statistics
 import tempfile
-import time
 from pathlib import Path
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from timed_llama import make_llama, options_of, processor_seconds
 
 from drop_ray.evaluation.divergence.state_models import LayeredModel
 from drop_ray.evaluation.divergence.sweep import Compared, DivergenceSettings, compare_with_base
@@ -44,29 +42,9 @@ def plans_of(layers):
     return [*attention, *mlp, *blocks, DropLists((0, 2, 4)), DropLists((), (1, 3))]
 
 
-def seconds(work):
-    start = time.process_time()
-    work()
-    return time.process_time() - start
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--hidden", type=int, default=512)
-    parser.add_argument("--layers", type=int, default=12)
-    parser.add_argument("--vocabulary", type=int, default=8000)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    config = LlamaConfig(
-        hidden_size=options.hidden,
-        intermediate_size=options.hidden * 11 // 4,
-        num_hidden_layers=options.layers,
-        num_attention_heads=options.hidden // 64,
-        num_key_value_heads=options.hidden // 128,
-        vocab_size=options.vocabulary,
-    )
-    model = LlamaForCausalLM(config).eval()
+    options = options_of(__doc__, hidden=512, layers=12, vocabulary=8000, rounds=3)
+    model = make_llama(options)
     ids = torch.randint(0, options.vocabulary, (4, 256))
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
@@ -86,7 +64,7 @@ def main():
         }
         for work in cases.values():
             work()
-        rounds = [{name: seconds(work) for name, work in cases.items()} for _ in range(options.rounds)]
+        rounds = [{name: processor_seconds(work) for name, work in cases.items()} for _ in range(options.rounds)]
     for name in cases:
         ratios = sorted(measured[name] / measured["bare forward"] for measured in rounds)
         absolute = statistics.median(measured[name] for measured in rounds)

@@ -17,7 +17,8 @@ from sweep_memory import write
 
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.families import DropLists
-from drop_ray.refit.refitting import RefitSettings, Refitting
+from drop_ray.refit.refitting import Refitting
+from drop_ray.refit.results import RefitSettings
 
 DEPTHS = (8, 16, 32)
 
@@ -27,7 +28,9 @@ def refit_once(folder):
     checkpoint = open_checkpoint(folder)
     ids = torch.randint(0, 1000, (10, 64), generator=torch.Generator().manual_seed(0))
     settings = RefitSettings(0.1, 2, torch.float32, "sdpa")
-    for _ in Refitting(checkpoint, checkpoint, DropLists((2,)), ids, range(8, 10), settings).layers():
+    refitting = Refitting(checkpoint, ids, range(8, 10), settings)
+    refitting.add(checkpoint, DropLists((2,)))
+    for _ in refitting.layers():
         pass
     # Not getrusage: there a process starts with the peak of the one that forked it.
     status = Path("/proc/self/status").read_text()

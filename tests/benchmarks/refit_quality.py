@@ -3,8 +3,9 @@
     python tests/benchmarks/refit_quality.py [--samples 128] [--text calibration.jsonl]
 
 KL to the base per token on the demo's held-out text, in float64 by transformers' own modules, of plans as dropped and
-refitted with a fixed and with a chosen ridge. Seconds are given in forward passes of the base over the same samples.
-Targets: at least half of the KL of attention-4 and block-2 comes back; at most 3.5 forward passes with a fixed ridge.
+refitted with a fixed and with a chosen ridge. Seconds are of CPU, on one thread, and are also given in forward passes
+of the base over the same samples. Targets: at least half of the KL of attention-4 and block-2 comes back; at most 3.5
+forward passes with a fixed ridge; attention-4 takes less than 20 s.
 """
 
 import argparse
@@ -22,7 +23,8 @@ from drop_ray.config.section import DEMO_FOLDER
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.families import DropLists
 from drop_ray.models.location import load_tokenizer
-from drop_ray.refit.refitting import RefitSettings, Refitting
+from drop_ray.refit.refitting import Refitting
+from drop_ray.refit.results import RefitSettings
 
 # As the demo's plans drop them.
 PLANS = {
@@ -61,6 +63,20 @@ def divergences(base, model, drops, tokens):
     return torch.cat([(expected.exp() * (expected - found)).sum(-1).mean(1) for expected, found in pairs])
 
 
+@torch.no_grad()
+def refitted(base, drops, samples, ridge):
+    """A copy of the model as drop_ray refits it."""
+    checkpoint, model = open_checkpoint(DEMO_FOLDER / "model"), copy.deepcopy(base)
+    held_out = range(len(samples) - HELD_OUT, len(samples))
+    refitting = Refitting(checkpoint, samples, held_out, RefitSettings(ridge, 4, torch.float32, "sdpa"))
+    refitting.add(checkpoint, drops)
+    weights = model.state_dict()
+    for _, fit in refitting.layers():
+        for name, tensor in fit.tensors.items():
+            weights[name].copy_(tensor)
+    return model
+
+
 def mean(values):
     return f"{values.mean():.4f} +- {values.std() / math.sqrt(len(values)):.4f}"
 
@@ -76,24 +92,17 @@ def main():
     base = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
     single = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     with torch.no_grad():
-        started = time.perf_counter()
+        started = time.process_time()
         for part in samples.split(4):
             single.model(part, use_cache=False)
-        forward = time.perf_counter() - started
+        forward = time.process_time() - started
     for name, drops in PLANS.items():
         dropped = divergences(base, base, drops, judged)
         print(f"{name}: KL {mean(dropped)}", flush=True)
         for ridge in (0.1, None):
-            checkpoint = open_checkpoint(folder)
-            settings = RefitSettings(ridge, 4, torch.float32, "sdpa")
-            held_out = range(len(samples) - HELD_OUT, len(samples))
-            model = copy.deepcopy(base)
-            weights = model.state_dict()
-            started = time.perf_counter()
-            for fit in Refitting(checkpoint, checkpoint, drops, samples, held_out, settings).layers():
-                for key, tensor in fit.tensors.items():
-                    weights[key].copy_(tensor)
-            seconds = time.perf_counter() - started
+            started = time.process_time()
+            model = refitted(base, drops, samples, ridge)
+            seconds = time.process_time() - started
             found = divergences(base, model, drops, judged)
             print(
                 f"  ridge {ridge or 'auto'}: KL {mean(found)}, {100 * (1 - found.mean() / dropped.mean()):.0f} % back, "

@@ -1,17 +1,16 @@
 """How much longer a scoring sweep takes than a bare forward pass of the same model over the same samples.
 
-    python tests/benchmarks/sweep_speed.py [--hidden 1024] [--rounds 5]
+    python tests/benchmarks/sweep_speed.py [--hidden 1024] [--layers 8] [--vocabulary 1000] [--rounds 5]
 
 One process, one thread, float32, the variants in turn in every round; the ratios are taken round by round.
 Targets: at most 1.15 at gap 1, 1.30 with windows up to 8.
 """
 
-import argparse
 import statistics
 import time
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from timed_llama import make_llama, options_of
 
 from drop_ray.models.families import DropLists
 from drop_ray.scoring.layers import ResidentLayers
@@ -38,22 +37,9 @@ def seconds(work):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--hidden", type=int, default=1024)
-    parser.add_argument("--layers", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    config = LlamaConfig(
-        hidden_size=options.hidden,
-        intermediate_size=options.hidden * 11 // 4,
-        num_hidden_layers=options.layers,
-        num_attention_heads=options.hidden // 64,
-        num_key_value_heads=options.hidden // 128,
-        vocab_size=1000,
-    )
-    model = LlamaForCausalLM(config).eval()
-    ids = torch.randint(0, 1000, (4, 256))
+    options = options_of(__doc__, hidden=1024, layers=8, vocabulary=1000, rounds=5)
+    model = make_llama(options)
+    ids = torch.randint(0, options.vocabulary, (4, 256))
     variants = {
         "bare forward": lambda: bare_forward(model, ids),
         "sweep, gap 1": lambda: scored(model, ids, (1,)),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import SUPPORT, with_folders
 
 
 class CanaryError(AssertionError):
@@ -58,12 +59,8 @@ def checks_of(module: Any) -> list[str]:
 
 def run_apart(file: str) -> dict[str, str]:
     """What failed of the checks of a file, by their names, in a process of its own: some libraries change theirs."""
-    path = os.pathsep.join(
-        [str(Path(__file__).parent), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    )
-    done = subprocess.run(
-        [sys.executable, file], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
-    )
+    environment = {**os.environ, **with_folders(SUPPORT, Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, file], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     failed: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
     return failed

@@ -73,6 +73,6 @@ def start_worker(job: Job, **fields) -> Worker:
             **fields,
         }
     )
-    worker = Worker(setup, "this-node", lambda what: lambda done, total: None)
+    worker = Worker(setup, "this-node", lambda what, *part: lambda done, total: None)
     worker.start()
     return worker

@@ -72,7 +72,7 @@ def write_rounded(base: Path, drops, output: Path, method, bits=4, group_size=16
     change(tensors)
     packed = {}
     for name, tensor in tensors.items():
-        if name.endswith("_proj.weight"):
+        if name.endswith(("_proj.weight", ".w1.weight", ".w2.weight", ".w3.weight", "_with_mqa.weight")):
             parts = pack_rounded(tensor, method, bits, group_size)
             packed |= {name.replace("weight", part): value for part, value in parts.items()}
         else:

@@ -30,7 +30,7 @@ def served_results() -> Results:
         evaluations=[_evaluation(variant.name, documents) for variant in variants],
         documents=documents,
         artifacts=[],
-        serving=[row for variant in variants for row in _serving(variant)],
+        serving=[row for variant in variants for row in served_rows(variant)],
         engines=[_engine(variant) for variant in variants],
     )
 
@@ -60,7 +60,7 @@ def _evaluation(variant: str, documents: list[DocumentRow]) -> EvaluationRow:
     )
 
 
-def _serving(variant: VariantRow):
+def served_rows(variant: VariantRow):
     """At equal batches, and with the largest at equal memory too."""
     for workload in WORKLOADS:
         for batch_size in BATCH_SIZES:

@@ -4,11 +4,11 @@ import math
 
 import torch
 
-from drop_ray.scoring.metrics.metric import Metric
+from drop_ray.scoring.metrics.metric import StateMetric
 from drop_ray.scoring.state import State
 
 
-class RelativeChange(Metric):
+class RelativeChange(StateMetric):
     def distances(self, before: State, after: State) -> torch.Tensor:
         """|Y - X| / |X| of each token: float64 [batch, seq_len]."""
         change = torch.linalg.vector_norm(after.hidden.float() - before.hidden.float(), dim=-1)
