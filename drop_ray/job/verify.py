@@ -14,7 +14,7 @@ from drop_ray.config import RunConfig
 from drop_ray.errors import CorruptArtifactError, StoreRefusedError, UserError
 from drop_ray.job.drivers import signs_of_life
 from drop_ray.job.ledger import read_manifest
-from drop_ray.job.run_files import recorded_files
+from drop_ray.job.run_files import are_complete, recorded_files
 from drop_ray.store import Output, Step, Store, open_store
 from drop_ray.text.console import PLAIN
 from drop_ray.text.progress import Progress
@@ -85,13 +85,14 @@ def verify(config: RunConfig) -> Verification:
 
 def _check_run(store: Store, run_folder: str, result: Verification) -> None:
     """Compare the files of the run's folder, and read what its drivers left there."""
+    result.unchecked = not are_complete(store, run_folder)
+    files: dict[str, list[Output]] = {}
     try:
-        files = recorded_files(store, run_folder)
+        if not result.unchecked:
+            files = recorded_files(store, run_folder)
     except UserError as error:
         result.faults.append(str(error))
-        files = {}
-    result.unchecked = files is None
-    for name, outputs in (files or {}).items():
+    for name, outputs in files.items():
         where = store.location(f"{run_folder}/{name}")
         try:
             data = store.read_file(f"{run_folder}/{name}")

@@ -11,7 +11,7 @@ from drop_ray.config import parse_config
 from drop_ray.errors import DropRayError, UserError
 from drop_ray.job.garbage import gc_lines
 from drop_ray.job.ledger import Ledger
-from drop_ray.job.run_files import FILES, RunFiles, recorded_files
+from drop_ray.job.run_files import FILES, RunFiles, are_complete, recorded_files
 from drop_ray.job.status import run_status
 from drop_ray.job.verify import verify
 from drop_ray.store import Step, open_store
@@ -61,8 +61,9 @@ def test_verify_compares_the_runs_own_files(store, config, finished):
 def test_a_start_that_did_not_end_leaves_files_unchecked_and_the_next_one_that_does_keeps_the_rest(store, finished):
     again = RunFiles(store, RUN)
     again.write("config.yaml", b"name: mine # changed")
-    assert recorded_files(store, RUN) is None
+    assert not are_complete(store, RUN)
     again.finish()
+    assert are_complete(store, RUN)
     assert {name: [output.size for output in outputs] for name, outputs in recorded_files(store, RUN).items()} == {
         "config.yaml": [20],
         "tables/scores.parquet": [4],
@@ -97,6 +98,17 @@ def test_a_file_that_is_there_is_not_written_again_and_one_that_was_touched_is(s
     assert len(recorded_files(store, RUN)) == 2
 
 
+def test_a_crashed_start_leaves_no_trace_after_the_next_one_that_ends(store, config, finished):
+    RunFiles(store, RUN).write("config.yaml", b"name: halfway")
+    assert verify(config).unchecked
+    last = RunFiles(store, RUN)
+    last.write("config.yaml", b"name: mine")
+    last.finish()
+    assert len(store.list(f"{RUN}/{FILES}")) == 1
+    result = verify(config)
+    assert (result.faults, result.files, result.unchecked) == ([], 2, False)
+
+
 @pytest.mark.parametrize("first_to_end", [0, 1])
 def test_of_two_starts_at_once_either_ones_bytes_are_right(store, config, finished, first_to_end):
     starts = [RunFiles(store, RUN), RunFiles(store, RUN)]
@@ -104,8 +116,8 @@ def test_of_two_starts_at_once_either_ones_bytes_are_right(store, config, finish
         order = starts if name == "run.json" else starts[::-1]
         for start in order:
             start.write(name, data + (b"" if start is starts[0] else b", warned"))
-    starts.pop(first_to_end).finish()
-    starts.pop().finish()
+    starts[first_to_end].finish()
+    starts[1 - first_to_end].finish()
     assert verify(config).faults == []
     assert verify(config).files == 4
     store.write_file(f"{RUN}/run.json", b"c")
@@ -125,7 +137,7 @@ def test_of_two_starts_at_once_either_ones_bytes_are_right(store, config, finish
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[", "[]", "{}", '{"files": [], "finished": true}', '{"files": {"../x": {"size": 1, "sha256": ""}}}']
+    "text", ["", "[", "[]", "{}", '{"files": []}', '{"files": {"../x": {"size": 1, "sha256": ""}}}']
 )
 def test_a_list_of_files_that_cannot_be_read_is_one_fault(store, config, finished, text):
     (name,) = store.list(f"{RUN}/{FILES}")

@@ -72,7 +72,7 @@ RECORD = {
     "created": "2026-01-01T00:00:00+00:00",
 }
 UNITS = [{"stage": "score", "label": "a", "name": "score", "identity": {"model": "m"}}]
-FILES = {"finished": True, "files": {"plans/a.json": {"size": 10, "sha256": "0" * 64}}}
+FILES = {"files": {"plans/a.json": {"size": 10, "sha256": "0" * 64}}}
 HEARTBEAT = json.loads(Heartbeat(Driver("host", 7), 1.0, "score", killed=("a",)).to_json())
 TASK = {
     "task": "t",
