@@ -16,7 +16,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from drop_ray.config import ExecutionConfig
-from drop_ray.errors import DropRayError, UserError
+from drop_ray.errors import DropRayError, StoreOutageError, UserError
 from drop_ray.job.worker import WorkerSetup
 from drop_ray.models.checkpoint import open_checkpoint
 from drop_ray.models.location import locate_model
@@ -53,11 +53,11 @@ class NodeReport:
     faults: tuple[str, ...]
     """Faults of the node, one line each."""
     is_lost: bool = False
-    """Whether it gave no report: no input is at fault, and another attempt may find it well."""
+    """Whether it gave no report, or had no store in reach: another attempt may find it well, with the same input."""
 
 
 class NodesLostError(DropRayError):
-    """Nodes of the cluster went, or gave no answer, before any work."""
+    """Nodes of the cluster went, gave no answer, or had the store out of reach, before any work."""
 
 
 def alive_nodes() -> tuple[Node, ...]:
@@ -102,7 +102,7 @@ def fitting_workers(execution: ExecutionConfig, nodes: Sequence[Node]) -> int:
 def ask_nodes(setup: WorkerSetup, nodes: Sequence[Node], *, gpus: bool) -> tuple[list[str], int | None]:
     """The faults of the nodes, and the memory of the smallest GPU in bytes.
 
-    `gpus` says whether workers are to have any. NodesLostError if nothing else is wrong than that nodes gave no report.
+    `gpus` says whether workers are to have any. NodesLostError if another attempt may find all well that is wrong.
     """
     token = uuid.uuid4().hex
     path = f"{PROBE_PREFIX}{token}/driver"
@@ -144,7 +144,10 @@ def probe_node(setup: WorkerSetup, path: str, versions: dict[str, str], gpus: bo
         gpu_bytes = _smallest_gpu_bytes()
         if gpu_bytes is None:
             faults.append("Ray offers GPUs here, but torch sees none; install a build of torch for GPUs, or a driver")
-    return NodeReport(gpu_bytes, (*faults, *_store_faults(setup, path), *_model_faults(setup)))
+    try:
+        return NodeReport(gpu_bytes, (*faults, *_store_faults(setup, path), *_model_faults(setup)))
+    except StoreOutageError as error:
+        return NodeReport(gpu_bytes, (*faults, str(error)), is_lost=not faults)
 
 
 def _times(part: float, whole: float) -> int:
@@ -175,6 +178,8 @@ def _store_faults(setup: WorkerSetup, path: str) -> Iterator[str]:
         seen = store.exists(path)
         if seen:
             store.check_writable()
+    except StoreOutageError:
+        raise
     except (DropRayError, OSError) as error:
         yield str(error)
         return
@@ -196,6 +201,8 @@ def _model_faults(setup: WorkerSetup) -> Iterator[str]:
         return
     try:
         checkpoint = open_checkpoint(locate_model(model.location, model.main_revision), setup.model_options)
+    except StoreOutageError:
+        raise
     except (UserError, OSError) as error:
         yield str(error)
         return

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, BinaryIO
 from uuid import uuid4
 
-from drop_ray.errors import CorruptArtifactError, StoreRefusedError, UserError
+from drop_ray.errors import CorruptArtifactError, StoreOutageError, StoreRefusedError, UserError
 from drop_ray.store.filesystem import Files
 from drop_ray.store.identity import difference
 from drop_ray.store.steps import ARTIFACTS, RECORD, Commit, Output, Step, plain
@@ -40,7 +40,10 @@ class Store:
         return f"Store({self.files.absolute('')!r})"
 
     def check_writable(self) -> None:
-        """Write, list, read and remove a probe. UserError, with the remedy, if this or put-if-absent fails."""
+        """Write, list, read and remove a probe. UserError, with the remedy, if this or put-if-absent fails.
+
+        StoreOutageError if the store is out of reach: no input need be at fault, and another attempt may succeed.
+        """
         folder = f"{PROBE_PREFIX}{uuid4().hex}"
         probe = f"{folder}/probe"
         try:
@@ -52,9 +55,8 @@ class Store:
         except StoreRefusedError as error:
             raise UserError(f"store: {self.files.absolute('')} is not writable: {error}") from error
         except self.files.failures as error:
-            raise UserError(
-                f"store: {self.files.absolute('')} is not writable: {error}; {self.files.remedy(error)}"
-            ) from error
+            text = f"store: {self.files.absolute('')} is not writable: {error}; {self.files.remedy(error)}"
+            raise (StoreOutageError(text) if isinstance(error, StoreOutageError) else UserError(text)) from error
         if overwritten:
             raise UserError(
                 f"store: {self.files.absolute('')} ignores If-None-Match, so two runs could overwrite each other's "

@@ -9,7 +9,7 @@ from ray.exceptions import WorkerCrashedError
 from tiny_run import config_of
 
 from drop_ray.config import ExecutionConfig
-from drop_ray.errors import UserError
+from drop_ray.errors import StoreOutageError, UserError
 from drop_ray.job.layout import Layout
 from drop_ray.job.opening import open_job
 from drop_ray.job.units import WorkerRequest
@@ -242,6 +242,18 @@ def test_a_store_that_a_node_cannot_write_is_its_fault(setup, tmp_path, monkeypa
 
     monkeypatch.setattr(type(setup.store), "check_writable", refuse)
     assert probe_node(setup, ".probe-x/driver", {}, False).faults == ("store: not writable: no credentials",)
+
+
+@pytest.mark.parametrize(("wanted", "may_pass"), [({}, True), ({"no-such-library": "7.6.0"}, False)])
+def test_a_store_out_of_a_nodes_reach_may_be_in_reach_the_next_time(setup, monkeypatch, wanted, may_pass):
+    setup.store.write_file(".probe-x/driver", b"")
+
+    def time_out(_):
+        raise StoreOutageError("S3 was out of reach for 120 s")
+
+    monkeypatch.setattr(type(setup.store), "check_writable", time_out)
+    report = probe_node(setup, ".probe-x/driver", wanted, False)
+    assert (report.faults[-1], report.is_lost) == ("S3 was out of reach for 120 s", may_pass)
 
 
 def test_a_model_that_a_node_lacks_is_its_fault(setup):

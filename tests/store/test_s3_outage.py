@@ -12,7 +12,7 @@ import pytest
 from s3_server import Application, S3Server, answer
 from tcp_proxy import TcpProxy
 
-from drop_ray.errors import StoreOutageError, StoreRefusedError, UserError
+from drop_ray.errors import StoreOutageError, StoreRefusedError
 from drop_ray.store import Step, open_store, s3, s3_connection
 from drop_ray.store.outages import OUTAGES, Outages
 
@@ -68,7 +68,7 @@ def test_an_outage_that_lasts_too_long_ends_in_an_error_that_names_the_setting(p
     with pytest.raises(StoreOutageError, match=r"execution\.store_outage_s\): Could not connect"):
         store.read_file("runs/a/config.yaml")
     assert time.monotonic() - started < 10
-    with pytest.raises(UserError, match=r"store: .*not writable: S3 was out of reach.*check AWS_ENDPOINT_URL"):
+    with pytest.raises(StoreOutageError, match=r"store: .*not writable: S3 was out of reach.*check AWS_ENDPOINT_URL"):
         store.check_writable()
 
 
