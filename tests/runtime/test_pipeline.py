@@ -166,7 +166,7 @@ def test_plans_that_drop_blocks_are_exported_plain_too_and_others_never(make_con
 def test_what_other_library_versions_made_is_named_and_taken_only_on_request(make_config, caplog, monkeypatch):
     config = make_config()
     first = run(config, "evaluate")
-    monkeypatch.setattr("drop_ray.job.steps.public_versions", lambda libraries: dict.fromkeys(libraries, "99.0"))
+    monkeypatch.setattr("drop_ray.store.versions._version", lambda library: "99.0")
     reused = run(config, "evaluate", reuse=True)
     assert (reused.computed, reused.found) == (0, first.computed)
     caplog.clear()
