@@ -101,7 +101,7 @@ def run(config: Config, until: str = LAST, reuse: bool = False) -> Run:
         checkpoints=outcome.checkpoints,
         report=outcome.published.report if outcome.published else None,
         answer=outcome.published.answer if outcome.published else None,
-        tables=Tables(store, f"runs/{settings.name}/tables"),
+        tables=Tables(store, f"{settings.folder}/tables"),
     )
 
 

@@ -15,6 +15,7 @@ from drop_ray.config.refit import RefitSpec
 from drop_ray.config.run import (
     CALIBRATION,
     DIVERGENCE,
+    RUNS,
     RunConfig,
     compare_field,
     perplexity_field,
@@ -31,6 +32,7 @@ __all__ = [
     "CALIBRATION",
     "DIVERGENCE",
     "MIN_MODEL_LEN",
+    "RUNS",
     "AcceptSpec",
     "AnyQuantization",
     "CalibrationConfig",

@@ -21,6 +21,9 @@ from drop_ray.config.tracking import TrackingConfig
 from drop_ray.models.export_formats import ExportFormat
 from drop_ray.text.naming import first_twice
 
+RUNS = "runs"
+"""Folder of a store that has a folder for each run."""
+
 
 class RunConfig(Section):
     """A run: one model, what to drop from it, and how to judge and measure what is left."""
@@ -141,6 +144,11 @@ class RunConfig(Section):
         if not _is_on_s3(location):
             return {}
         return {"outage_s": self.execution.store_outage_s, **self.execution.store_options}
+
+    @property
+    def folder(self) -> str:
+        """The run's folder in its store."""
+        return f"{RUNS}/{self.name}"
 
     @property
     def serving_dtype(self) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from drop_ray.config import load_config
+from drop_ray.config import RUNS, load_config
 from drop_ray.errors import UserError
 from drop_ray.job.ledger import read_manifest
 from drop_ray.store import Store, open_store
@@ -14,8 +14,6 @@ from drop_ray.store.garbage import find_garbage
 from drop_ray.text.console import PLAIN
 from drop_ray.text.tables import names, numbers, table_lines, words
 from drop_ray.text.units import human_bytes, read_duration
-
-RUNS = "runs"
 
 
 def gc_lines(target: str, older_than: str, delete: bool, console: Console = PLAIN) -> Iterator[str]:

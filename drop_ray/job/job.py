@@ -57,7 +57,7 @@ class Job:
 
     @property
     def run_folder(self) -> str:
-        return f"runs/{self.config.name}"
+        return self.config.folder
 
     @property
     def kv_cache_bytes(self) -> int | None:

@@ -101,7 +101,7 @@ def run_status(config: RunConfig, stages: Sequence[str]) -> RunStatus:
 
     stages: names in the order of the pipeline; what comes before the first of them, such as calibrate, is in none.
     """
-    store, folder = open_store(config.store, config.s3_options(config.store)), f"runs/{config.name}"
+    store, folder = open_store(config.store, config.s3_options(config.store)), config.folder
     try:
         met = read_manifest(store, folder)
     except FileNotFoundError as error:

@@ -65,7 +65,7 @@ def verify(config: RunConfig) -> Verification:
     """Read every output of every unit that the run has met. UserError if the store has no such run."""
     store = open_store(config.store, config.s3_options(config.store))
     try:
-        units = {step.path: (label, step) for _, label, step in read_manifest(store, f"runs/{config.name}")}
+        units = {step.path: (label, step) for _, label, step in read_manifest(store, config.folder)}
     except FileNotFoundError as error:
         raise UserError(f"{config.store} has no run {config.name}; start it with `drop-ray run`") from error
     result = Verification()
@@ -79,7 +79,7 @@ def verify(config: RunConfig) -> Verification:
             result.missing += found.missing
             result.faults += [f"{label}: {fault}" for fault in found.faults]
             progress.advance(label)
-    _check_run(store, f"runs/{config.name}", result)
+    _check_run(store, config.folder, result)
     return result
 
 

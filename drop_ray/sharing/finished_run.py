@@ -6,14 +6,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drop_ray.config import RunConfig
+from drop_ray.config import RUNS, RunConfig
 from drop_ray.errors import UserError
 
 if TYPE_CHECKING:
     from drop_ray.report.results import Results, RunFacts
     from drop_ray.store import Store
-
-RUNS = "runs"
 
 
 @dataclass(frozen=True)
@@ -26,12 +24,8 @@ class FinishedRun:
     """As it was resolved."""
 
     @property
-    def folder(self) -> str:
-        return f"{RUNS}/{self.config.name}"
-
-    @property
     def has_report(self) -> bool:
-        return self.store.exists(f"{self.folder}/tables/variants.parquet")
+        return self.store.exists(f"{self.config.folder}/tables/variants.parquet")
 
     @cached_property
     def results(self) -> "Results":
@@ -42,8 +36,8 @@ class FinishedRun:
     def lm_eval(self) -> dict[str, dict[str, Any]]:
         """The last results file of lm-eval of each variant, by variant."""
         found = {}
-        for variant in self.store.list(f"{self.folder}/lm-eval"):
-            folder = f"{self.folder}/lm-eval/{variant}"
+        for variant in self.store.list(f"{self.config.folder}/lm-eval"):
+            folder = f"{self.config.folder}/lm-eval/{variant}"
             files = [name for name in self.store.list(folder) if name.startswith("results_")]
             if files:
                 found[variant] = json.loads(self.store.read_file(f"{folder}/{files[-1]}"))
@@ -126,10 +120,8 @@ def read_tables(store: "Store", config: RunConfig) -> "Results":
     from drop_ray.report.results import Results, RunFacts
     from drop_ray.report.tables import TOPICS
 
-    folder = f"{RUNS}/{config.name}"
-
     def rows(topic: str) -> list[Any]:
-        path = f"{folder}/tables/{topic}.parquet"
+        path = f"{config.folder}/tables/{topic}.parquet"
         if not store.exists(path):
             return []
         table = pq.read_table(pa.BufferReader(store.read_file(path)))
@@ -141,7 +133,8 @@ def read_tables(store: "Store", config: RunConfig) -> "Results":
     variants = rows("variants")
     if not variants:
         raise UserError(
-            f"the run {config.name} is not finished: it has no report in {store.location(folder)}; `drop-ray run` it"
+            f"the run {config.name} is not finished: it has no report in {store.location(config.folder)}; "
+            "`drop-ray run` it"
         )
     scores = rows("scores")
     facts = _facts_in(store, config) or RunFacts(
@@ -164,7 +157,7 @@ def _facts_in(store: "Store", config: RunConfig) -> "RunFacts | None":
     """What was run, as its report has it; None of a run whose report an earlier version wrote."""
     from drop_ray.report.results import RUN_FACTS, RunFacts
 
-    path = f"{RUNS}/{config.name}/{RUN_FACTS}"
+    path = f"{config.folder}/{RUN_FACTS}"
     try:
         return RunFacts(**json.loads(store.read_file(path)))
     except FileNotFoundError:

@@ -49,7 +49,7 @@ def track(config: RunConfig) -> list[Logged]:
     if config.tracking is None:
         return []
     finished = run_of(config)
-    files = {name: finished.store.read_file(f"{finished.folder}/{name}") for name in FILES}
+    files = {name: finished.store.read_file(f"{finished.config.folder}/{name}") for name in FILES}
     run = tracked(finished.results, files)
     return [log_to(MODULES[name], log, run) for name, log in _places(config.tracking)]
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
-from uuid import uuid4
 
 from rich.console import Console
 from rich.text import Text
@@ -127,10 +126,7 @@ def _places(config: RunConfig) -> Iterator[Finding]:
 def _write_to_store(config: RunConfig) -> str:
     from drop_ray.store import open_store
 
-    store, probe = open_store(config.store, config.s3_options(config.store)), f"runs/doctor-{uuid4().hex}"
-    store.write_file(probe, b"drop-ray doctor")
-    store.read_file(probe)
-    store.files.remove(probe)
+    open_store(config.store, config.s3_options(config.store)).check_writable()
     return "can be written and read"
 
 
