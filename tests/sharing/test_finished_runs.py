@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -179,7 +180,10 @@ def test_weights_and_biases_gets_a_run_offline(made, tmp_path, capsys, monkeypat
     assert main(["track", str(made / "one.yaml"), "--set", tracking]) == 0
     assert "for `wandb sync`" in capsys.readouterr().out
     (written,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
-    data = written.read_bytes()
-    assert b"attention-2/choose/acc" in data
+    # The process of wandb's own that writes the file may do so a moment after `finish` has returned.
+    deadline = time.monotonic() + 30
+    while b"attention-2/choose/acc" not in written.read_bytes():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     (page,) = tmp_path.glob("wandb/offline-run-*/files/media/html/*.html")
     assert page.read_bytes().startswith(b"<!doctype")
