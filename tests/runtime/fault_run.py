@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+from processes import ray_workers
 from ray.cluster_utils import Cluster
 from tiny_run import write_config
 
@@ -65,15 +66,7 @@ class TinyCluster:
 
 
 def busy_workers() -> list[psutil.Process]:
-    """Of the clusters that this process started; Ray names a worker's process after the method that it runs."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if process.name().startswith("ray::WorkerActor.run"):
-                found.append(process)
-        except psutil.NoSuchProcess:
-            continue
-    return found
+    return ray_workers("Actor.run")
 
 
 def wait_until(condition: Callable[[], bool], otherwise: str) -> None:

@@ -1,19 +1,14 @@
 """The whole job on a tiny Llama: the same bytes however it is run, and nothing done twice."""
 
-import contextlib
 import json
-import os
 import re
 import shutil
-import signal
-import threading
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
+from processes import workers_killed_when
 from tiny_run import config_of
 
 from drop_ray.errors import UserError, WorkerFailedError
@@ -64,27 +59,12 @@ def test_streamed_layers_give_the_same_bytes_as_resident_ones(make_config, undis
     assert checksums(config, "calibrate", "score") == undisturbed
 
 
-def kill_the_workers_when(condition):
-    """SIGKILL all of the pool's workers, the busy ones among them, as soon as `condition()` holds."""
-    while not condition():
-        time.sleep(0.005)
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if process.name().startswith("ray::Worker"):
-                os.kill(process.pid, signal.SIGKILL)
-
-
 @pytest.mark.parametrize("stage", ["score-range", pytest.param("evaluate", marks=pytest.mark.nightly)])
 def test_workers_killed_in_the_middle_change_nothing(make_config, undisturbed, caplog, stage):
     config = make_config(plans=PLANS, execution={"num_workers": 2, "cpus_per_worker": 0.5})
     artifacts = Path(config.store) / "artifacts"
-    killer = threading.Thread(
-        target=kill_the_workers_when,
-        args=(lambda: any(artifacts.glob(f"{stage}-*/commit.json")),),
-    )
-    killer.start()
-    run(config, "evaluate")
-    killer.join()
+    with workers_killed_when(lambda: any(artifacts.glob(f"{stage}-*/commit.json"))):
+        run(config, "evaluate")
     assert "worker lost, attempt 1 of 3" in caplog.text
     assert checksums(config, "calibrate", "score") == undisturbed
     calm = make_config(store="calm", plans=PLANS, execution={"num_workers": 1, "cpus_per_worker": 0.5})

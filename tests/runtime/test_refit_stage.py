@@ -1,20 +1,16 @@
 """The stage `refit` on a tiny Llama: further variants, the same bytes however they are made, what is refused."""
 
-import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
-import psutil
 import pyarrow.parquet as pq
 import pytest
 import tiny_models
 import torch
+from processes import workers_killed_when
 
 from drop_ray.errors import UserError
 from drop_ray.job.ledger import read_manifest
@@ -125,27 +121,15 @@ def test_any_number_of_workers_and_killed_ones_give_the_same_bytes(deep_config, 
     run(calm, "refit")
     assert len(checksums(calm)) == 3
     disturbed = deep_config(3, "disturbed")
-    killer = threading.Thread(target=kill_the_workers_when, args=(disturbed.store,))
-    killer.start()
-    run(disturbed, "refit")
-    killer.join()
+    artifacts = Path(disturbed.store) / "artifacts"
+    with workers_killed_when(lambda: len([*artifacts.glob("refit-layer-*/commit.json")]) >= 2):
+        run(disturbed, "refit")
     assert "worker lost, attempt 1 of 3" in caplog.text
     assert checksums(disturbed) == checksums(calm)
     # Whoever came after went on where the others were.
     found = [commit.provenance["measured"]["layers_found"] for commit in commits(disturbed, "refit").values()]
     assert sum(found) >= 2, found
     assert sum(commit.provenance["measured"]["layers_found"] for commit in commits(calm, "refit").values()) == 0
-
-
-def kill_the_workers_when(store):
-    """SIGKILL all workers as soon as two layers of a plan are committed."""
-    artifacts = Path(store) / "artifacts"
-    while len([*artifacts.glob("refit-layer-*/commit.json")]) < 2:
-        time.sleep(0.002)
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if process.name().startswith("ray::Worker"):
-                os.kill(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.full

@@ -1,14 +1,9 @@
 """Searches on a Ray cluster: one worker or three, two of them killed, give the same plans and the same bytes."""
 
-import contextlib
-import os
-import signal
-import threading
-import time
 from pathlib import Path
 
-import psutil
 import pytest
+from processes import workers_killed_when
 
 from drop_ray.job.ledger import read_manifest
 from drop_ray.pipeline import run
@@ -27,17 +22,6 @@ def checksums(config):
     return {step.path: store.find(step).checksum for step in steps}
 
 
-def kill_workers_when(store):
-    """SIGKILL all workers as soon as two models of a round are measured."""
-    artifacts = Path(store) / "artifacts"
-    while len([*artifacts.glob("diverge-*/commit.json")]) < 2:
-        time.sleep(0.002)
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if process.name().startswith("ray::Worker"):
-                os.kill(process.pid, signal.SIGKILL)
-
-
 @pytest.mark.full
 def test_any_number_of_workers_and_killed_ones_find_the_same_plans(make_config, caplog):
     def config(workers, store):
@@ -46,10 +30,9 @@ def test_any_number_of_workers_and_killed_ones_find_the_same_plans(make_config, 
 
     calm, disturbed = config(1, "calm"), config(3, "disturbed")
     expected = run(calm, "plan").plans
-    killer = threading.Thread(target=kill_workers_when, args=(disturbed.store,))
-    killer.start()
-    assert run(disturbed, "plan").plans == expected
-    killer.join()
+    artifacts = Path(disturbed.store) / "artifacts"
+    with workers_killed_when(lambda: len([*artifacts.glob("diverge-*/commit.json")]) >= 2):
+        assert run(disturbed, "plan").plans == expected
     assert "worker lost, attempt 1 of 3" in caplog.text
     assert checksums(disturbed) == checksums(calm)
     assert run(disturbed, "plan").computed == 0
