@@ -1,7 +1,8 @@
 """Whether the fields of a config.json can describe a model at all, before any class of transformers reads them.
 
 The classes check some types, and let other values through to code that fails far from the field, or never ends. A
-field that is absent or null is left to them. config_faults.py says what they find.
+field that is absent or null is left to them, but for numbers that every forward pass computes with. config_faults.py
+says what they find.
 """
 
 import math
@@ -22,6 +23,11 @@ WIDTHS = r"\w+_(size|dim|rank)|n_embd|n_inner|d_model|d_ff"
 LAYERS = "num_hidden_layers"
 EXPERTS = ("n_routed_experts", "num_experts", "num_local_experts", "moe_num_experts")
 ROPE = ("rope_parameters", "rope_scaling")
+# No class has a meaning for null in these: it fails in its first forward pass.
+NEVER_NULL = re.compile(
+    r"(attention_in|attention_out|embedding|key|lm_head|residual|ssm_in|ssm_out)_multiplier|logits_scaling"
+    r"|(mamba_)?chunk_size|time_step_limit"
+)
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,7 @@ RULES = (
         _each(_whole(0, MOST)),
         f"a whole number from 0 to {MOST}",
     ),
+    _rule("mamba_chunk_size|chunk_size", _whole(1, LONGEST), f"a whole number from 1 to {LONGEST}"),
     _rule("block_auto_adjust_ff_dim", _is(bool), "true or false"),  # of LFM2: whether a width is made to fit
     _rule(
         WIDTHS,
@@ -174,6 +181,8 @@ def check_fields(config: Mapping[str, Any], what: str) -> None:
 
 def _check(values: Mapping[str, Any], rules: tuple[Rule, ...], what: str, prefix: str) -> None:
     for field, value in values.items():
+        if value is None and NEVER_NULL.fullmatch(field):
+            raise UserError(f"{what}: {prefix}{field} is None; leave it out, or give the model's")
         rule = next((rule for rule in rules if rule.fields.fullmatch(field)), None)
         if rule is not None and value is not None and not rule.fits(value):
             raise UserError(f"{what}: {prefix}{field} is {shown(value)}, which is not {rule.text}")
