@@ -1,18 +1,13 @@
 """AWQ and GPTQ, by gptqmodel: which models it takes, what vLLM serves of it, and what it costs."""
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
-
 import torch
 
 from drop_ray.config import QuantizationSpec, RunConfig
 from drop_ray.errors import UserError
 from drop_ray.models.checkpoint import Checkpoint
-from drop_ray.models.families import DropLists
 from drop_ray.quantization.checks import check_for_gptqmodel
 from drop_ray.quantization.engine import Engine
-from drop_ray.quantization.experts import QuantizedExperts
+from drop_ray.quantization.gptqmodel_engine import environment, quantize
 from drop_ray.quantization.round_to_nearest import on_grids
 
 # A layer computes its samples before and after it is quantized. AWQ also computes each linear once for each of the 20
@@ -26,6 +21,8 @@ class GptqModel(Engine):
 
     libraries = ("gptqmodel",)
     needed = ("gptqmodel", "optimum")
+    environment = staticmethod(environment)
+    quantize = staticmethod(quantize)
 
     def check(self, field: str, spec: QuantizationSpec, checkpoint: Checkpoint) -> None:
         check_for_gptqmodel(field, spec, checkpoint)
@@ -40,35 +37,11 @@ class GptqModel(Engine):
         if spec.bits == 8 and config.execution.device == "cpu":
             raise UserError(f"{line}.bits: vLLM serves 4 bits only on a CPU")
 
-    def environment(self, device: str) -> Mapping[str, str]:
-        from drop_ray.quantization.gptqmodel_engine import environment
-
-        return environment(device)
-
     def passes(self, spec: QuantizationSpec, calibration: int) -> int:
         return PASSES[spec.method] * calibration
 
     def round_to_nearest(self, weight: torch.Tensor, spec: QuantizationSpec) -> torch.Tensor:
         return on_grids(weight, spec)
-
-    def quantize(
-        self,
-        checkpoint: Checkpoint,
-        drops: DropLists,
-        spec: QuantizationSpec,
-        token_ids: torch.Tensor,
-        output: Path,
-        *,
-        dtype: torch.dtype,
-        device: str,
-        provenance: Mapping[str, Any],
-        card: str | None = None,
-        progress: Callable[[int, int], None],
-    ) -> QuantizedExperts | None:
-        from drop_ray.quantization.gptqmodel_engine import quantize
-
-        settings: dict[str, Any] = {"dtype": dtype, "device": device, "provenance": provenance, "card": card}
-        return quantize(checkpoint, drops, spec, token_ids, output, **settings, progress=progress)
 
 
 ENGINE = GptqModel()
