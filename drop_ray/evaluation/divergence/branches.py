@@ -55,21 +55,9 @@ def advance(
             given = branch.memory or keyword_arguments
             memory = {name: copy.copy(value) for name, value in given.items() if isinstance(value, MutableMapping)}
             arguments = {**keyword_arguments, **memory}
-            ends = _ends if has_middle else _ends_apart
-            for no_mlp, state in ends(layer, hidden, arguments, no_attention, set(members)).items():
+            for no_mlp, state in _ends(layer, hidden, arguments, no_attention, set(members), has_middle).items():
                 after.append(Branch(state.to(state_device), tuple(members[no_mlp]), memory))
     return after
-
-
-def _ends_apart(
-    layer: nn.Module,
-    hidden: torch.Tensor,
-    keyword_arguments: Mapping[str, Any],
-    no_attention: bool,
-    wanted: set[bool],
-) -> dict[bool, torch.Tensor]:
-    """The states after the layer by whether it lacks its MLP, each by a call of its own."""
-    return {no_mlp: _end(layer, hidden, keyword_arguments, no_attention, no_mlp) for no_mlp in wanted}
 
 
 def _ends(
@@ -78,15 +66,20 @@ def _ends(
     keyword_arguments: Mapping[str, Any],
     no_attention: bool,
     wanted: set[bool],
+    has_middle: bool,
 ) -> dict[bool, torch.Tensor]:
-    """The states after the layer by whether it lacks its MLP, of those `wanted`. The attention is computed once."""
-    if no_attention or wanted == {True}:
-        return {
-            no_mlp: hidden if no_attention and no_mlp else _end(layer, hidden, keyword_arguments, no_attention, no_mlp)
-            for no_mlp in wanted
-        }
-    middle, end = seen_states(layer, hidden, keyword_arguments)
-    return {kind: {True: middle, False: end}[kind] for kind in wanted}
+    """The states after the layer by whether it lacks its MLP, of those `wanted`.
+
+    The attention is computed once where the layer has a state between it and the MLP (`has_middle`).
+    """
+    if has_middle and not no_attention and wanted != {True}:
+        middle, end = seen_states(layer, hidden, keyword_arguments)
+        return {kind: {True: middle, False: end}[kind] for kind in wanted}
+    adds_nothing = has_middle and no_attention  # if the MLP goes as well
+    return {
+        no_mlp: hidden if adds_nothing and no_mlp else _end(layer, hidden, keyword_arguments, no_attention, no_mlp)
+        for no_mlp in wanted
+    }
 
 
 def _end(
