@@ -1,8 +1,8 @@
 """Whether the fields of a config.json can describe a model at all, before any class of transformers reads them.
 
 The classes check some types, and let other values through to code that fails far from the field, or never ends. A
-field that is absent or null is left to them, but for numbers that every forward pass computes with. config_faults.py
-says what they find.
+field that is absent is left to them, and so is null where they have a meaning for it. config_faults.py says what they
+find.
 """
 
 import math
@@ -23,11 +23,6 @@ WIDTHS = r"\w+_(size|dim|rank)|n_embd|n_inner|d_model|d_ff"
 LAYERS = "num_hidden_layers"
 EXPERTS = ("n_routed_experts", "num_experts", "num_local_experts", "moe_num_experts")
 ROPE = ("rope_parameters", "rope_scaling")
-# No class has a meaning for null in these: it fails in its first forward pass.
-NEVER_NULL = re.compile(
-    r"(attention_in|attention_out|embedding|key|lm_head|residual|ssm_in|ssm_out)_multiplier|logits_scaling"
-    r"|(mamba_)?chunk_size|time_step_limit"
-)
 
 
 @dataclass(frozen=True)
@@ -40,10 +35,12 @@ class Rule:
     """Whether a value is one."""
     text: str
     """What such a value is, for the message."""
+    takes_null: bool
+    """Whether null stands for a default, or the want of the thing; else no class has a meaning for it."""
 
 
-def _rule(fields: str, fits: Callable[[Any], bool], text: str) -> Rule:
-    return Rule(re.compile(fields), fits, text)
+def _rule(fields: str, fits: Callable[[Any], bool], text: str, takes_null: bool = True) -> Rule:
+    return Rule(re.compile(fields), fits, text, takes_null)
 
 
 def _whole(least: int, most: int) -> Callable[[Any], bool]:
@@ -114,7 +111,15 @@ RULES = (
         _each(_whole(0, MOST)),
         f"a whole number from 0 to {MOST}",
     ),
-    _rule("mamba_chunk_size|chunk_size", _whole(1, LONGEST), f"a whole number from 1 to {LONGEST}"),
+    # What every forward pass of these families computes with.
+    _rule("(mamba_)?chunk_size", _whole(1, LONGEST), f"a whole number from 1 to {LONGEST}", takes_null=False),
+    _rule("time_step_limit", _is(list), "a list of two numbers", takes_null=False),
+    _rule(
+        "(attention_in|attention_out|embedding|key|lm_head|residual|ssm_in|ssm_out)_multiplier|logits_scaling",
+        _is_number,
+        "a number",
+        takes_null=False,
+    ),
     _rule("block_auto_adjust_ff_dim", _is(bool), "true or false"),  # of LFM2: whether a width is made to fit
     _rule(
         WIDTHS,
@@ -122,10 +127,12 @@ RULES = (
         f"a whole number from 0 to {WIDEST}",
     ),
 )
-# Of the objects that scale rotary embeddings. Some families have one for each kind of layer.
+# Of the objects that scale rotary embeddings. Some families have one for each kind of layer. An embedding without
+# scaling is one without the object, or of the type `default`.
 ROPE_RULES = (
-    _rule("rope_type|type", _is(str), "the name of a kind of scaling"),
-    _rule("rope_theta|factor|original_max_position_embeddings", _is_positive, "a number above 0"),
+    _rule("rope_type|type", _is(str), "the name of a kind of scaling", takes_null=False),
+    _rule("rope_theta", _is_positive, "a number above 0", takes_null=False),
+    _rule("factor|original_max_position_embeddings", _is_positive, "a number above 0"),
     _rule("attention_factor|beta_fast|beta_slow|(low|high)_freq_factor", _is_positive, "a number above 0"),
     _rule("mscale|mscale_all_dim|partial_rotary_factor", _is_number, "a number"),
     _rule("truncate", _is(bool), "true or false"),
@@ -181,20 +188,18 @@ def check_fields(config: Mapping[str, Any], what: str) -> None:
 
 def _check(values: Mapping[str, Any], rules: tuple[Rule, ...], what: str, prefix: str) -> None:
     for field, value in values.items():
-        if value is None and NEVER_NULL.fullmatch(field):
-            raise UserError(f"{what}: {prefix}{field} is None; leave it out, or give the model's")
         rule = next((rule for rule in rules if rule.fields.fullmatch(field)), None)
-        if rule is not None and value is not None and not rule.fits(value):
+        if rule is None or (value is None and rule.takes_null):
+            continue
+        if value is None:
+            raise UserError(f"{what}: {prefix}{field} is None; leave it out, or give the model's")
+        if not rule.fits(value):
             raise UserError(f"{what}: {prefix}{field} is {shown(value)}, which is not {rule.text}")
 
 
 def _check_rope(rope: Mapping[str, Any], what: str, field: str) -> None:
     if "su" in (rope.get("type"), rope.get("rope_type")):
         raise UserError(f"{what}: {field} has the type su, which is called longrope now; write that")
-    # An embedding without scaling is one without the object, or of the type `default`.
-    for name in ("type", "rope_type", "rope_theta"):
-        if name in rope and rope[name] is None:
-            raise UserError(f"{what}: {field}.{name} is None; leave it out, or give the model's")
     _check(rope, ROPE_RULES, what, f"{field}.")
 
 
