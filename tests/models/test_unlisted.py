@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from processes import bare
 from tiny_models import COMMON, logits_of, make_tokenizer, token_ids
 from transformers import AutoConfig, AutoModelForCausalLM, GemmaConfig, GemmaForCausalLM, GPTNeoXConfig
 
@@ -70,13 +71,7 @@ model = AutoModelForCausalLM.from_pretrained({str(gemma / "dropped")!r}, dtype=t
 with torch.no_grad():
     torch.save(model.eval()(torch.tensor({IDS.tolist()})).logits, {str(tmp_path / "logits.pt")!r})
 """
-    environment = {
-        "PATH": "",
-        "HF_MODULES_CACHE": str(tmp_path / "modules"),
-        "HOME": str(tmp_path),
-        "HF_HUB_OFFLINE": "1",
-    }
-    subprocess.run([sys.executable, "-c", program], env=environment, cwd=tmp_path, check=True, timeout=300)
+    subprocess.run([sys.executable, "-c", program], env=bare(tmp_path), cwd=tmp_path, check=True, timeout=300)
     assert torch.equal(torch.load(tmp_path / "logits.pt"), right)
 
 

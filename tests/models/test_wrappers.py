@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from processes import bare
 from safetensors.torch import load_file
 from tiny_models import token_ids
 from tiny_wrappers import LAYERS, WRAPPED, image_and_text, outputs, silenced, write_wrapper
@@ -191,13 +192,7 @@ assert "drop_ray" not in sys.modules
 """
     for name in WRAPPED:
         torch.save(image_and_text(name), tmp_path / name / "inputs.pt")
-    environment = {
-        "PATH": "",
-        "HF_MODULES_CACHE": str(tmp_path / "modules"),
-        "HOME": str(tmp_path),
-        "HF_HUB_OFFLINE": "1",
-    }
-    subprocess.run([sys.executable, "-c", program], env=environment, cwd=tmp_path, check=True, timeout=500)
+    subprocess.run([sys.executable, "-c", program], env=bare(tmp_path), cwd=tmp_path, check=True, timeout=500)
     for name in WRAPPED:
         expected = outputs(load(tmp_path / name / "dropped"), image_and_text(name))
         # To rounding: the other process may share products among another number of threads.

@@ -17,6 +17,11 @@ def with_folders(*folders: Path | str) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join([*map(str, folders), os.environ.get("PYTHONPATH", "")])}
 
 
+def bare(home: Path) -> dict[str, str]:
+    """The environment of a process that has nothing of this one's: no paths, no hub, and its caches in `home`."""
+    return {"PATH": "", "HF_MODULES_CACHE": str(home / "modules"), "HOME": str(home), "HF_HUB_OFFLINE": "1"}
+
+
 def ray_workers(doing: str = "") -> list[psutil.Process]:
     """Of the clusters that this process started. doing: what the name of the method that they run begins with."""
     found = []
