@@ -24,6 +24,7 @@ from drop_ray.exporting.gguf import check_gguf_output
 from drop_ray.exporting.gguf import export_gguf as write_gguf
 from drop_ray.job.job import Job
 from drop_ray.job.opening import open_job
+from drop_ray.job.run_store import store_of
 from drop_ray.models.checkpoint import Checkpoint, open_checkpoint
 from drop_ray.models.dropped import decoder_layers, drop_lists_of_model, parse_dtype
 from drop_ray.models.edited import edited
@@ -38,7 +39,7 @@ from drop_ray.scoring.layers import ResidentLayers
 from drop_ray.scoring.sweep import SweepSettings, sweep
 from drop_ray.stages.catalog import LAST
 from drop_ray.stages.export import provenance_of, write_compared
-from drop_ray.store import Store, open_store
+from drop_ray.store import Store
 from drop_ray.text.units import human_bytes
 
 logger = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ def run(config: Config, until: str = LAST, reuse: bool = False) -> Run:
     """
     settings = _config(config)
     outcome = pipeline.run(settings, until, reuse)
-    store = open_store(settings.store, settings.s3_options(settings.store))
+    store = store_of(settings)
     return Run(
         folder=outcome.folder,
         plans=outcome.plans,

@@ -9,6 +9,7 @@ from rich.console import Console
 from drop_ray.config import RUNS, load_config
 from drop_ray.errors import UserError
 from drop_ray.job.ledger import read_manifest
+from drop_ray.job.run_store import store_of
 from drop_ray.store import Store, open_store
 from drop_ray.store.garbage import find_garbage
 from drop_ray.text.console import PLAIN
@@ -44,7 +45,7 @@ def gc_lines(target: str, older_than: str, delete: bool, console: Console = PLAI
 def _store(target: str) -> Store:
     if Path(target).is_file():
         config = load_config(target)
-        store = open_store(config.store, config.s3_options(config.store))
+        store = store_of(config)
     else:
         store = open_store(target)
     if not store.list(""):

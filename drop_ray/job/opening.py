@@ -20,6 +20,7 @@ from drop_ray.job.budget_limits import check_budgets
 from drop_ray.job.change_sections import change_sections
 from drop_ray.job.job import Job
 from drop_ray.job.metric_checks import check_head, check_metrics, check_ranking
+from drop_ray.job.run_store import store_of
 from drop_ray.models.accounting import ModelSize, measure
 from drop_ray.models.checkpoint import Checkpoint, check_no_wrapper, open_checkpoint
 from drop_ray.models.dropped import build_skeleton, drop_lists_of, parse_dtype, read_config
@@ -36,7 +37,6 @@ from drop_ray.planning.sensitivity import consensus_name, one_shot
 from drop_ray.scoring.metrics.metric import swept
 from drop_ray.serving.evaluation_preflight import check_evaluation
 from drop_ray.serving.preflight import check_serving
-from drop_ray.store import open_store
 from drop_ray.store.hash_memory import HashMemory
 from drop_ray.store.node_cache import cache_root
 from drop_ray.text.naming import first_twice
@@ -50,7 +50,7 @@ COMPARABLE = ("num_hidden_layers", "hidden_size", "vocab_size")
 
 def open_job(config: RunConfig) -> Job:
     """Check everything that can be checked without computing. UserError names the field and the remedy."""
-    store = open_store(config.store, config.s3_options(config.store))
+    store = store_of(config)
     store.check_writable()
     hashes = HashMemory(cache_root(config.execution.cache_dir))
     checkpoint, skeleton = _open_model(config, config.model.main_revision, hashes)

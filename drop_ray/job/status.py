@@ -15,7 +15,8 @@ from drop_ray.job.drivers import signs_of_life
 from drop_ray.job.heartbeat import Heartbeat
 from drop_ray.job.ledger import Ledger, read_manifest
 from drop_ray.job.run_log import logs_of
-from drop_ray.store import Store, open_store
+from drop_ray.job.run_store import store_of
+from drop_ray.store import Store
 from drop_ray.store.lookup import Found
 from drop_ray.text.console import PLAIN
 from drop_ray.text.tables import names, numbers, table_lines, words
@@ -101,7 +102,7 @@ def run_status(config: RunConfig, stages: Sequence[str]) -> RunStatus:
 
     stages: names in the order of the pipeline; what comes before the first of them, such as calibrate, is in none.
     """
-    store, folder = open_store(config.store, config.s3_options(config.store)), config.folder
+    store, folder = store_of(config), config.folder
     try:
         met = read_manifest(store, folder)
     except FileNotFoundError as error:

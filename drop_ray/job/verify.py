@@ -15,7 +15,8 @@ from drop_ray.errors import CorruptArtifactError, StoreRefusedError, UserError
 from drop_ray.job.drivers import signs_of_life
 from drop_ray.job.ledger import read_manifest
 from drop_ray.job.run_files import are_complete, recorded_files
-from drop_ray.store import Output, Step, Store, open_store
+from drop_ray.job.run_store import store_of
+from drop_ray.store import Output, Step, Store
 from drop_ray.text.console import PLAIN
 from drop_ray.text.progress import Progress
 from drop_ray.text.units import human_bytes
@@ -63,7 +64,7 @@ class Verification:
 
 def verify(config: RunConfig) -> Verification:
     """Read every output of every unit that the run has met. UserError if the store has no such run."""
-    store = open_store(config.store, config.s3_options(config.store))
+    store = store_of(config)
     try:
         units = {step.path: (label, step) for _, label, step in read_manifest(store, config.folder)}
     except FileNotFoundError as error:

@@ -58,9 +58,9 @@ class FinishedRun:
 
 def run_of(config: RunConfig) -> FinishedRun:
     """The run of a config, in the store that it names."""
-    from drop_ray.store import open_store
+    from drop_ray.job.run_store import store_of
 
-    return FinishedRun(open_store(config.store, config.s3_options(config.store)), config)
+    return FinishedRun(store_of(config), config)
 
 
 def open_run(text: str, overrides: list[str] | None = None) -> FinishedRun:

@@ -124,9 +124,9 @@ def _places(config: RunConfig) -> Iterator[Finding]:
 
 
 def _write_to_store(config: RunConfig) -> str:
-    from drop_ray.store import open_store
+    from drop_ray.job.run_store import store_of
 
-    open_store(config.store, config.s3_options(config.store)).check_writable()
+    store_of(config).check_writable()
     return "can be written and read"
 
 

@@ -14,6 +14,7 @@ from tiny_run import config_of, write_config
 
 from drop_ray.errors import UserError
 from drop_ray.job.ledger import read_manifest
+from drop_ray.job.run_store import store_of
 from drop_ray.job.verify import verify
 from drop_ray.pipeline import run
 from drop_ray.store import open_store, s3, s3_connection
@@ -24,7 +25,7 @@ OUTAGE_S = 20
 
 def checksums(config):
     """Of every artifact of the run, by its path; all of them must be there."""
-    store = open_store(config.store, config.s3_options(config.store))
+    store = store_of(config)
     return {step.path: store.find(step).checksum for _, _, step in read_manifest(store, "runs/run")}
 
 
@@ -149,6 +150,6 @@ def test_two_drivers_of_one_run_at_once_give_one_result(inputs, local_ray, reque
     found = checksums(config)
     assert found == checksums(calm)
     assert verify(config).faults == []
-    opened = open_store(config.store, config.s3_options(config.store))
+    opened = store_of(config)
     for folder in found:
         assert len(opened.list(folder)) == 2, "one attempt and its record"
