@@ -114,7 +114,9 @@ def test_the_whole_run_as_a_job_and_one_with_bad_input(submit):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.nightly)]
+)
 def test_an_interrupted_command_stops_its_job_whose_units_stay_done(cluster, submit_folder, number, code):
     arguments = (*LONG, "--set", f"store=s3://artifacts/interrupted-{code}")
     process = start(cluster, submit_folder, *arguments)
@@ -138,7 +140,7 @@ def test_an_interrupted_command_stops_its_job_whose_units_stay_done(cluster, sub
     assert computed + found == 252
 
 
-@pytest.mark.full
+@pytest.mark.nightly
 def test_a_driver_ends_within_two_seconds_of_sigterm(cluster, submit_folder):
     """The requirement; the bound leaves room for a machine that is busy with other things."""
     process = start(cluster, submit_folder, *LONG, "--set", "store=s3://artifacts/sigterm")
@@ -150,7 +152,7 @@ def test_a_driver_ends_within_two_seconds_of_sigterm(cluster, submit_folder):
     assert process.returncode == 143
 
 
-@pytest.mark.full
+@pytest.mark.nightly
 def test_stage_entries_run_as_jobs_of_rays_own_command(cluster, submit_folder):
     jobs = Path(__file__).parents[2] / "jobs"
     (submit_folder / "jobs").mkdir()

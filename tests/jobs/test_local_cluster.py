@@ -59,7 +59,7 @@ def test_it_starts_again_after_a_stop_and_only_then(local):
         local.folder.mkdir()
 
 
-@pytest.mark.full
+@pytest.mark.nightly
 def test_a_cluster_that_lost_its_head_is_replaced(local):
     local.run("start", "--nodes", "2", "--cpus", "1")
     head = min(local.processes, key=lambda process: process.pid)

@@ -66,8 +66,8 @@ def check_files(base, spec, folder):
     ("architecture", "names"),
     [
         pytest.param("LlamaForCausalLM", sorted(SPECS), marks=pytest.mark.full),
-        pytest.param("MistralForCausalLM", ["gptq", "awq"], marks=pytest.mark.full),
-        pytest.param("Qwen2ForCausalLM", ["gptq", "awq"], marks=pytest.mark.full),
+        pytest.param("MistralForCausalLM", ["gptq", "awq"], marks=pytest.mark.nightly),
+        pytest.param("Qwen2ForCausalLM", ["gptq", "awq"], marks=pytest.mark.nightly),
         pytest.param("Gemma2ForCausalLM", ["gptq", "awq"], marks=pytest.mark.full),
     ],
 )
@@ -95,8 +95,8 @@ def demo_samples(file, num_samples):
     ("method", "num_samples", "bound"),
     [
         ("gptq", 8, 1.0),
-        pytest.param("gptq", 24, 1.0, marks=pytest.mark.full),
-        pytest.param("awq", 24, 1.02, marks=pytest.mark.full),
+        pytest.param("gptq", 24, 1.0, marks=pytest.mark.nightly),
+        pytest.param("awq", 24, 1.02, marks=pytest.mark.nightly),
     ],
 )
 def test_the_demo_model_is_nearer_to_16_bits_than_by_rounding(method, num_samples, bound, tmp_path):

@@ -139,9 +139,8 @@ def test_equal_inputs_give_equal_bytes(llama, tmp_path):
         assert hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256(first.read_bytes()).digest()
 
 
-@pytest.mark.parametrize(
-    "architecture", [REQUIRED[0], *(pytest.param(name, marks=pytest.mark.nightly) for name in REQUIRED[1:])]
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("architecture", REQUIRED)
 def test_a_family_in_every_pattern(architecture, tmp_path):
     check(architecture, tmp_path, PATTERNS)
 

@@ -34,7 +34,11 @@ def scores(config):
 
 @pytest.mark.full
 @pytest.mark.parametrize(
-    "number", [{"num_workers": 1, "gpus_per_worker": 2}, {"num_workers": "auto", "gpus_per_worker": 1}]
+    "number",
+    [
+        {"num_workers": 1, "gpus_per_worker": 2},
+        pytest.param({"num_workers": "auto", "gpus_per_worker": 1}, marks=pytest.mark.nightly),
+    ],
 )
 def test_a_worker_of_two_gpus_scores_as_two_of_one_and_auto_takes_both(inputs, local_ray, tmp_path, number):
     alone = config_of(inputs, tmp_path / "alone")

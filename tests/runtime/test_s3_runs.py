@@ -71,7 +71,7 @@ def test_weights_and_checkpoints_pass_between_s3_and_workers_only_and_a_node_fet
     assert verify(config).faults == []
 
 
-@pytest.mark.full
+@pytest.mark.nightly
 def test_engines_serve_a_model_on_s3_from_the_cache(inputs, local_ray, s3_server, s3_url, tmp_path):
     upload(inputs / "model", s3_url)
     serving = {

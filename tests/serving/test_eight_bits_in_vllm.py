@@ -54,7 +54,7 @@ def benched(dtype, kv_cache_dtype, drops=NOTHING, **of_variant):
     )
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float16", marks=pytest.mark.nightly)])
 def test_a_cache_in_8_bits_has_a_byte_a_number_and_the_gate_sees_what_it_rounds(dtype):
     found = benched(dtype, "fp8_e4m3", HALF)
     print(found.facts["gate"])

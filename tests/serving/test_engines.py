@@ -150,7 +150,7 @@ def test_vllm_passes_the_gate_and_is_measured_in_pairs(folder):
 
 
 @needs_vllm
-@pytest.mark.full
+@pytest.mark.nightly
 def test_vllm_passes_the_gate_in_bfloat16_and_in_rounds_of_one_engine_at_a_time(folder):
     result = run_bench(bench_spec(folder, "vllm", dtype="bfloat16", mode="reload", pairs=3))
     assert result.facts["gate"]["greedy_equal"] is None

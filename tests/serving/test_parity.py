@@ -112,7 +112,9 @@ def test_checkpoints_that_are_stored_quantized():
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("architecture", ["LlamaForCausalLM", "Olmo2ForCausalLM"])
+@pytest.mark.parametrize(
+    "architecture", ["LlamaForCausalLM", pytest.param("Olmo2ForCausalLM", marks=pytest.mark.nightly)]
+)
 def test_a_compiled_model(architecture):
     # Two drop patterns after each other: a compiled graph is not taken for another's.
     patterns = ["nothing", "attention 0, 2", "blocks 0, 3"]
