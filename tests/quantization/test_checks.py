@@ -15,8 +15,6 @@ from drop_ray.quantization.checks import check_quantization
 from drop_ray.quantization.families import QUANTIZABLE
 from drop_ray.quantization.section import QUANTIZATION
 
-pytestmark = pytest.mark.alone
-
 FITTING = QuantizationSpec(method="gptq", group_size=32)
 
 

@@ -17,8 +17,6 @@ from drop_ray.models.families import DropLists
 from drop_ray.quantization.dequantized import open_dequantized
 from drop_ray.quantization.reconstruction import reconstruction_errors
 
-pytestmark = pytest.mark.alone
-
 DEMO = Path(drop_ray.demo.__file__).parent
 DROPS = DropLists((0, 1), (1, 2))
 SPECS = {

@@ -10,8 +10,6 @@ from tiny_models import write_checkpoint
 
 from drop_ray.quantization.gptqmodel_engine import environment
 
-pytestmark = pytest.mark.alone
-
 # Outputs that AWQ's search cannot divide, which `check_quantization` would have refused.
 CODE = """
 import sys

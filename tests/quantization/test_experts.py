@@ -93,12 +93,10 @@ def check_plain_transformers(quantized, folder):
     assert torch.corrcoef(torch.stack((torch.tensor(plain), right.flatten())))[0, 1] > 0.98
 
 
-@pytest.mark.alone
 def test_a_run_quantizes_experts_and_names_those_that_it_could_not_calibrate(tmp_path):
     check_a_run("Qwen3MoeForCausalLM", tmp_path)
 
 
-@pytest.mark.alone
 @pytest.mark.full
 @pytest.mark.parametrize(
     "architecture",

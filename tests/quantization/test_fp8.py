@@ -215,7 +215,6 @@ def test_it_needs_no_library(base, monkeypatch):
     check_quantization([spec_of("channel")], open_checkpoint(base, weights=False))
 
 
-@pytest.mark.alone
 @pytest.mark.full
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
 def test_vllm_serves_channels_with_activations_in_8_bits_too(made):

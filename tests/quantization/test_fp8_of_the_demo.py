@@ -24,7 +24,6 @@ from drop_ray.serving.engine_process import EngineProcess
 from drop_ray.serving.reference import Reference, scores_of
 
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.full,
     pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
 ]

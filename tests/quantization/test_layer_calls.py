@@ -17,8 +17,6 @@ from drop_ray.quantization.gptqmodel_engine import environment
 from drop_ray.quantization.layer_calls import record_calls
 from drop_ray.scoring.inputs import InputRecorder
 
-pytestmark = pytest.mark.alone
-
 SEQ_LEN = 24
 
 

@@ -6,10 +6,7 @@ import gptqmodel_canaries
 import pytest
 from canaries import checks_of, run_apart
 
-pytestmark = [
-    pytest.mark.alone,
-    pytest.mark.skipif(importlib.util.find_spec("gptqmodel") is None, reason="gptqmodel is not installed"),
-]
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("gptqmodel") is None, reason="gptqmodel is not installed")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from tiny_models import modeling_files
 
 from drop_ray.quantization.families import QUANTIZABLE, WITH_EXPERTS
 
-pytestmark = [pytest.mark.alone, pytest.mark.full]
+pytestmark = pytest.mark.full
 
 MIXED = "attention 0, 1; MLP 1, 2"
 # Of a log-probability to the float32 reference; twice the largest that was measured. gptqmodel's kernel for CPUs

@@ -17,7 +17,6 @@ from drop_ray.serving.engine import EngineSettings
 from drop_ray.serving.spec import BenchSpec
 
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.full,
     pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
 ]

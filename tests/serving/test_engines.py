@@ -18,8 +18,6 @@ from drop_ray.serving.engine import EngineError, EngineSettings
 from drop_ray.serving.engine_process import EngineProcess
 from drop_ray.serving.spec import BenchSpec
 
-pytestmark = pytest.mark.alone
-
 BASE, PLAN = DropLists(), DropLists(attn=(0, 2), mlp=(1,))
 KV_BYTES = 1 << 24
 needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed")

@@ -25,7 +25,6 @@ from drop_ray.stages.engine_evaluated import EngineRequest
 from drop_ray.stages.evaluated import asked, held
 
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.full,
     pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed"),
 ]

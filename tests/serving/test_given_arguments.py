@@ -7,7 +7,6 @@ import pytest
 from vllm_apart import answer_of
 
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.full,
     pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
 ]

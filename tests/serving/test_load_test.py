@@ -15,8 +15,7 @@ from drop_ray.config import WorkloadSpec, parse_config
 from drop_ray.errors import UserError, WorkerFailedError
 from drop_ray.serving.load_test import arguments, load_test_rows, row_of
 
-pytestmark = pytest.mark.alone
-
+needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed")
 WORKLOAD = WorkloadSpec(prompt=24, output=6, name="short")
 
 
@@ -82,7 +81,6 @@ def answers(url):
 
 @pytest.fixture
 def server(tmp_path):
-    pytest.importorskip("vllm")
     folder = tiny_models.write_checkpoint(tmp_path / "model", hidden_size=128, head_dim=32)
     port = free_port()
     options = ["--port", str(port), "--enforce-eager", "--max-model-len", "128", "--dtype", "float32"]
@@ -106,6 +104,7 @@ def server(tmp_path):
 
 
 @pytest.mark.full
+@needs_vllm
 def test_a_server_is_loaded_at_each_rate(server):
     folder, url = server
     rows = list(load_test_rows(config_of(folder), url, [5.0, 50.0], 8))
@@ -117,7 +116,7 @@ def test_a_server_is_loaded_at_each_rate(server):
 
 
 @pytest.mark.full
-@pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed")
+@needs_vllm
 def test_a_server_that_is_not_there_is_an_error_with_vllms_last_lines(tmp_path, monkeypatch):
     monkeypatch.setattr("drop_ray.serving.load_test.READY_S", 3)
     folder = tiny_models.write_checkpoint(tmp_path / "model")

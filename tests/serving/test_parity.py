@@ -3,8 +3,6 @@
 import pytest
 from parity import FORMS, FURTHER, NUM_LAYERS, PATTERNS, SERVED, patterns_of, run_families
 
-pytestmark = pytest.mark.alone
-
 # Rounding in float32: vLLM adds to the residual in another order.
 TOLERANCE = 2e-5
 # The state spaces of Nemotron and the activation of Apertus, in the full model too.

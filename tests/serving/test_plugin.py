@@ -15,8 +15,6 @@ from drop_ray.models.export import export_checkpoint
 from drop_ray.models.families import DropLists
 from drop_ray.serving.vllm_version import VLLM_VERSION, version_mismatch
 
-pytestmark = pytest.mark.alone
-
 ROOT = Path(__file__).parents[2]
 READ_CONFIG = """
 import json, sys

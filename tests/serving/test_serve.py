@@ -21,8 +21,6 @@ from drop_ray.serving import servable, serve, server_memory
 from drop_ray.serving.serve import server_environment
 from drop_ray.serving.served_draft import draft_arguments
 
-pytestmark = pytest.mark.alone
-
 
 @pytest.fixture
 def installed(monkeypatch):

@@ -16,8 +16,6 @@ from drop_ray.models.families import DropLists
 from drop_ray.models.loading import load_model
 from drop_ray.models.location import load_tokenizer
 
-pytestmark = pytest.mark.alone
-
 # The demo's attention-4, and an MLP.
 DROPS = DropLists((2, 7, 10, 11), (6,))
 

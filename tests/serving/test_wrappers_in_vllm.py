@@ -103,7 +103,6 @@ def read_configs(torchvision, *requests):
     return [json.loads(line.removeprefix("READ ")) for line in done.stdout.splitlines() if line.startswith("READ ")]
 
 
-@pytest.mark.alone
 @pytest.mark.full
 def test_vllm_recognises_drop_lists_of_the_language_model(gemma, tmp_path):
     other = tmp_path / "other"
@@ -120,7 +119,6 @@ def test_vllm_recognises_drop_lists_of_the_language_model(gemma, tmp_path):
     assert "whose class in vLLM needs torchvision: pip install torchvision" in refusal
 
 
-@pytest.mark.alone
 @pytest.mark.full
 @pytest.mark.skipif(not vllm_wrappers.has_torchvision(), reason="vLLM's classes of multimodal models need torchvision")
 def test_vllm_reads_text_and_images_as_transformers_does(tmp_path):
