@@ -14,8 +14,9 @@ demo: $(READY)
 demo-full: $(READY_FULL)
 	$(BIN)/drop-ray run jobs/configs/demo_full.yaml
 
-# Tests that start Ray use every core themselves; the others run beside each other, a thread each.
-BESIDE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope -m "not alone and not gpu and
+# Tests that start Ray use every core themselves; the others run beside each other, a thread each. vLLM would bind the
+# threads of two engines to the same core.
+BESIDE := OMP_NUM_THREADS=1 VLLM_CPU_OMP_THREADS_BIND=nobind $(BIN)/python -m pytest --numprocesses 2 --dist loadscope -m "not alone and not gpu and
 ALONE := $(BIN)/python -m pytest -m "alone and not gpu and
 
 test: $(READY_FULL)
