@@ -82,7 +82,7 @@ def test_a_job_that_succeeds_and_one_that_fails(submit, cluster):
         assert SECRET not in supervisor_log(cluster, job_of(result.stdout))
 
 
-@pytest.mark.full
+@pytest.mark.nightly
 def test_a_job_that_is_stopped_ends_by_itself_and_is_no_success(cluster, submit_folder):
     process = start(cluster, submit_folder, *LONG, "--set", "store=s3://artifacts/stopped")
     output, _ = read_until(process, "sample ranges to do")

@@ -66,7 +66,7 @@ def check_files(base, spec, folder):
         pytest.param("LlamaForCausalLM", sorted(SPECS), marks=pytest.mark.full),
         pytest.param("MistralForCausalLM", ["gptq", "awq"], marks=pytest.mark.nightly),
         pytest.param("Qwen2ForCausalLM", ["gptq", "awq"], marks=pytest.mark.nightly),
-        pytest.param("Gemma2ForCausalLM", ["gptq", "awq"], marks=pytest.mark.full),
+        pytest.param("Gemma2ForCausalLM", ["gptq", "awq"], marks=pytest.mark.nightly),
     ],
 )
 def test_the_files_of_a_dropped_model_are_read_as_the_kernels_read_them(architecture, names, tmp_path):

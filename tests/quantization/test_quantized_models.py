@@ -145,8 +145,7 @@ def test_a_family_in_every_pattern(architecture, tmp_path):
     check(architecture, tmp_path, PATTERNS)
 
 
-@pytest.mark.parametrize(
-    "architecture", [OTHERS[0], *(pytest.param(name, marks=pytest.mark.nightly) for name in OTHERS[1:])]
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("architecture", OTHERS)
 def test_another_family(architecture, tmp_path):
     check(architecture, tmp_path, [MIXED, "attention 0, 1, 2, 3"])
