@@ -41,7 +41,7 @@ def test_a_folder_with_other_files_is_never_removed(local):
     precious.unlink()
 
 
-@pytest.mark.full
+@pytest.mark.nightly
 def test_it_starts_again_after_a_stop_and_only_then(local):
     for _ in range(2):
         assert "A Ray cluster of 2 nodes" in local.run("start", "--nodes", "2", "--cpus", "1", "--gpus", "4")
