@@ -123,9 +123,11 @@ class S3Files:
         """The files at any depth, by path, of those in the folder whose names begin so."""
         prefix = self._key(folder).rstrip("/")
         found = self._s3.find(prefix, prefix=beginning, detail=True)
+        # Where the listing is empty, s3fs asks for the folder itself, and has that if somebody wrote there in between.
         return {
             key.removeprefix(f"{prefix}/"): Stored(entry["size"], entry["LastModified"].timestamp())
             for key, entry in found.items()
+            if entry["type"] != "directory"
         }
 
     def trees(self, folders: Collection[str]) -> dict[str, dict[str, Stored]]:

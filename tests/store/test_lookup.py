@@ -4,11 +4,14 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
+from s3_server import Application, S3Server
 
 from drop_ray.errors import CorruptArtifactError
-from drop_ray.store import Commit, Step, Store
+from drop_ray.store import Commit, Step, Store, open_store
 from drop_ray.store.lookup import find_all
 
 NUM_STEPS = 12
@@ -125,3 +128,20 @@ def test_a_record_of_another_step_is_named(store: Store, steps: list[Step], comm
     fault = find_all(store, steps, {})[steps[0].path]
     assert isinstance(fault, CorruptArtifactError)
     assert "has another identity: number: 0 -> 2" in str(fault)
+
+
+def test_a_unit_that_is_begun_while_it_is_looked_up_is_not_done(s3_server: S3Server, s3_url: str) -> None:
+    store, step = open_store(s3_url), Step("score", {"number": 1})
+    key = f"{s3_url.removeprefix('s3://artifacts/')}/{step.path}"
+    begun = []
+
+    def fault(moto: Application, environ: dict[str, Any], start_response: Any) -> Any:
+        if not begun and environ["REQUEST_METHOD"] == "HEAD" and environ["PATH_INFO"].endswith(step.path):
+            begun.append(key)
+            boto3.client("s3").put_object(Bucket="artifacts", Key=f"{key}/1a2b3c4d/scores.bin", Body=b"0")
+        return moto(environ, start_response)
+
+    s3_server.fault = fault
+    assert find_all(store, [step], {}) == {step.path: None}
+    assert begun
+    assert find_all(store, [step], {}) == {step.path: None}
