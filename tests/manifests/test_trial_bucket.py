@@ -1,19 +1,13 @@
 """The S3 server of the trial overlay, started as its manifest says."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import boto3
 from documents import of_kind, pod_templates, render
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return str(listener.getsockname()[1])
+from served import free_port
 
 
 def test_the_trials_server_starts_and_makes_the_bucket_that_its_run_stores_in(tmp_path):
@@ -22,7 +16,7 @@ def test_the_trials_server_starts_and_makes_the_bucket_that_its_run_stores_in(tm
     (port,) = container["ports"]
     (service,) = of_kind(render("cpu"), "Service")
     assert [each["targetPort"] for each in service["spec"]["ports"]] == [port["name"]]
-    here = free_port()
+    here = str(free_port())
     serve, make_bucket = (
         [word.replace(str(port["containerPort"]), here) for word in command]
         for command in (container["command"], container["lifecycle"]["postStart"]["exec"]["command"])

@@ -1,6 +1,5 @@
 """FP8 checkpoints: scales and codes against another computation, files, what reads them, and what is refused."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -9,6 +8,7 @@ import sys
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from installed import needs_vllm
 from quantized_bases import fp8_blocks
 from safetensors.torch import load_file, save_file
 from tiny_models import token_ids, write_checkpoint
@@ -216,7 +216,7 @@ def test_it_needs_no_library(base, monkeypatch):
 
 
 @pytest.mark.full
-@pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
+@needs_vllm
 def test_vllm_serves_channels_with_activations_in_8_bits_too(made):
     scheme = "channel"
     done = subprocess.run(

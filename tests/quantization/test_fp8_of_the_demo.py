@@ -3,7 +3,6 @@
 With `-s` it prints the table of docs/quantizing.md. The demo's keys are 64 wide, which is no block of 128.
 """
 
-import importlib.util
 import math
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from demo_text import heldout_pieces
+from installed import needs_vllm
 from transformers import AutoModelForCausalLM
 
 from drop_ray.config.quantization import Fp8Spec
@@ -23,10 +23,7 @@ from drop_ray.serving.engine import EngineSettings
 from drop_ray.serving.engine_process import EngineProcess
 from drop_ray.serving.reference import Reference, scores_of
 
-pytestmark = [
-    pytest.mark.full,
-    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
-]
+pytestmark = [pytest.mark.full, needs_vllm]
 NOTHING = DropLists()
 PLANS = {"base": NOTHING, "attention-1": DropLists(attn=(11,)), "block-2": DropLists(attn=(7, 10), mlp=(7, 10))}
 PIECES, LENGTH = 24, 128

@@ -1,10 +1,10 @@
 """The stage `bench` on a tiny Llama, with the engine that needs no vLLM: units, resuming, failures, bad input."""
 
-import importlib.util
 import json
 from types import SimpleNamespace
 
 import pytest
+from installed import needs_vllm
 from local_run import run_state, variant
 
 from drop_ray.errors import UserError, WorkerFailedError
@@ -21,7 +21,6 @@ from drop_ray.stages.forecast import forecast_lines
 from drop_ray.store import open_store
 from drop_ray.store.tables import read_table
 
-needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
 SERVING_VALUES = {
     "engine": "transformers",
     "workloads": [{"prompt": 24, "output": 8}],

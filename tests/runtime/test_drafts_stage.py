@@ -1,6 +1,5 @@
 """Drafts as a part of the stage `bench`: their units and what is refused; and in the night a run of them with vLLM."""
 
-import importlib.util
 import json
 import tempfile
 from dataclasses import asdict
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from installed import needs_vllm
 from local_run import run_state, variant
 
 from drop_ray.config import parse_config
@@ -26,7 +26,6 @@ from drop_ray.stages.drafts import DraftUnit, draft_units, measure_drafts
 from drop_ray.stages.forecast import forecast_lines
 from drop_ray.stages.report_drafts import sampling_rows
 
-needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
 SERVING = {
     "workloads": [{"prompt": 24, "output": 8}],
     "batch_sizes": [1],

@@ -1,11 +1,11 @@
 """A plan of the demo as its draft in vLLM: in float32 on a CPU no token changes, and a forward pass predicts what is
 kept."""
 
-import importlib.util
 from dataclasses import replace
 
 import pytest
 from demo_text import heldout_pieces
+from installed import needs_vllm
 
 from drop_ray.config import ServingConfig
 from drop_ray.config.section import DEMO_FOLDER
@@ -18,10 +18,7 @@ from drop_ray.serving.draft_sampling import run_sampling_gate
 from drop_ray.serving.engine import EngineSettings
 from drop_ray.serving.speculation import link_draft
 
-pytestmark = [
-    pytest.mark.full,
-    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
-]
+pytestmark = [pytest.mark.full, needs_vllm]
 NOTHING, ATTENTION_4 = DropLists(), DropLists(attn=(11, 7, 2, 10))
 PROMPT, OUTPUT, BATCH, PAIRS = 64, 64, 4, 5
 

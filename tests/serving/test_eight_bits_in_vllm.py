@@ -1,10 +1,10 @@
 """8-bit floats in a real vLLM, through the benchmark and its gate: the KV cache, and weights made while it loads."""
 
-import importlib.util
 from dataclasses import replace
 
 import pytest
 from demo_text import heldout_pieces
+from installed import needs_vllm
 
 from drop_ray.config import ServingConfig
 from drop_ray.config.section import DEMO_FOLDER
@@ -16,10 +16,7 @@ from drop_ray.serving.bench import run_bench
 from drop_ray.serving.engine import EngineSettings
 from drop_ray.serving.spec import BenchSpec
 
-pytestmark = [
-    pytest.mark.full,
-    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
-]
+pytestmark = [pytest.mark.full, needs_vllm]
 NOTHING, HALF = DropLists(), DropLists(attn=(11, 7, 2, 10, 9, 8))
 KV_NUMBERS = 12 * 2 * 2 * 32
 """Of a token: layers, keys and values, heads, their width."""

@@ -1,12 +1,12 @@
 """Engines in processes of their own, on a tiny Llama: transformers always, vLLM where it is installed."""
 
-import importlib.util
 import os
 import signal
 
 import numpy as np
 import pytest
 import tiny_models
+from installed import needs_vllm
 
 from drop_ray.config import ServingConfig
 from drop_ray.models.accounting import measure
@@ -20,7 +20,6 @@ from drop_ray.serving.spec import BenchSpec
 
 BASE, PLAN = DropLists(), DropLists(attn=(0, 2), mlp=(1,))
 KV_BYTES = 1 << 24
-needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed")
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 One engine of a worker answers everything here, since it starts in half a minute.
 """
 
-import importlib.util
 import os
 import random
 import signal
@@ -12,6 +11,7 @@ from dataclasses import replace
 import datasets
 import pytest
 import torch
+from installed import needs_vllm
 from judged_tasks import TASKS, write_tasks
 from local_run import start_worker, variant
 
@@ -24,10 +24,7 @@ from drop_ray.models.export import export_checkpoint
 from drop_ray.stages.engine_evaluated import EngineRequest
 from drop_ray.stages.evaluated import asked, held
 
-pytestmark = [
-    pytest.mark.full,
-    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed"),
-]
+pytestmark = [pytest.mark.full, needs_vllm]
 LENGTH = 1024
 DEMO = ["demo_recall", "demo_agreement", "demo_arithmetic", "demo_perplexity"]
 

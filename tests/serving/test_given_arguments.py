@@ -1,15 +1,12 @@
 """The arguments of vLLM's server, read by its own parser."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
+from installed import needs_vllm
 from vllm_apart import answer_of
 
-pytestmark = [
-    pytest.mark.full,
-    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
-]
+pytestmark = [pytest.mark.full, needs_vllm]
 READ = {
     "--dtype=float32 --max-model-len 1k -tp 2 --enforce-eager --no-enable-prefix-caching": {
         "dtype": "float32",

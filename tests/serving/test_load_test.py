@@ -1,21 +1,14 @@
 """The load test's options and rows; vLLM's own program where it is installed, against a server of the tiny model."""
 
-import importlib.util
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-
 import pytest
 import tiny_models
+from installed import needs_vllm
+from served import free_port, serving
 
 from drop_ray.config import WorkloadSpec, parse_config
 from drop_ray.errors import UserError, WorkerFailedError
 from drop_ray.serving.load_test import arguments, load_test_rows, row_of
 
-needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed")
 WORKLOAD = WorkloadSpec(prompt=24, output=6, name="short")
 
 
@@ -65,49 +58,15 @@ def test_what_is_no_address_of_a_server_is_said():
             list(load_test_rows(config_of(), server, [1], 1))
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def answers(url):
-    try:
-        with urllib.request.urlopen(url, timeout=5) as response:
-            return response.status == 200
-    except OSError:
-        return False
-
-
-@pytest.fixture
-def server(tmp_path):
-    folder = tiny_models.write_checkpoint(tmp_path / "model", hidden_size=128, head_dim=32)
-    port = free_port()
-    options = ["--port", str(port), "--enforce-eager", "--max-model-len", "128", "--dtype", "float32"]
-    options += ["--kv-cache-memory-bytes", str(1 << 26), "--host", "127.0.0.1"]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", "import sys; from drop_ray.cli import main; sys.exit(main())"]
-    log = tmp_path / "server.log"
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            [*command, "serve", str(folder), "--", *options], stdout=file, stderr=file, env=environment
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        while not answers(f"{url}/health"):
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.5)
-        yield folder, url
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
 @pytest.mark.full
 @needs_vllm
-def test_a_server_is_loaded_at_each_rate(server):
-    folder, url = server
-    rows = list(load_test_rows(config_of(folder), url, [5.0, 50.0], 8))
+def test_a_server_is_loaded_at_each_rate(tmp_path):
+    folder = tiny_models.write_checkpoint(tmp_path / "model", hidden_size=128, head_dim=32)
+    options = ["--dtype=float32", "--enforce-eager", "--max-model-len=128", f"--kv-cache-memory-bytes={1 << 26}"]
+    with serving(["serve", str(folder), "--", *options], tmp_path) as (url, server, _):
+        rows = list(load_test_rows(config_of(folder), url, [5.0, 50.0], 8))
+        server.terminate()
+        server.wait(30)
     assert [(row["request_rate"], row["completed"], row["failed"]) for row in rows] == [(5.0, 8, 0), (50.0, 8, 0)]
     for row in rows:
         assert 0 < row["ttft_p50_s"] <= row["e2e_p50_s"]

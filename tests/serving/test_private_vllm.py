@@ -1,12 +1,11 @@
 """The private parts of vLLM that drop_ray/serving/ stands on, all looked at in one process: importing it takes long."""
 
-import importlib.util
-
 import pytest
 import vllm_canaries
 from canaries import checks_of, run_apart
+from installed import needs_vllm
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
+pytestmark = needs_vllm
 
 
 @pytest.fixture(scope="module")
