@@ -14,7 +14,7 @@ from tcp_proxy import TcpProxy
 
 from drop_ray.errors import StoreOutageError, StoreRefusedError
 from drop_ray.store import Step, open_store, s3, s3_connection
-from drop_ray.store.outages import OUTAGES, Outages
+from drop_ray.store.outages import Outages
 
 BUSY = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
 
@@ -32,18 +32,25 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_cut_connection_is_waited_for_and_reported_once(
-    proxy: TcpProxy, s3_url: str, step: Step, scores: Path, caplog: pytest.LogCaptureFixture
+    proxy: TcpProxy,
+    s3_url: str,
+    step: Step,
+    scores: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    outages = Outages()  # what other tests have left waiting does not count here
+    monkeypatch.setattr(s3_connection, "OUTAGES", outages)
     store = open_store(s3_url, {"endpoint_url": proxy.url})
     store.check_writable()
     seen: list[bool] = []
 
     def restore_once_it_is_reported(is_out: bool) -> None:
         seen.append(is_out)
-        if seen == [False, True]:  # not in the outages of other tests
+        if is_out:
             Timer(1, proxy.restore).start()
 
-    OUTAGES.watch(restore_once_it_is_reported)
+    outages.watch(restore_once_it_is_reported)
     proxy.cut()
     with caplog.at_level(logging.WARNING):
         commit = store.commit(step, {"scores.bin": scores}, provenance={})
